@@ -1,0 +1,1 @@
+//! The commands of t4: flags over environment over file over defaults.

@@ -1,0 +1,45 @@
+//! Why an operation was refused, by what the caller can do about it.
+
+use thiserror::Error;
+
+/// Why an operation was refused. The texts are for logs; `etcd-api` has the
+/// texts and codes that clients of etcd match on.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum OpError {
+    /// The revision asked for was compacted away.
+    #[error("the requested revision has been compacted")]
+    Compacted,
+    /// The revision asked for does not exist yet.
+    #[error("the requested revision is in the future")]
+    FutureRevision,
+    /// `ignore_value` or `ignore_lease` on a key that is not there.
+    #[error("the key does not exist")]
+    KeyNotFound,
+    /// The lease named does not exist.
+    #[error("the lease does not exist")]
+    LeaseNotFound,
+    /// A lease with this id exists already.
+    #[error("the lease exists already")]
+    LeaseExists,
+    /// The time to live is over 9,000,000,000 s.
+    #[error("the lease's time to live is too large")]
+    LeaseTtlTooLarge,
+    /// The space quota is used up, or the disk is full.
+    #[error("no space left for writes")]
+    NoSpace,
+    /// The CORRUPT alarm is on.
+    #[error("the data is marked corrupt")]
+    Corrupt,
+    /// The commit queue is full; try again.
+    #[error("too many requests in flight")]
+    TooManyRequests,
+    /// The replica is stopping.
+    #[error("the replica has stopped")]
+    Stopped,
+    /// It is not known whether the operation was done.
+    #[error("the operation timed out; it may yet take effect")]
+    Timeout,
+    /// A value could not be read from the disk.
+    #[error("reading from the disk failed: {0}")]
+    Io(String),
+}

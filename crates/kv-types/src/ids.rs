@@ -1,0 +1,77 @@
+//! Quantities that must not be mistaken for one another, each a type of its own.
+
+use std::fmt;
+
+macro_rules! quantity {
+    ($(#[$doc:meta])* $name:ident($repr:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $repr);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+quantity! {
+    /// A point in the history of the key space. An empty store is at 1, the
+    /// first write makes 2; each write request that changes a key adds exactly
+    /// one. Signed and 64 bits because etcd's wire format is. In a request, 0
+    /// means "the newest".
+    Revision(i64)
+}
+quantity! {
+    /// A term of leadership. A restart of a leader is a new epoch.
+    /// Clients see it as `raft_term`.
+    Epoch(u64)
+}
+quantity! {
+    /// A place in the replicated log: dense, 1 is the first. It is not a
+    /// revision: leases, compactions and barriers have an index too.
+    LogIndex(u64)
+}
+quantity! {
+    /// A member as clients see it (`member_id`). Never 0.
+    NodeId(u64)
+}
+quantity! {
+    /// A cluster as clients see it (`cluster_id`). Never 0.
+    ClusterId(u64)
+}
+quantity! {
+    /// A lease. 0 means "no lease"; negative ids are valid.
+    LeaseId(i64)
+}
+
+impl Revision {
+    /// The revision of a store into which nothing was written yet.
+    pub const EMPTY_STORE: Revision = Revision(1);
+
+    /// The revision after this one.
+    #[must_use]
+    pub fn next(self) -> Revision {
+        Revision(self.0 + 1)
+    }
+}
+
+impl LogIndex {
+    /// The index after this one.
+    #[must_use]
+    pub fn next(self) -> LogIndex {
+        LogIndex(self.0 + 1)
+    }
+}
+
+impl LeaseId {
+    /// No lease.
+    pub const NONE: LeaseId = LeaseId(0);
+
+    /// Whether this names a lease.
+    #[must_use]
+    pub fn is_some(self) -> bool {
+        self != LeaseId::NONE
+    }
+}

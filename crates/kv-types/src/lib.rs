@@ -1,0 +1,28 @@
+//! The nouns everyone shares.
+//!
+//! Revisions, keys, ranges, events, requests and results as plain data, with
+//! no serialisation, no async and no IO. Each quantity is a type of its own,
+//! so that an index cannot be passed for a revision.
+//!
+//! * [`ids`](crate::Revision): quantities and names.
+//! * [`KeyRange`]: ranges, with etcd's wire convention translated once.
+//! * [`KeyValue`], [`Event`], [`Write`]: what is stored, seen, asked for.
+//! * [`RangeRequest`] … [`TxnResult`]: requests and results.
+//! * [`OpError`]: why an operation was refused.
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod ids;
+mod key_range;
+mod record;
+mod request;
+
+pub use error::OpError;
+pub use ids::{ClusterId, Epoch, LeaseId, LogIndex, NodeId, Revision};
+pub use key_range::{KeyRange, RangeEnd};
+pub use record::{Event, EventKind, KeyValue, Write};
+pub use request::{
+    AlarmKind, Compare, CompareResult, CompareTarget, DeleteRangeRequest, DeleteRangeResult,
+    LeaseGranted, LeaseTimeToLive, PutRequest, PutResult, RangeRequest, RangeResult, SortOrder,
+    SortTarget, TxnOp, TxnOpResult, TxnRequest, TxnResult,
+};

@@ -1,0 +1,1 @@
+//! Who may live until when: a pure lease table, time is an argument.

@@ -1,0 +1,1 @@
+//! A revisioned key space: a counted index in memory over immutable, revision-ordered segments.

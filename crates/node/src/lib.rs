@@ -1,0 +1,1 @@
+//! One running replica and the embedding API.

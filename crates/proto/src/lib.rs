@@ -1,0 +1,1 @@
+//! Generated messages and service traits of the etcd v3 API.

@@ -1,0 +1,1 @@
+//! Production composition: bind, build, run, drain.

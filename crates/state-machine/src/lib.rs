@@ -1,0 +1,1 @@
+//! The one deterministic apply: log payloads in, effects and events out.

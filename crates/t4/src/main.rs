@@ -1,0 +1,2 @@
+//! The `t4` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! An append-only local log of opaque, checksummed entries with group commit.

@@ -1,0 +1,1 @@
+//! Fans committed events out to many watchers: none lost, doubled or reordered, slow ones bounded.
