@@ -1,0 +1,138 @@
+//! What can go wrong, by what the caller must do.
+
+use std::{io, path::PathBuf};
+
+use t4_kv_types::Revision;
+use thiserror::Error;
+
+/// Why a read failed.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The revision is below the last compaction.
+    #[error("the revision has been compacted")]
+    Compacted,
+    /// The revision is not visible yet.
+    #[error("the revision is in the future")]
+    Future,
+    /// The bytes are on the disk and the call said
+    /// [`Io::NoWait`](crate::Io::NoWait): repeat it with
+    /// [`Io::Blocking`](crate::Io::Blocking) where waiting is allowed.
+    #[error("the read would wait for the disk")]
+    WouldBlock,
+    /// A segment file does not hold what it should: stop serving, restore it.
+    #[error("{}: corrupt: {what}; restore this file from a checkpoint or another node", file.display())]
+    Corrupt {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The disk or the operating system refused.
+    #[error("{}: reading failed", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Why opening, sealing, collecting or forking failed. Nothing that was
+/// readable before is lost by any of them.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// A file that must be there is not.
+    #[error("{}: missing; {remedy}", file.display())]
+    Missing {
+        /// The file.
+        file: PathBuf,
+        /// What the operator can do.
+        remedy: &'static str,
+    },
+    /// A file of ours does not hold what it should.
+    #[error("{}: corrupt: {what}; restore it from a checkpoint or another node, or start this node with an empty directory", file.display())]
+    Corrupt {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file was written by a later version of T4.
+    #[error("{}: format {found} is newer than {known}, the newest that this version knows; start the version that wrote it", file.display())]
+    NewerFormat {
+        /// The file.
+        file: PathBuf,
+        /// The format that it says it has.
+        found: u32,
+        /// The newest format that is known here.
+        known: u32,
+    },
+    /// A file with one of our names is not ours.
+    #[error("{}: not a file of T4; move it away, or choose another directory", file.display())]
+    Foreign {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Another store has this directory open.
+    #[error("{}: in use by another store; stop the other process first", dir.display())]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The disk is full. Free space, then do the same again.
+    #[error("{}: {op}: no space left on the device; free space, it will be tried again", file.display())]
+    NoSpace {
+        /// The file.
+        file: PathBuf,
+        /// What was being done.
+        op: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The disk or the operating system refused.
+    #[error("{}: {op} failed; check the disk and the permissions", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What was being done.
+        op: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A fork was asked for at a revision that the files do not hold.
+    #[error("revision {at} cannot be forked: the sealed files hold {oldest} to {newest}")]
+    ForkRevision {
+        /// The revision asked for.
+        at: Revision,
+        /// The oldest that can be forked.
+        oldest: Revision,
+        /// The newest that can be forked.
+        newest: Revision,
+    },
+    /// The directory that a fork shall be made in is not empty.
+    #[error("{}: not empty; a fork needs a directory of its own", dir.display())]
+    ForkTarget {
+        /// The directory.
+        dir: PathBuf,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anyone touching the
+    /// files: the disk was full, or it refused for now.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, StoreError::NoSpace { .. } | StoreError::Io { .. })
+    }
+
+    /// An error of the operating system while doing `op` with `file`.
+    pub(crate) fn io(file: impl Into<PathBuf>, op: &'static str, source: io::Error) -> Self {
+        let file = file.into();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                StoreError::NoSpace { file, op, source }
+            }
+            _ => StoreError::Io { file, op, source },
+        }
+    }
+}
