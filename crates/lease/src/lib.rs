@@ -1,1 +1,27 @@
 //! Who may live until when: a pure lease table, time is an argument.
+//!
+//! * [`LeaseTable`]: leases, their deadlines and their keys.
+//! * [`LeaseRecord`], [`DecodeError`]: the persisted form of the table.
+//!
+//! # Invariants
+//!
+//! * A lease is never reported expired before the last moment that any client
+//!   was told: `now + TTL` at its grant, at each renewal and at each promotion.
+//! * Deadlines only move later. The one exception is
+//!   [`LeaseTable::restore_remaining`], which sets what was told before a clean
+//!   stop.
+//! * A lease is reported once, until [`LeaseTable::unreport`] hands it back.
+//! * Same calls, same answers, same bytes: no clock, no randomness, no hash map.
+//!
+//! # Left to others
+//!
+//! Clocks; ids and the bounds of what clients ask for; the log entries of grants
+//! and revocations; deleting the keys; the decision whether this replica leads
+//! and may answer at all.
+#![doc = include_str!("../README.md")]
+
+mod format;
+mod table;
+
+pub use format::{DecodeError, FORMAT_VERSION, LeaseRecord};
+pub use table::{LeaseTable, Remaining, Renewal, TTL_MAX_S};
