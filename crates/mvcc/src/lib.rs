@@ -5,6 +5,9 @@ mod background;
 mod config;
 mod error;
 mod fork;
+mod hash;
+mod index;
+mod liveness;
 mod reader;
 mod store;
 

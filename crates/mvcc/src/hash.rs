@@ -1,0 +1,138 @@
+//! etcd's hash of the key space, byte for byte.
+//!
+//! A CRC-32C over the word "key" and then, in revision order, the storage key
+//! and the stored protobuf of each record that counts. [`Selection`] decides
+//! which count, [`RecordHash`] is fed with them. Reading the records is left to
+//! the caller.
+
+use t4_kv_types::KeyValue;
+
+use crate::index::{Entry, Version};
+
+/// The hash of records, fed one by one in ascending order of revision.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordHash(u32);
+
+impl RecordHash {
+    /// The hash of no record.
+    pub(crate) fn new() -> Self {
+        // The name of etcd's storage bucket.
+        RecordHash(crc32c::crc32c(b"key"))
+    }
+
+    /// Adds the change `sub` of revision `main`. Of a delete only the key
+    /// counts; of a put everything but `mod_revision`, which is `main`.
+    pub(crate) fn record(&mut self, main: i64, sub: u32, deleted: bool, kv: &KeyValue) {
+        let mut head = Vec::with_capacity(18 + 1 + 10);
+        head.extend_from_slice(&main.to_be_bytes());
+        head.push(b'_');
+        head.extend_from_slice(&i64::from(sub).to_be_bytes());
+        if deleted {
+            head.push(b't');
+        }
+        put_length(&mut head, 1, kv.key.len());
+        self.bytes(&head);
+        self.bytes(&kv.key);
+        if deleted {
+            return;
+        }
+        let mut middle = Vec::with_capacity(4 * 11);
+        put_varint(&mut middle, 2, kv.create_revision.0);
+        put_varint(&mut middle, 3, main);
+        put_varint(&mut middle, 4, kv.version);
+        put_length(&mut middle, 5, kv.value.len());
+        self.bytes(&middle);
+        self.bytes(&kv.value);
+        let mut tail = Vec::with_capacity(11);
+        put_varint(&mut tail, 6, kv.lease.0);
+        self.bytes(&tail);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0 = crc32c::crc32c_append(self.0, bytes);
+    }
+
+    /// The hash of what was fed.
+    pub(crate) fn finish(self) -> u32 {
+        self.0
+    }
+}
+
+/// A protobuf field of type int64; left out when 0, as proto3 has it.
+fn put_varint(out: &mut Vec<u8>, field: u8, value: i64) {
+    if value == 0 {
+        return;
+    }
+    out.push(field << 3);
+    put_base128(out, value as u64);
+}
+
+/// Tag and length of a protobuf field of type bytes; left out when empty.
+fn put_length(out: &mut Vec<u8>, field: u8, length: usize) {
+    if length == 0 {
+        return;
+    }
+    out.push(field << 3 | 2);
+    put_base128(out, length as u64);
+}
+
+fn put_base128(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Which versions count in the hash at a revision.
+///
+/// All changes after the compacted revision; and of those up to it, the ones
+/// that are still what a reader at the hash's revision sees. If that reader sees
+/// no key at all, etcd counts what the compaction left (but never a delete at
+/// exactly the compacted revision, which its older releases do not keep). The
+/// result does not depend on how far the compaction's pass has come.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    compacted: i64,
+    at: i64,
+    /// Whether any key is live at `at`.
+    any_live: bool,
+    chosen: Vec<Version>,
+    /// Counts only if no key is live at `at`.
+    left: Vec<Version>,
+}
+
+impl Selection {
+    /// For the hash at revision `at` of a store compacted to `compacted` (0 or
+    /// less: never). Both stay fixed while entries are added.
+    pub(crate) fn new(compacted: i64, at: i64) -> Self {
+        Selection { compacted, at, any_live: false, chosen: Vec::new(), left: Vec::new() }
+    }
+
+    /// Adds a key. Each key once, in any order.
+    pub(crate) fn entry(&mut self, entry: &Entry<'_>) {
+        let live_at = |revision| entry.at(revision).filter(|version| !version.deleted);
+        let seen = live_at(self.at);
+        if seen.is_some() && !self.any_live {
+            self.any_live = true;
+            self.left = Vec::new();
+        }
+        let recent = entry.versions().filter(|v| self.compacted < v.main && v.main <= self.at);
+        self.chosen.extend(recent);
+        let Some(kept) = live_at(self.compacted) else { return };
+        if seen == Some(kept) {
+            self.chosen.push(*kept);
+        } else if !self.any_live {
+            self.left.push(*kept);
+        }
+    }
+
+    /// The versions that count, in ascending order.
+    pub(crate) fn finish(mut self) -> Vec<Version> {
+        if !self.any_live {
+            self.chosen.append(&mut self.left);
+        }
+        self.chosen.sort_unstable_by_key(Version::order);
+        self.chosen
+    }
+}

@@ -1,0 +1,291 @@
+//! A sorted list of keys in one buffer: the prefix that all share is stored
+//! once, the rest of each key behind it.
+//!
+//! A node of the tree holds its keys (a leaf) or its separators (an inner
+//! node) in one of these. It knows only bytes; how many keys a node may hold
+//! is decided by the nodes.
+
+use std::ops::Range;
+
+/// The part of a key behind the shared prefix.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// Its first four bytes, big-endian, padded with zeros. Of two suffixes the
+    /// lower one never has the higher head, so that a search reads the bytes
+    /// of a key only where heads tie.
+    head: u32,
+    /// Where it ends in the buffer; it starts where the one before ends.
+    end: u32,
+}
+
+/// Keys in ascending order, each once.
+#[derive(Debug, Default)]
+pub(super) struct PackedKeys {
+    /// The prefix, then the suffix of each key.
+    bytes: Vec<u8>,
+    slots: Vec<Slot>,
+    /// Length of the prefix. Every key starts with it; it is the longest such
+    /// prefix after a build, and may be shorter than that after removals.
+    prefix: u32,
+}
+
+impl PackedKeys {
+    /// From keys in ascending order, without spare room.
+    pub(super) fn from_sorted<K: AsRef<[u8]>>(keys: &[K]) -> Self {
+        let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
+            return PackedKeys::default();
+        };
+        // In a sorted list, what first and last share is shared by all.
+        let prefix = common(first.as_ref(), last.as_ref());
+        let suffixes: usize = keys.iter().map(|key| key.as_ref().len() - prefix).sum();
+        let mut packed =
+            PackedKeys::with_prefix(&first.as_ref()[..prefix], prefix + suffixes, keys.len());
+        for key in keys {
+            packed.push_suffix(&key.as_ref()[prefix..], &[]);
+        }
+        packed
+    }
+
+    fn with_prefix(prefix: &[u8], bytes: usize, slots: usize) -> Self {
+        let mut packed = PackedKeys {
+            bytes: Vec::with_capacity(bytes),
+            slots: Vec::with_capacity(slots),
+            prefix: offset(prefix.len()),
+        };
+        packed.bytes.extend_from_slice(prefix);
+        packed
+    }
+
+    /// How many keys there are.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Bytes that the keys take, the shared prefix counted once.
+    pub(super) fn stored_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The place that splits the keys into two parts, neither empty, of about
+    /// as many bytes. There are at least two keys.
+    pub(super) fn half_of_bytes(&self) -> usize {
+        let half = self.prefix as usize + (self.bytes.len() - self.prefix as usize) / 2;
+        let at = self.slots.partition_point(|slot| (slot.end as usize) <= half);
+        at.clamp(1, self.len() - 1)
+    }
+
+    fn prefix(&self) -> &[u8] {
+        &self.bytes[..self.prefix as usize]
+    }
+
+    fn start(&self, at: usize) -> usize {
+        match at {
+            0 => self.prefix as usize,
+            _ => self.slots[at - 1].end as usize,
+        }
+    }
+
+    fn suffix(&self, at: usize) -> &[u8] {
+        &self.bytes[self.start(at)..self.slots[at].end as usize]
+    }
+
+    /// Makes `key` the key at `at`.
+    pub(super) fn copy_key(&self, at: usize, key: &mut Vec<u8>) {
+        key.clear();
+        key.extend_from_slice(self.prefix());
+        key.extend_from_slice(self.suffix(at));
+    }
+
+    /// The key at `at`.
+    pub(super) fn key(&self, at: usize) -> Box<[u8]> {
+        [self.prefix(), self.suffix(at)].concat().into()
+    }
+
+    /// Calls `visit` with each key of `range` in order, until it returns false.
+    /// Says whether it never did.
+    pub(super) fn each(
+        &self,
+        range: Range<usize>,
+        key: &mut Vec<u8>,
+        mut visit: impl FnMut(usize, &[u8]) -> bool,
+    ) -> bool {
+        key.clear();
+        key.extend_from_slice(self.prefix());
+        for at in range {
+            key.truncate(self.prefix as usize);
+            key.extend_from_slice(self.suffix(at));
+            if !visit(at, key) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Where `key` is, or where it would be.
+    pub(super) fn search(&self, key: &[u8]) -> Result<usize, usize> {
+        let prefix = self.prefix();
+        let Some(suffix) = key.strip_prefix(prefix) else {
+            return Err(if key < prefix { 0 } else { self.len() });
+        };
+        let head = head(suffix);
+        let first = self.slots.partition_point(|slot| slot.head < head);
+        if self.slots.get(first).is_none_or(|slot| slot.head != head) {
+            return Err(first);
+        }
+        let ties = self.slots[first..].partition_point(|slot| slot.head == head);
+        self.search_in(first..first + ties, suffix)
+    }
+
+    fn search_in(&self, range: Range<usize>, suffix: &[u8]) -> Result<usize, usize> {
+        let Range { start: mut low, end: mut high } = range;
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.suffix(middle).cmp(suffix) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Equal => return Ok(middle),
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
+    }
+
+    /// Puts `key` at `at`, which is where a search says that it belongs.
+    pub(super) fn insert(&mut self, at: usize, key: &[u8]) {
+        if self.slots.is_empty() {
+            *self = PackedKeys::from_sorted(&[key]);
+            return;
+        }
+        self.shorten_prefix(common(self.prefix(), key));
+        let suffix = &key[self.prefix as usize..];
+        let (start, old_end) = (self.start(at), self.bytes.len());
+        make_room(&mut self.bytes, suffix.len());
+        self.bytes.resize(old_end + suffix.len(), 0);
+        self.bytes.copy_within(start..old_end, start + suffix.len());
+        self.bytes[start..start + suffix.len()].copy_from_slice(suffix);
+        make_room(&mut self.slots, 1);
+        self.slots.insert(at, Slot { head: head(suffix), end: offset(start) });
+        let grown = offset(suffix.len());
+        for slot in &mut self.slots[at..] {
+            slot.end += grown;
+        }
+    }
+
+    fn shorten_prefix(&mut self, prefix: usize) {
+        let cut = self.prefix as usize - prefix;
+        if cut == 0 {
+            return;
+        }
+        let mut longer = PackedKeys::with_prefix(
+            &self.bytes[..prefix],
+            self.bytes.len() + cut * self.len(),
+            self.len() + 1,
+        );
+        longer.absorb(self, 0..self.len());
+        *self = longer;
+    }
+
+    /// Adds keys of another list at the end. They start with this prefix.
+    fn absorb(&mut self, from: &PackedKeys, range: Range<usize>) {
+        let mine = self.prefix as usize;
+        let theirs = from.prefix as usize;
+        for at in range {
+            let suffix = from.suffix(at);
+            if mine <= theirs {
+                self.push_suffix(&from.bytes[mine..theirs], suffix);
+            } else {
+                self.push_suffix(&suffix[mine - theirs..], &[]);
+            }
+        }
+    }
+
+    fn push_suffix(&mut self, first: &[u8], second: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(first);
+        self.bytes.extend_from_slice(second);
+        let head = head(&self.bytes[start..]);
+        self.slots.push(Slot { head, end: offset(self.bytes.len()) });
+    }
+
+    /// The keys for which `keep` says so.
+    pub(super) fn filtered(&self, keep: impl Fn(usize) -> bool) -> PackedKeys {
+        let kept: Vec<usize> = (0..self.len()).filter(|&at| keep(at)).collect();
+        let (Some(&first), Some(&last)) = (kept.first(), kept.last()) else {
+            return PackedKeys::default();
+        };
+        let shared = common(self.suffix(first), self.suffix(last));
+        let suffixes: usize = kept.iter().map(|&at| self.suffix(at).len() - shared).sum();
+        let prefix = [self.prefix(), &self.suffix(first)[..shared]].concat();
+        let mut packed = PackedKeys::with_prefix(&prefix, prefix.len() + suffixes, kept.len());
+        for at in kept {
+            packed.absorb(self, at..at + 1);
+        }
+        packed
+    }
+
+    /// Takes the keys from `at` on away into a list of their own. Both lists
+    /// are packed anew.
+    pub(super) fn split_off(&mut self, at: usize) -> PackedKeys {
+        let right = self.filtered(|key| key >= at);
+        *self = self.filtered(|key| key < at);
+        right
+    }
+
+    /// Adds the keys of a list that comes after this one.
+    pub(super) fn append(&mut self, other: &PackedKeys) {
+        if other.slots.is_empty() {
+            return;
+        }
+        if self.slots.is_empty() {
+            *self = other.filtered(|_| true);
+            return;
+        }
+        self.shorten_prefix(common(self.prefix(), other.prefix()));
+        self.bytes.reserve_exact(other.bytes.len());
+        self.slots.reserve_exact(other.len());
+        self.absorb(other, 0..other.len());
+    }
+
+    /// Bytes allocated on the heap.
+    #[cfg(test)]
+    pub(super) fn heap_bytes(&self) -> usize {
+        super::accounting::of_vec(&self.bytes) + super::accounting::of_vec(&self.slots)
+    }
+
+    /// Panics unless the keys ascend and every head is right.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        let keys: Vec<_> = (0..self.len()).map(|at| self.key(at)).collect();
+        assert!(keys.is_sorted_by(|a, b| a < b), "keys out of order");
+        assert!((0..self.len()).all(|at| self.slots[at].head == head(self.suffix(at))));
+        assert_eq!(self.bytes.len(), self.start(self.len()));
+    }
+}
+
+/// The first four bytes of a suffix as a number.
+fn head(suffix: &[u8]) -> u32 {
+    if let Some(bytes) = suffix.first_chunk() {
+        return u32::from_be_bytes(*bytes);
+    }
+    let mut bytes = [0; 4];
+    bytes[..suffix.len()].copy_from_slice(suffix);
+    u32::from_be_bytes(bytes)
+}
+
+/// How many bytes two keys share at the start.
+pub(super) fn common(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// An offset in a node. A node is split long before it holds 4 GiB of keys.
+fn offset(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("a node of the index holds less than 4 GiB of keys")
+}
+
+/// Room for `extra` more, with an eighth to spare: doubling would leave a
+/// quarter of the index's memory unused, and the nodes are small enough to be
+/// copied often.
+pub(super) fn make_room<T>(list: &mut Vec<T>, extra: usize) {
+    if list.capacity() - list.len() < extra {
+        list.reserve_exact(extra.max(list.len() / 8).max(4));
+    }
+}

@@ -1,0 +1,190 @@
+//! The latest changes of which keys are live, for exact counts at recent
+//! revisions.
+//!
+//! The index counts the keys that are live after its newest change. What a
+//! reader at an older revision must not see yet is subtracted here: births and
+//! deaths after that revision are kept in a list with bounds on changes and on
+//! bytes. Where the list does not reach back far enough, the caller counts by
+//! scanning.
+
+use std::collections::VecDeque;
+
+use t4_kv_types::{KeyRange, RangeEnd};
+
+use crate::index::Index;
+
+/// Default bound on changes.
+const CHANGES_MAX: usize = 65_536;
+
+/// Default bound on the bytes of their keys.
+const BYTES_MAX: usize = 16 << 20;
+
+/// A chunk is closed at this many changes. Closing sorts it, inside the
+/// writer's lock hold, so it must stay small.
+const CHUNK_CHANGES: usize = 512;
+
+/// Births and deaths of keys, the latest ones.
+#[derive(Debug)]
+pub(crate) struct Liveness {
+    /// Oldest first. All but the last one are closed.
+    chunks: VecDeque<Chunk>,
+    /// Every change after this revision is in the list.
+    floor: i64,
+    /// Changes in all chunks.
+    changes: usize,
+    /// Bytes of keys in all chunks.
+    bytes: usize,
+    changes_max: usize,
+    bytes_max: usize,
+}
+
+impl Liveness {
+    /// An empty list; `newest` is the revision of the index now.
+    pub(crate) fn new(newest: i64) -> Self {
+        Self::with_bounds(newest, CHANGES_MAX, BYTES_MAX)
+    }
+
+    /// As [`Liveness::new`], with other bounds than 65,536 changes and 16 MiB of
+    /// keys. Each is exceeded by at most one chunk.
+    pub(crate) fn with_bounds(newest: i64, changes_max: usize, bytes_max: usize) -> Self {
+        let chunks = VecDeque::new();
+        Liveness { chunks, floor: newest, changes: 0, bytes: 0, changes_max, bytes_max }
+    }
+
+    /// At revision `main`, `key` became live, or ceased to be. Revisions do not
+    /// descend from call to call.
+    pub(crate) fn record(&mut self, main: i64, key: &[u8], live: bool) {
+        let chunk_bytes = self.bytes_max / (self.changes_max / CHUNK_CHANGES).max(1);
+        match self.chunks.back_mut() {
+            Some(chunk)
+                if chunk.changes.len() < CHUNK_CHANGES && chunk.keys.len() < chunk_bytes => {}
+            Some(chunk) => {
+                chunk.close();
+                self.chunks.push_back(Chunk::default());
+            }
+            None => self.chunks.push_back(Chunk::default()),
+        }
+        if let Some(chunk) = self.chunks.back_mut() {
+            chunk.push(main, key, live);
+        }
+        self.changes += 1;
+        self.bytes += key.len();
+        self.forget_oldest();
+    }
+
+    fn forget_oldest(&mut self) {
+        while (self.changes > self.changes_max || self.bytes > self.bytes_max)
+            && self.chunks.len() > 1
+            && let Some(oldest) = self.chunks.pop_front()
+        {
+            self.changes -= oldest.changes.len();
+            self.bytes -= oldest.keys.len();
+            self.floor = oldest.last_main();
+        }
+    }
+
+    /// How many keys of `range` were live at revision `at`, given the index as
+    /// it is after all recorded changes. `None` when the list does not reach
+    /// back to `at`.
+    pub(crate) fn count(&self, index: &Index, range: &KeyRange, at: i64) -> Option<u64> {
+        let change = self.change_after(range, at)?;
+        Some(index.count(range).saturating_add_signed(-change))
+    }
+
+    /// By how much the number of live keys in `range` changed after `at`.
+    fn change_after(&self, range: &KeyRange, at: i64) -> Option<i64> {
+        if at < self.floor {
+            return None;
+        }
+        let newer = self.chunks.iter().rev().take_while(|chunk| chunk.last_main() > at);
+        Some(newer.map(|chunk| chunk.change_after(range, at)).sum())
+    }
+}
+
+/// A stretch of changes.
+#[derive(Debug, Default)]
+struct Chunk {
+    /// In the order in which they happened.
+    changes: Vec<Change>,
+    /// Their keys, one behind the other.
+    keys: Vec<u8>,
+    /// When closed: places in `changes`, by key.
+    by_key: Vec<u16>,
+    /// When closed: the sum of the first `i` of `by_key`, for `i` from 0 up to
+    /// and including their number.
+    sums: Vec<i16>,
+}
+
+#[derive(Debug)]
+struct Change {
+    main: i64,
+    /// Where its key ends in `keys`.
+    end: u32,
+    live: bool,
+}
+
+impl Change {
+    fn sign(&self) -> i16 {
+        if self.live { 1 } else { -1 }
+    }
+}
+
+impl Chunk {
+    fn push(&mut self, main: i64, key: &[u8], live: bool) {
+        self.keys.extend_from_slice(key);
+        let end = u32::try_from(self.keys.len()).expect("a chunk of keys is far below 4 GiB");
+        debug_assert!(self.last_main() <= main);
+        self.changes.push(Change { main, end, live });
+    }
+
+    fn last_main(&self) -> i64 {
+        self.changes.last().map_or(i64::MIN, |change| change.main)
+    }
+
+    fn key(&self, at: usize) -> &[u8] {
+        let start = if at == 0 { 0 } else { self.changes[at - 1].end };
+        &self.keys[start as usize..self.changes[at].end as usize]
+    }
+
+    fn close(&mut self) {
+        let mut by_key: Vec<u16> = (0..).take(self.changes.len()).collect();
+        by_key.sort_unstable_by(|&a, &b| self.key(a.into()).cmp(self.key(b.into())));
+        let mut sum = 0;
+        self.sums = Vec::with_capacity(by_key.len() + 1);
+        self.sums.push(0);
+        for &at in &by_key {
+            sum += self.changes[usize::from(at)].sign();
+            self.sums.push(sum);
+        }
+        self.by_key = by_key;
+        self.changes.shrink_to_fit();
+        self.keys.shrink_to_fit();
+    }
+
+    fn change_after(&self, range: &KeyRange, at: i64) -> i64 {
+        let first = self.changes.partition_point(|change| change.main <= at);
+        if first == 0 && !self.sums.is_empty() {
+            return self.change_in(range);
+        }
+        (first..self.changes.len())
+            .filter(|&at| range.contains(self.key(at)))
+            .map(|at| i64::from(self.changes[at].sign()))
+            .sum()
+    }
+
+    /// The change of a closed chunk as a whole.
+    fn change_in(&self, range: &KeyRange) -> i64 {
+        let below = |bound: &[u8]| self.by_key.partition_point(|&at| self.key(at.into()) < bound);
+        let start = below(&range.start);
+        let end = match &range.end {
+            RangeEnd::Single => {
+                let same =
+                    self.by_key[start..].partition_point(|&at| self.key(at.into()) == range.start);
+                start + same
+            }
+            RangeEnd::Before(end) => below(end).max(start),
+            RangeEnd::Open => self.by_key.len(),
+        };
+        i64::from(self.sums[end]) - i64::from(self.sums[start])
+    }
+}
