@@ -1,1 +1,40 @@
 //! What the suites share: a real etcd, a real t4, seeds, scratch directories.
+//!
+//! The crate belongs to the test plane: no production crate depends on it.
+//! It starts programs and speaks to them; what is right or wrong in their
+//! answers is the business of each suite.
+//!
+//! * [`Seed`], [`Rng`]: randomness that prints how to replay it.
+//! * [`Scratch`], [`free_port`]: places that a test owns.
+//! * [`Program`]: a child process with a captured log, killed when dropped.
+//! * [`Etcd`], [`EtcdDistro`]: the real etcd 3.5.1, fetched with pip.
+//! * [`T4`]: the real `t4` binary, killed and restarted at will.
+//! * [`Rpc`]: raw gRPC clients of every etcd service.
+//! * [`poll_until`]: wait for a condition, never for a duration.
+//!
+//! Errors are `anyhow`: a test has nothing to do with one but to show it.
+#![doc = include_str!("../README.md")]
+
+mod distro;
+mod etcd;
+mod poll;
+mod ports;
+mod program;
+mod rng;
+mod rpc;
+mod scratch;
+mod seed;
+mod t4;
+mod workspace;
+
+pub use distro::{ETCD_VERSION, EtcdDistro};
+pub use etcd::{Etcd, EtcdOptions};
+pub use poll::{poll_until, poll_until_async};
+pub use ports::free_port;
+pub use program::Program;
+pub use rng::Rng;
+pub use rpc::Rpc;
+pub use scratch::Scratch;
+pub use seed::Seed;
+pub use t4::{T4, T4Options, t4_binary};
+pub use workspace::{target_dir, workspace_root};

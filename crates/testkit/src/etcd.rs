@@ -1,0 +1,126 @@
+//! A real etcd on free ports, in a directory of its own.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::{EtcdDistro, Program, Scratch, free_port};
+
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How an etcd is started.
+#[derive(Clone, Debug)]
+pub struct EtcdOptions {
+    /// Whether it fsyncs its log. Default: true. Without, it is several times
+    /// faster, and its answers are the same as long as the machine stays up.
+    pub fsync: bool,
+    /// `--quota-backend-bytes`. Default: etcd's own (2 GiB).
+    pub quota_backend_bytes: Option<u64>,
+    /// More flags, as they are. Default: none.
+    pub flags: Vec<String>,
+}
+
+impl Default for EtcdOptions {
+    fn default() -> Self {
+        EtcdOptions { fsync: true, quota_backend_bytes: None, flags: Vec::new() }
+    }
+}
+
+/// A running etcd, alone in its cluster. Killed when dropped.
+#[derive(Debug)]
+pub struct Etcd {
+    program: Option<Program>,
+    options: EtcdOptions,
+    distro: EtcdDistro,
+    endpoint: String,
+    peer_url: String,
+    // Last: the directory goes away after the process.
+    scratch: Scratch,
+}
+
+impl Etcd {
+    /// Starts one and returns when it serves.
+    ///
+    /// # Errors
+    /// When there is no etcd to start, or it does not serve within a minute.
+    pub fn start(options: EtcdOptions) -> anyhow::Result<Etcd> {
+        let mut etcd = Etcd {
+            program: None,
+            options,
+            distro: EtcdDistro::find()?,
+            endpoint: format!("127.0.0.1:{}", free_port()),
+            peer_url: format!("http://127.0.0.1:{}", free_port()),
+            scratch: Scratch::new("etcd")?,
+        };
+        etcd.start_again()?;
+        Ok(etcd)
+    }
+
+    /// `host:port` of the client listener.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Its process.
+    ///
+    /// # Panics
+    /// After [`kill`](Self::kill) and before [`start_again`](Self::start_again).
+    pub fn program(&mut self) -> &mut Program {
+        self.program.as_mut().expect("etcd is running")
+    }
+
+    /// SIGKILL. The data directory stays.
+    ///
+    /// # Errors
+    /// When the process cannot be waited for.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(mut program) = self.program.take() {
+            program.kill()?;
+        }
+        Ok(())
+    }
+
+    /// Starts it on its directory and ports, after a kill.
+    ///
+    /// # Errors
+    /// When it does not serve within a minute.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        self.kill()?;
+        let program = Program::start("etcd", self.command(), &self.scratch.join("etcd.log"))?;
+        let program = self.program.insert(program);
+        program
+            .wait_for_line("ready to serve client requests", START_DEADLINE)
+            .context("etcd does not start")?;
+        Ok(())
+    }
+
+    fn command(&self) -> Command {
+        let client_url = format!("http://{}", self.endpoint);
+        let mut command = Command::new(self.distro.etcd());
+        // etcd takes ETCD_ variables for flags: the suite's environment must not steer it.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("ETCD") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .arg("--data-dir")
+            .arg(self.scratch.join("data"))
+            .args(["--name", "default"])
+            .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
+            .args(["--listen-peer-urls", &self.peer_url])
+            .args(["--initial-advertise-peer-urls", &self.peer_url])
+            .args(["--initial-cluster", &format!("default={}", self.peer_url)])
+            .args(["--log-level", "info"]);
+        if !self.options.fsync {
+            command.arg("--unsafe-no-fsync");
+        }
+        if let Some(bytes) = self.options.quota_backend_bytes {
+            command.args(["--quota-backend-bytes", &bytes.to_string()]);
+        }
+        command.args(&self.options.flags);
+        command
+    }
+}
