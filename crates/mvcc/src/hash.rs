@@ -136,3 +136,130 @@ impl Selection {
         self.chosen
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::ops::ControlFlow;
+
+    use t4_kv_types::{KeyRange, LeaseId, Revision};
+
+    use super::*;
+    use crate::index::{Index, Location, Newest};
+
+    /// What etcd 3.5.1 answered: changes, compactions and hashes in the order in
+    /// which they happened. It refuses the hash at exactly the compacted
+    /// revision, which is why there is none.
+    const ETCD_3_5: &str = include_str!("../tests/fixtures/hash-kv-etcd-3.5.1.txt");
+
+    /// The same from a build of etcd's main branch at 3.8.0-alpha.0, which does
+    /// answer it, and keeps a delete at exactly the compacted revision.
+    const ETCD_3_8: &str = include_str!("../tests/fixtures/hash-kv-etcd-3.8.0-alpha.txt");
+
+    /// A store that replays a recording.
+    struct Replay {
+        index: Index,
+        records: BTreeMap<(i64, u32), KeyValue>,
+        compacted: i64,
+        /// Whether compactions drop versions at once, or never.
+        passes: bool,
+    }
+
+    impl Replay {
+        fn change(&mut self, main: i64, sub: u32, deleted: bool, mut kv: KeyValue) {
+            let before = self.index.get(&kv.key).map(|entry| *entry.newest);
+            let before = before.filter(|before| !before.version.deleted);
+            kv.create_revision = Revision(before.map_or(main, |before| before.create));
+            kv.version = before.map_or(1, |before| before.count + 1);
+            let version = Version { main, sub, deleted, size: 0, at: Location::default() };
+            let (create, count) = (kv.create_revision.0, kv.version);
+            self.index.insert(&kv.key, Newest { version, create, count, lease: kv.lease.0 });
+            self.records.insert((main, sub), kv);
+        }
+
+        fn compact(&mut self, c: i64) {
+            self.compacted = c;
+            if self.passes {
+                let records = &mut self.records;
+                self.index.compact(c, None, usize::MAX, |_, version| {
+                    records.remove(&version.order());
+                });
+            }
+        }
+
+        fn hash(&self, at: i64) -> u32 {
+            let mut selection = Selection::new(self.compacted, at);
+            self.index.scan(&KeyRange::all(), |entry| {
+                selection.entry(&entry);
+                ControlFlow::Continue(())
+            });
+            let mut hash = RecordHash::new();
+            for version in selection.finish() {
+                let kv = &self.records[&version.order()];
+                hash.record(version.main, version.sub, version.deleted, kv);
+            }
+            hash.finish()
+        }
+
+        /// Carries out a line, and says how many hashes it compared.
+        fn line(&mut self, line: &str) -> usize {
+            let words: Vec<&str> = line.split(' ').collect();
+            let number = |word: &str| word.parse::<i64>().expect("a number");
+            let order = |word: &str| {
+                let (main, sub) = word.split_once('.').expect("main.sub");
+                (number(main), number(sub) as u32)
+            };
+            match words[..] {
+                ["put", at, key, value, lease] => {
+                    let value = if value == "-" { "" } else { value };
+                    self.change(
+                        order(at).0,
+                        order(at).1,
+                        false,
+                        KeyValue {
+                            key: key.to_owned().into(),
+                            value: value.to_owned().into(),
+                            lease: LeaseId(number(lease)),
+                            ..KeyValue::default()
+                        },
+                    );
+                }
+                ["delete", at, key] => {
+                    let kv = KeyValue { key: key.to_owned().into(), ..KeyValue::default() };
+                    self.change(order(at).0, order(at).1, true, kv);
+                }
+                ["compact", c] => self.compact(number(c)),
+                ["hash", at, "compacted", c, "is", hash] => {
+                    assert_eq!(self.compacted, number(c), "{line}");
+                    assert_eq!(i64::from(self.hash(number(at))), number(hash), "{line}");
+                    return 1;
+                }
+                _ => assert!(line.is_empty() || line.starts_with('#'), "{line}"),
+            }
+            0
+        }
+    }
+
+    fn replay(recording: &str, passes: bool) -> usize {
+        let (index, records) = (Index::new(), BTreeMap::new());
+        let mut replay = Replay { index, records, compacted: -1, passes };
+        recording.lines().map(|line| replay.line(line)).sum()
+    }
+
+    #[test]
+    fn hashes_as_etcd_does() {
+        assert!(replay(ETCD_3_5, true) > 50);
+        assert!(replay(ETCD_3_8, true) > 50);
+    }
+
+    #[test]
+    fn the_hash_does_not_wait_for_the_pass() {
+        assert!(replay(ETCD_3_5, false) > 50);
+        assert!(replay(ETCD_3_8, false) > 50);
+    }
+
+    #[test]
+    fn the_hash_of_nothing_is_that_of_the_bucket() {
+        assert_eq!(RecordHash::new().finish(), 1_084_519_789);
+    }
+}
