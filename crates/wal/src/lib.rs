@@ -1,1 +1,51 @@
 //! An append-only local log of opaque, checksummed entries with group commit.
+//!
+//! What it promises:
+//!
+//! 1. An entry for which [`Wal::sync`] has returned, or [`Event::Durable`] was
+//!    reported, is there after any crash, or opening the log fails.
+//! 2. What is read is what was appended: entries are dense, in order, and no
+//!    single flipped bit anywhere in a file goes unnoticed.
+//! 3. A tail torn by a power cut is cut off and reported; anything that a power
+//!    cut cannot do is [`WalError::Corrupt`], is not repaired, and says what to
+//!    do.
+//! 4. Entries refused for want of room never come back.
+//! 5. After a failed sync nothing more is written, ever.
+//!
+//! What it leaves to others: what a payload means, keeping a second process out
+//! of the directory, bounding what is queued, stopping the process, logging.
+//!
+//! Modules, from the bytes up: `format` (the bytes of a segment; pure),
+//! `dir` (the seam to the disk) with `file_dir` and `memory_dir`, `segment`
+//! (an open file), `housekeeping` (prepares and removes files beside the log),
+//! `recovery` (opening), `reader` (reading back), `wal` (appending, syncing),
+//! `truncation` (taking back), `group_commit` (the thread).
+//!
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod dir;
+mod entry;
+mod error;
+mod file_dir;
+pub mod format;
+mod group_commit;
+mod housekeeping;
+mod memory_dir;
+mod reader;
+mod recovery;
+mod segment;
+mod truncation;
+mod wal;
+
+pub use config::Config;
+pub use dir::{SegmentDir, SegmentFile};
+pub use entry::Entry;
+pub use error::{Damage, Found, WalError};
+pub use file_dir::FileDir;
+pub use format::PAYLOAD_BYTES_MAX;
+pub use group_commit::{Durable, Event, GroupCommit, Refused, Ticket};
+pub use memory_dir::{Call, MemoryDir, Operation};
+pub use reader::{Reader, Replay};
+pub use recovery::{Recovery, StrayBit, TornTail};
+pub use wal::{Counters, Wal};

@@ -1,0 +1,124 @@
+//! The real directory of segment files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use crate::dir::{SegmentDir, SegmentFile};
+
+/// A directory of a file system. It belongs to one log; keeping a second
+/// process out is the caller's concern.
+#[derive(Debug)]
+pub struct FileDir {
+    path: PathBuf,
+    /// Open as long as we are, for syncing names.
+    handle: File,
+}
+
+impl FileDir {
+    /// Opens the directory, and makes it (durably) if it is not there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<FileDir> {
+        let path = path.into();
+        if !path.is_dir() {
+            fs::create_dir_all(&path)?;
+            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                File::open(parent)?.sync_all()?;
+            }
+        }
+        let handle = File::open(&path)?;
+        Ok(FileDir { path, handle })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+}
+
+impl SegmentDir for FileDir {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            // A name that is not UTF-8 is none of ours.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn SegmentFile>> {
+        let path = self.at(name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        if let Err(error) = reserve(&file, bytes) {
+            drop(file);
+            // The error that matters is the first; a file that stays behind
+            // is removed at the next open.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
+        Ok(Arc::new(file))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn SegmentFile>> {
+        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.at(name))?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.at(from), self.at(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.at(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+
+    fn fresh_salt(&self) -> io::Result<u64> {
+        let salt = getrandom::u64().map_err(io::Error::other)?;
+        Ok(salt.max(1))
+    }
+}
+
+/// Reserves the room, which says at once whether there is any. File systems
+/// that cannot reserve find out when the zeros are written.
+fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+        Ok(()) => Ok(()),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => file.set_len(bytes),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+impl SegmentFile for File {
+    fn file_bytes(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}

@@ -1,0 +1,162 @@
+//! Walks through a whole segment and checks everything in it.
+
+use t4_kv_types::{Epoch, LogIndex};
+
+use super::frame::{Fault, Frame, Frames};
+use super::tail::{Tail, judge_tail};
+use super::{HEADER_PAGE, HeaderFault, SegmentHeader};
+use crate::entry::Entry;
+use crate::error::{Damage, Found};
+
+/// What follows a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing: its tail may be torn.
+    Nothing,
+    /// A segment that begins with this entry. A segment is synced before the
+    /// next one is made, so this one must be whole.
+    Segment(LogIndex),
+}
+
+/// What a scan of a segment found.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    /// The last entry; the one before the first if there are none.
+    pub(crate) last: LogIndex,
+    /// Its epoch.
+    pub(crate) epoch: Epoch,
+    /// The first byte behind the last frame.
+    pub(crate) end: u64,
+    /// The first frame that is not known to have been synced, if any is not.
+    pub(crate) unsynced: Option<u64>,
+    /// What is behind the last frame.
+    pub(crate) tail: Tail,
+}
+
+/// Checks every frame of a segment and what is behind the last one. `image`
+/// is the whole file; `visit` sees each frame that is sound and in order.
+pub(crate) fn scan_segment(
+    image: &[u8],
+    header: &SegmentHeader,
+    next: Next,
+    visit: &mut dyn FnMut(&Frame<'_>),
+) -> Result<Scan, Found> {
+    let whole = Frames { bytes: image, base: 0, salt: header.salt };
+    let mut scan = Scan {
+        last: LogIndex(header.first.0 - 1),
+        epoch: header.epoch,
+        end: HEADER_PAGE,
+        unsynced: None,
+        tail: Tail::Clean,
+    };
+    // Where each of the frames begins that the newest one does not vouch for.
+    let mut unsynced = std::collections::VecDeque::new();
+    loop {
+        let expected = LogIndex(scan.last.0.wrapping_add(1));
+        match whole.at(scan.end) {
+            Ok(frame) => {
+                check_order(&frame, expected, scan.epoch)?;
+                if matches!(next, Next::Segment(first) if expected >= first) {
+                    return Err(Found::new(scan.end, Damage::AfterEnd));
+                }
+                unsynced.push_back((frame.header.index, frame.start));
+                while unsynced.front().is_some_and(|&(index, _)| index <= frame.header.durable) {
+                    unsynced.pop_front();
+                }
+                visit(&frame);
+                scan.take(&frame);
+            }
+            Err(fault) => {
+                scan.tail = match next {
+                    Next::Nothing => judge_tail(whole, scan.end, expected, &fault)?,
+                    Next::Segment(first) => judge_end(whole, scan.end, expected, first, &fault)?,
+                };
+                scan.unsynced = unsynced.front().map(|&(_, start)| start);
+                return Ok(scan);
+            }
+        }
+    }
+}
+
+impl Scan {
+    fn take(&mut self, frame: &Frame<'_>) {
+        self.last = frame.header.index;
+        self.epoch = frame.header.epoch;
+        self.end = frame.end;
+    }
+}
+
+pub(crate) fn check_order(
+    frame: &Frame<'_>,
+    expected: LogIndex,
+    epoch: Epoch,
+) -> Result<(), Found> {
+    let found = frame.header.index;
+    // The highest index is never used, so that the next one always exists.
+    if found != expected || expected.0 == 0 || expected.0 == u64::MAX {
+        return Err(Found::new(frame.start, Damage::Order { expected, found }));
+    }
+    if frame.header.epoch < epoch {
+        let what = Damage::EpochOrder { index: found, last: epoch, found: frame.header.epoch };
+        return Err(Found::new(frame.start, what));
+    }
+    Ok(())
+}
+
+/// Judges what is behind the last frame of a segment that has a successor:
+/// nothing can be torn here.
+fn judge_end(
+    whole: Frames<'_>,
+    end: u64,
+    expected: LogIndex,
+    first_of_next: LogIndex,
+    fault: &Fault,
+) -> Result<Tail, Found> {
+    if expected < first_of_next {
+        let what = match fault {
+            Fault::Damaged(what) => what(expected),
+            Fault::Beyond(_) | Fault::Blank | Fault::Torn => {
+                Damage::Incomplete { from: expected, through: LogIndex(first_of_next.0 - 1) }
+            }
+        };
+        return Err(Found::new(end, what));
+    }
+    match judge_tail(whole, end, expected, &Fault::Blank)? {
+        Tail::Torn { offset, .. } => Err(Found::new(offset, Damage::AfterEnd)),
+        tail => Ok(tail),
+    }
+}
+
+/// Everything that a segment file holds.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SegmentContents {
+    /// Its header.
+    pub header: SegmentHeader,
+    /// Its entries, in order.
+    pub entries: Vec<Entry>,
+    /// What is behind them.
+    pub tail: Tail,
+}
+
+/// Decodes the bytes of one segment file, as the last segment of a log. Pure;
+/// any bytes are fine to give.
+///
+/// # Errors
+/// What keeps it from being read.
+pub fn decode_segment(image: &[u8]) -> Result<SegmentContents, HeaderFault> {
+    let header = SegmentHeader::decode(image)?;
+    check_length(&header, image.len() as u64).map_err(HeaderFault::Damaged)?;
+    let mut entries = Vec::new();
+    let scan =
+        scan_segment(image, &header, Next::Nothing, &mut |frame| entries.push(frame.entry()))
+            .map_err(HeaderFault::Damaged)?;
+    Ok(SegmentContents { header, entries, tail: scan.tail })
+}
+
+/// A file has the length that it was made with, for ever.
+pub(crate) fn check_length(header: &SegmentHeader, actual: u64) -> Result<(), Found> {
+    if header.file_bytes == actual {
+        return Ok(());
+    }
+    Err(Found::new(actual, Damage::FileLength { header: header.file_bytes, actual }))
+}

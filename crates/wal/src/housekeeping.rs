@@ -1,0 +1,230 @@
+//! Prepares the next segment and removes old ones, beside the log's thread.
+//!
+//! A segment is filled with zeros before its first use, so that a sync writes
+//! data and nothing else, and so that a full disk shows up here and not in the
+//! middle of a segment.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::dir::{SegmentDir, SegmentFile};
+
+/// The name of the next segment while it has no entries.
+pub(crate) const PREPARED_NAME: &str = "next.tmp";
+
+/// Zeros are written in such pieces, in bytes.
+const ZERO_PIECE: u64 = 256 << 10;
+
+/// And synced after so many bytes, so that the disk's queue stays short for
+/// the log's own syncs.
+const ZERO_SYNC: u64 = 1 << 20;
+
+/// The longest rest between two syncs of zeros.
+const REST_MAX: Duration = Duration::from_millis(50);
+
+/// A file of zeros, ready to become a segment.
+pub(crate) struct Prepared {
+    pub(crate) file: Arc<dyn SegmentFile>,
+    /// Its length.
+    pub(crate) bytes: u64,
+}
+
+/// Makes a file of `bytes` durable zeros under [`PREPARED_NAME`]. `rest` is
+/// called between pieces with the time that the last one took; the work is
+/// given up when it returns false. A file that is not finished is removed, so
+/// that its room is free again.
+pub(crate) fn prepare(
+    dir: &dyn SegmentDir,
+    bytes: u64,
+    rest: &mut dyn FnMut(Duration) -> bool,
+) -> io::Result<Prepared> {
+    remove_if_there(dir, PREPARED_NAME)?;
+    let file = dir.create(PREPARED_NAME, bytes)?;
+    match fill_with_zeros(&*file, bytes, rest) {
+        Ok(()) => Ok(Prepared { file, bytes }),
+        Err(error) => {
+            // The first error is the one to report.
+            let _ = dir.remove(PREPARED_NAME);
+            Err(error)
+        }
+    }
+}
+
+fn fill_with_zeros(
+    file: &dyn SegmentFile,
+    bytes: u64,
+    rest: &mut dyn FnMut(Duration) -> bool,
+) -> io::Result<()> {
+    let zeros = vec![0; ZERO_PIECE.min(bytes) as usize];
+    let mut offset = 0;
+    let mut begin = Instant::now();
+    while offset < bytes {
+        let piece = (bytes - offset).min(zeros.len() as u64);
+        file.write_at(&zeros[..piece as usize], offset)?;
+        offset += piece;
+        if offset % ZERO_SYNC == 0 || offset == bytes {
+            file.sync()?;
+            if offset < bytes && !rest(begin.elapsed()) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            begin = Instant::now();
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn remove_if_there(dir: &dyn SegmentDir, name: &str) -> io::Result<()> {
+    match dir.remove(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What the thread is asked to do, and what came of it.
+#[derive(Default)]
+struct Jobs {
+    /// The length of the segment to prepare.
+    wanted: Option<u64>,
+    /// Whether the thread is at it.
+    preparing: bool,
+    prepared: Option<Prepared>,
+    failure: Option<io::Error>,
+    remove: Vec<String>,
+    /// Somebody waits for the segment: no more rests.
+    hurry: bool,
+    stop: bool,
+}
+
+struct Shared {
+    dir: Arc<dyn SegmentDir>,
+    jobs: Mutex<Jobs>,
+    changed: Condvar,
+}
+
+/// The thread that prepares and removes; without it, both happen in the call.
+pub(crate) struct Housekeeping {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Housekeeping {
+    pub(crate) fn start(dir: Arc<dyn SegmentDir>, background: bool) -> io::Result<Housekeeping> {
+        let shared =
+            Arc::new(Shared { dir, jobs: Mutex::new(Jobs::default()), changed: Condvar::new() });
+        let thread = if background {
+            let shared = Arc::clone(&shared);
+            let thread = std::thread::Builder::new().name("wal-housekeeping".into());
+            Some(thread.spawn(move || shared.run())?)
+        } else {
+            None
+        };
+        Ok(Housekeeping { shared, thread })
+    }
+
+    /// Asks for the next segment, unless it is there or under way.
+    pub(crate) fn request(&self, bytes: u64) {
+        let mut jobs = self.shared.jobs.lock();
+        if self.thread.is_some() && !jobs.preparing && jobs.prepared.is_none() {
+            jobs.wanted = Some(bytes);
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// Why the last segment asked for is not there; told once.
+    pub(crate) fn take_failure(&self) -> Option<io::Error> {
+        self.shared.jobs.lock().failure.take()
+    }
+
+    /// The next segment, of at least `bytes_min` bytes: the prepared one if it
+    /// is large enough, otherwise one that is made now, of `bytes` bytes.
+    pub(crate) fn take(&self, bytes_min: u64, bytes: u64) -> io::Result<Prepared> {
+        let mut jobs = self.shared.jobs.lock();
+        jobs.wanted = None;
+        jobs.hurry = true;
+        self.shared.changed.notify_all();
+        while jobs.preparing {
+            self.shared.changed.wait(&mut jobs);
+        }
+        jobs.hurry = false;
+        // Whatever kept it from being prepared shows up again now, or is gone.
+        jobs.failure = None;
+        match jobs.prepared.take() {
+            Some(prepared) if prepared.bytes >= bytes_min => Ok(prepared),
+            // The lock is kept, so that nobody else uses the name.
+            _ => prepare(&*self.shared.dir, bytes, &mut |_| true),
+        }
+    }
+
+    /// Removes released segments. A file that stays behind, because of an
+    /// error or a crash, is removed at the next open.
+    pub(crate) fn remove(&self, names: Vec<String>) {
+        if self.thread.is_none() {
+            remove_all(&*self.shared.dir, &names);
+            return;
+        }
+        self.shared.jobs.lock().remove.extend(names);
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Housekeeping {
+    fn drop(&mut self) {
+        self.shared.jobs.lock().stop = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // If it panicked, it has said so; there is nothing to undo.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn remove_all(dir: &dyn SegmentDir, names: &[String]) {
+    for name in names {
+        let _ = dir.remove(name);
+    }
+    let _ = dir.sync_dir();
+}
+
+impl Shared {
+    fn run(&self) {
+        let mut jobs = self.jobs.lock();
+        loop {
+            if !jobs.remove.is_empty() {
+                let names = std::mem::take(&mut jobs.remove);
+                parking_lot::MutexGuard::unlocked(&mut jobs, || remove_all(&*self.dir, &names));
+            } else if jobs.stop {
+                return;
+            } else if let Some(bytes) = jobs.wanted.take() {
+                jobs.preparing = true;
+                let result = parking_lot::MutexGuard::unlocked(&mut jobs, || {
+                    prepare(&*self.dir, bytes, &mut |took| self.rest(took))
+                });
+                jobs.preparing = false;
+                match result {
+                    Ok(prepared) => jobs.prepared = Some(prepared),
+                    Err(error) => jobs.failure = Some(error),
+                }
+                self.changed.notify_all();
+            } else {
+                self.changed.wait(&mut jobs);
+            }
+        }
+    }
+
+    /// Rests as long as the last piece took, so that the log has the disk for
+    /// half of the time. False: stop.
+    fn rest(&self, took: Duration) -> bool {
+        let until = Instant::now() + took.min(REST_MAX);
+        let mut jobs = self.jobs.lock();
+        while !jobs.hurry && !jobs.stop {
+            if self.changed.wait_until(&mut jobs, until).timed_out() {
+                break;
+            }
+        }
+        !jobs.stop
+    }
+}

@@ -1,0 +1,212 @@
+//! Reads entries back, in order, a window at a time.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use t4_kv_types::{Epoch, LogIndex};
+
+use crate::entry::Entry;
+use crate::error::{Damage, Found, WalError};
+use crate::format::{Fault, Frames, HEADER_PAGE, check_order};
+use crate::segment::Segment;
+
+/// How much is read at once, in bytes, unless an entry is longer.
+const WINDOW: u64 = 256 << 10;
+
+/// Which segments there are, and how far the newest is filled.
+pub(crate) struct LogMap {
+    /// In order, without holes. Never empty.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// The last entry that was written, synced or not.
+    pub(crate) last: LogIndex,
+}
+
+impl LogMap {
+    /// The first entry that the log has, or will have if it is empty.
+    pub(crate) fn first(&self) -> LogIndex {
+        self.segments.first().map_or(self.last.next(), |segment| segment.header.first)
+    }
+
+    /// The last entry of the segment at `at`.
+    fn last_of(&self, at: usize) -> LogIndex {
+        self.segments.get(at + 1).map_or(self.last, |next| LogIndex(next.header.first.0 - 1))
+    }
+
+    /// The segment that holds `index`, which is not before the first.
+    pub(crate) fn position_of(&self, index: LogIndex) -> usize {
+        self.segments.partition_point(|segment| segment.header.first <= index).saturating_sub(1)
+    }
+
+    /// The segments from the one that holds `from`, each with its last entry.
+    pub(crate) fn spans_from(&self, from: LogIndex) -> Vec<(Arc<Segment>, LogIndex)> {
+        let begin = self.position_of(from);
+        let span = |at| (Arc::clone(&self.segments[at]), self.last_of(at));
+        (begin..self.segments.len()).map(span).collect()
+    }
+}
+
+/// Reads from a log that another thread writes. Clones read the same log.
+#[derive(Clone)]
+pub struct Reader {
+    pub(crate) log: Arc<RwLock<LogMap>>,
+}
+
+impl Reader {
+    /// The first entry that the log has, or will have if it is empty.
+    #[must_use]
+    pub fn first_index(&self) -> LogIndex {
+        self.log.read().first()
+    }
+
+    /// The last entry that was written. It may not be synced yet.
+    #[must_use]
+    pub fn last_index(&self) -> LogIndex {
+        self.log.read().last
+    }
+
+    /// The entries from `from` on: as many as have `bytes_max` bytes of
+    /// payload together, but at least one if there is one. Empty if `from` is
+    /// behind the last. Entries that are not synced yet are among them.
+    ///
+    /// # Errors
+    /// [`WalError::Released`] if the log begins after `from`;
+    /// [`WalError::Corrupt`] or [`WalError::Io`] if it cannot be read.
+    pub fn read(&self, from: LogIndex, bytes_max: usize) -> Result<Vec<Entry>, WalError> {
+        let (first, last, spans) = {
+            let log = self.log.read();
+            (log.first(), log.last, log.spans_from(from))
+        };
+        if from < first {
+            return Err(WalError::Released { asked: from, first });
+        }
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        if from > last {
+            return Ok(entries);
+        }
+        for entry in Replay::new(spans, from) {
+            let entry = entry?;
+            bytes += entry.payload.len();
+            if bytes > bytes_max && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry);
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+}
+
+/// The entries of a stretch of the log, in order, each checked again as it is
+/// read. Holds one window of 256 KiB, or one entry if that is longer. After an
+/// error there is nothing more.
+pub struct Replay {
+    /// Still to come; the last one first.
+    spans: Vec<(Arc<Segment>, LogIndex)>,
+    cursor: Option<Cursor>,
+    from: LogIndex,
+}
+
+impl Replay {
+    /// The entries from `from` on, which is in the first of `spans` or behind
+    /// all of them.
+    pub(crate) fn new(mut spans: Vec<(Arc<Segment>, LogIndex)>, from: LogIndex) -> Replay {
+        spans.reverse();
+        Replay { spans, cursor: None, from }
+    }
+
+    fn advance(&mut self) -> Result<Option<Entry>, WalError> {
+        loop {
+            if let Some(cursor) = &mut self.cursor {
+                while cursor.next <= cursor.last {
+                    if let Some(entry) = cursor.step(self.from)? {
+                        return Ok(Some(entry));
+                    }
+                }
+            }
+            let Some((segment, last)) = self.spans.pop() else {
+                return Ok(None);
+            };
+            self.cursor = Some(Cursor::new(segment, last, self.from));
+        }
+    }
+}
+
+impl Iterator for Replay {
+    type Item = Result<Entry, WalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let result = self.advance();
+        if result.is_err() {
+            self.spans.clear();
+            self.cursor = None;
+        }
+        result.transpose()
+    }
+}
+
+/// A place in a segment, with the bytes around it.
+struct Cursor {
+    segment: Arc<Segment>,
+    /// The entry at the place, and the last one of the segment.
+    next: LogIndex,
+    last: LogIndex,
+    /// The epoch of the entry before, as far as it is known.
+    epoch: Epoch,
+    /// The end of the frame before.
+    offset: u64,
+    window: Vec<u8>,
+    window_base: u64,
+}
+
+impl Cursor {
+    fn new(segment: Arc<Segment>, last: LogIndex, from: LogIndex) -> Cursor {
+        let (next, offset) = segment.place_before(from);
+        let epoch = segment.header.epoch;
+        debug_assert!(offset >= HEADER_PAGE);
+        Cursor { segment, next, last, epoch, offset, window: Vec::new(), window_base: offset }
+    }
+
+    /// Passes one entry; gives it out if it is `from` or later.
+    fn step(&mut self, from: LogIndex) -> Result<Option<Entry>, WalError> {
+        loop {
+            let salt = self.segment.header.salt;
+            let frames = Frames { bytes: &self.window, base: self.window_base, salt };
+            match frames.at(self.offset) {
+                Ok(frame) => {
+                    check_order(&frame, self.next, self.epoch)
+                        .map_err(|found| WalError::corrupt(&self.segment.name, found))?;
+                    self.segment.note_place(self.next, self.offset);
+                    let entry = (self.next >= from).then(|| frame.entry());
+                    self.epoch = frame.header.epoch;
+                    self.offset = frame.end;
+                    self.next = self.next.next();
+                    return Ok(entry);
+                }
+                Err(Fault::Beyond(to)) if to <= self.segment.header.file_bytes => self.fill(to)?,
+                Err(fault) => return Err(self.damage(&fault)),
+            }
+        }
+    }
+
+    /// Moves the window so that it begins here and reaches `to` at least.
+    fn fill(&mut self, to: u64) -> Result<(), WalError> {
+        let end = to.max(self.offset + WINDOW).min(self.segment.header.file_bytes);
+        self.window.resize((end - self.offset) as usize, 0);
+        self.window_base = self.offset;
+        let read = self.segment.file.read_at(&mut self.window, self.offset);
+        read.map_err(|error| WalError::fatal("read", &self.segment.name, error))
+    }
+
+    fn damage(&self, fault: &Fault) -> WalError {
+        let what = match fault {
+            Fault::Damaged(what) => what(self.next),
+            Fault::Blank | Fault::Torn | Fault::Beyond(_) => {
+                Damage::Incomplete { from: self.next, through: self.last }
+            }
+        };
+        WalError::corrupt(&self.segment.name, Found::new(self.offset, what))
+    }
+}

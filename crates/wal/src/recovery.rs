@@ -1,0 +1,187 @@
+//! Opens a log: finds its segments, checks them, cuts a torn tail off.
+
+use std::sync::Arc;
+
+use t4_kv_types::{Epoch, LogIndex};
+
+use crate::dir::SegmentDir;
+use crate::error::{Damage, Found, WalError};
+use crate::format::{HEADER_PAGE, Next, Scan, Tail};
+use crate::housekeeping::{PREPARED_NAME, remove_if_there};
+use crate::segment::{Segment, sync_dir};
+
+/// What opening a log found and changed. Everything that is not empty is
+/// worth a line in the operator's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// The last write had not reached the disk whole; what there was of it was
+    /// removed. It had never been synced, so nothing acknowledged is lost.
+    pub torn: Option<TornTail>,
+    /// Single bits that are set in space that no entry uses: no entry is
+    /// changed, but the disk is losing bits.
+    pub strays: Vec<StrayBit>,
+    /// The log ended before the entry after which it was asked for, so that it
+    /// had nothing of use: it was removed. This was its last entry.
+    pub superseded: Option<LogIndex>,
+    /// Segments that had been released before, and were removed now.
+    pub leftovers: usize,
+}
+
+/// A torn write that was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The segment's file name.
+    pub file: String,
+    /// Where it began, in bytes.
+    pub offset: u64,
+    /// The bytes from there to the last one that was not zero.
+    pub bytes: u64,
+}
+
+/// A bit that is set where zeros should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StrayBit {
+    /// The segment's file name.
+    pub file: String,
+    /// The byte that it is in.
+    pub offset: u64,
+}
+
+/// A log that is ready to be appended to, or none if there is nothing to
+/// append to.
+pub(crate) struct Recovered {
+    /// In order, without holes.
+    pub(crate) segments: Vec<Arc<Segment>>,
+    /// The last entry, and the epoch it has.
+    pub(crate) last: (Epoch, LogIndex),
+    /// The end of the last segment's last frame.
+    pub(crate) end: u64,
+    pub(crate) report: Recovery,
+}
+
+/// Finds and checks the log. Entries up to `after` are not needed: segments
+/// with only those may be missing, and are not read.
+pub(crate) fn recover(dir: &dyn SegmentDir, after: LogIndex) -> Result<Recovered, WalError> {
+    let mut report = Recovery::default();
+    let segments = find_segments(dir)?;
+    let segments = drop_leftovers(dir, segments, after, &mut report)?;
+    let needed = LogIndex(after.0.saturating_add(1));
+    if let Some(first) = segments.first().map(|segment| segment.header.first)
+        && first > needed
+    {
+        return Err(WalError::Gap { after, first });
+    }
+    let mut recovered = Recovered { segments, last: (Epoch(0), after), end: HEADER_PAGE, report };
+    recovered.check(needed)?;
+    if !recovered.segments.is_empty() && recovered.last.1 < after {
+        recovered.discard(dir)?;
+        recovered.last = (recovered.last.0, after);
+    }
+    Ok(recovered)
+}
+
+/// All segments, by their first entry.
+fn find_segments(dir: &dyn SegmentDir) -> Result<Vec<Arc<Segment>>, WalError> {
+    let failed = |error| WalError::fatal("list", "the directory", error);
+    let mut names = dir.list().map_err(failed)?;
+    names.retain(|name| name.ends_with(".wal"));
+    names.sort();
+    remove_if_there(dir, PREPARED_NAME)
+        .map_err(|error| WalError::fatal("remove", PREPARED_NAME, error))?;
+    names.iter().map(|name| Segment::open(dir, name).map(Arc::new)).collect()
+}
+
+/// Keeps the segments that follow one another without holes up to the newest.
+/// A hole is fine only before entries that are not needed: segments are
+/// removed one by one when they are released, and a crash may keep any of
+/// them.
+fn drop_leftovers(
+    dir: &dyn SegmentDir,
+    mut segments: Vec<Arc<Segment>>,
+    after: LogIndex,
+    report: &mut Recovery,
+) -> Result<Vec<Arc<Segment>>, WalError> {
+    let follows = |pair: &[Arc<Segment>]| pair[1].header.previous_salt == pair[0].header.salt;
+    let Some(hole) = segments.windows(2).rposition(|pair| !follows(pair)) else {
+        return Ok(segments);
+    };
+    let kept = segments.split_off(hole + 1);
+    let behind = &kept[0];
+    if behind.header.first > LogIndex(after.0.saturating_add(1)) {
+        return Err(WalError::corrupt(&behind.name, Found::new(40, Damage::MissingSegment)));
+    }
+    for segment in &segments {
+        dir.remove(&segment.name).map_err(|e| WalError::fatal("remove", &segment.name, e))?;
+    }
+    sync_dir(dir)?;
+    report.leftovers = segments.len();
+    Ok(kept)
+}
+
+impl Recovered {
+    /// Reads and checks the segments that have entries from `needed` on, and
+    /// the last one in any case.
+    fn check(&mut self, needed: LogIndex) -> Result<(), WalError> {
+        let segments = self.segments.clone();
+        // The epoch that the segment before ended with, if it was read.
+        let mut epoch = None;
+        for (at, segment) in segments.iter().enumerate() {
+            let next = segments.get(at + 1).map(|next| next.header.first);
+            if next.is_some_and(|next| next <= needed) {
+                continue;
+            }
+            if epoch.is_some_and(|epoch| epoch != segment.header.epoch) {
+                return Err(WalError::corrupt(&segment.name, Found::new(32, Damage::HeaderValue)));
+            }
+            let (scan, image) = segment.scan(next.map_or(Next::Nothing, Next::Segment))?;
+            if let Tail::Stray { offset } = scan.tail {
+                self.report.strays.push(StrayBit { file: segment.name.clone(), offset });
+            }
+            epoch = Some(scan.epoch);
+            if next.is_none() {
+                self.last = (scan.epoch, scan.last);
+                self.end = scan.end;
+                self.mend(segment, &scan, &image)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the last segment fit for appending: zeros behind the last frame,
+    /// and every frame on the disk.
+    fn mend(&mut self, segment: &Segment, scan: &Scan, image: &[u8]) -> Result<(), WalError> {
+        let write = |bytes: &[u8], offset| {
+            let written = segment.file.write_at(bytes, offset);
+            written.map_err(|error| WalError::from_io("write", &segment.name, error))
+        };
+        match scan.tail {
+            Tail::Clean => {}
+            Tail::Stray { offset } => write(&[0], offset)?,
+            Tail::Torn { offset, end } => {
+                let bytes = end - offset;
+                write(&vec![0; bytes as usize], offset)?;
+                self.report.torn = Some(TornTail { file: segment.name.clone(), offset, bytes });
+            }
+        }
+        // Frames that were read may be in the page cache only. Worse, if a
+        // sync failed and the process was started again, the cache may call
+        // them clean, and a sync alone would do nothing: write them again.
+        if let Some(from) = scan.unsynced
+            && let Some(frames) = image.get(from as usize..scan.end as usize)
+        {
+            write(frames, from)?;
+        }
+        segment.file.sync().map_err(|error| WalError::fatal("sync", &segment.name, error))
+    }
+
+    /// Removes all segments: none of their entries is needed. In any order,
+    /// because holes before entries that are not needed are fine.
+    fn discard(&mut self, dir: &dyn SegmentDir) -> Result<(), WalError> {
+        for segment in self.segments.drain(..) {
+            dir.remove(&segment.name).map_err(|e| WalError::fatal("remove", &segment.name, e))?;
+        }
+        sync_dir(dir)?;
+        self.report.superseded = Some(self.last.1);
+        Ok(())
+    }
+}

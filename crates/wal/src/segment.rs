@@ -1,0 +1,147 @@
+//! An open segment file.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use t4_kv_types::{Epoch, LogIndex};
+
+use crate::dir::{SegmentDir, SegmentFile};
+use crate::error::{Damage, Found, WalError};
+use crate::format::{
+    FORMAT_VERSION, HEADER_PAGE, HeaderFault, Next, Scan, SegmentHeader, check_length,
+    parse_segment_name, scan_segment, segment_name,
+};
+use crate::housekeeping::{PREPARED_NAME, Prepared};
+
+/// How far apart the places are that are remembered, in bytes.
+const MARK_DISTANCE: u64 = 64 << 10;
+
+/// An open segment file.
+pub(crate) struct Segment {
+    pub(crate) name: String,
+    pub(crate) header: SegmentHeader,
+    pub(crate) file: Arc<dyn SegmentFile>,
+    /// Some entries, in order, each with the end of the frame before it:
+    /// places to begin reading at.
+    marks: Mutex<Vec<(LogIndex, u64)>>,
+}
+
+impl Segment {
+    fn new(header: SegmentHeader, file: Arc<dyn SegmentFile>) -> Segment {
+        let marks = Mutex::new(vec![(header.first, HEADER_PAGE)]);
+        Segment { name: segment_name(header.first), header, file, marks }
+    }
+
+    /// Opens a segment and checks what can be checked without reading frames.
+    pub(crate) fn open(dir: &dyn SegmentDir, name: &str) -> Result<Segment, WalError> {
+        let corrupt = |offset, what| WalError::corrupt(name, Found::new(offset, what));
+        let first = parse_segment_name(name).ok_or_else(|| corrupt(0, Damage::Name))?;
+        let file = dir.open(name).map_err(|error| WalError::fatal("open", name, error))?;
+        let bytes = file.file_bytes().map_err(|error| WalError::fatal("stat", name, error))?;
+        let mut page = vec![0; bytes.min(HEADER_PAGE) as usize];
+        file.read_at(&mut page, 0).map_err(|error| WalError::fatal("read", name, error))?;
+        let header = SegmentHeader::decode(&page).map_err(|fault| match fault {
+            HeaderFault::Damaged(found) => WalError::corrupt(name, found),
+            HeaderFault::Newer { version } => {
+                WalError::NewerFormat { file: name.to_owned(), version, known: FORMAT_VERSION }
+            }
+        })?;
+        if header.first != first {
+            return Err(corrupt(24, Damage::NameMismatch { header: header.first }));
+        }
+        check_length(&header, bytes).map_err(|found| WalError::corrupt(name, found))?;
+        Ok(Segment::new(header, file))
+    }
+
+    /// Reads and checks all of it. Takes as much memory as the file is long.
+    pub(crate) fn scan(&self, next: Next) -> Result<(Scan, Vec<u8>), WalError> {
+        let mut image = vec![0; self.header.file_bytes as usize];
+        self.file.read_at(&mut image, 0).map_err(|e| WalError::fatal("read", &self.name, e))?;
+        let scan = scan_segment(&image, &self.header, next, &mut |frame| {
+            self.note_place(frame.header.index, frame.previous_end);
+        })
+        .map_err(|found| WalError::corrupt(&self.name, found))?;
+        Ok((scan, image))
+    }
+
+    /// Remembers where `index` is, if that is far enough from what is known.
+    pub(crate) fn note_place(&self, index: LogIndex, previous_end: u64) {
+        let mut marks = self.marks.lock();
+        if marks.last().is_none_or(|&(_, at)| previous_end >= at + MARK_DISTANCE) {
+            marks.push((index, previous_end));
+        }
+    }
+
+    /// The nearest place to begin reading at for finding `index`.
+    pub(crate) fn place_before(&self, index: LogIndex) -> (LogIndex, u64) {
+        let marks = self.marks.lock();
+        let after = marks.partition_point(|&(marked, _)| marked <= index);
+        marks[after.saturating_sub(1)]
+    }
+}
+
+/// What a new segment says about itself, and where its file comes from.
+pub(crate) struct NewSegment {
+    pub(crate) prepared: Prepared,
+    pub(crate) first: LogIndex,
+    /// The epoch of the entry before the first.
+    pub(crate) epoch: Epoch,
+    pub(crate) previous_salt: u64,
+    pub(crate) salt: u64,
+}
+
+impl NewSegment {
+    /// Writes the header and syncs the file, which has its frames already, if
+    /// it shall have any. A full disk leaves nothing behind.
+    pub(crate) fn write(self, dir: &dyn SegmentDir) -> Result<Segment, WalError> {
+        let header = SegmentHeader {
+            salt: self.salt,
+            first: self.first,
+            epoch: self.epoch,
+            previous_salt: self.previous_salt,
+            file_bytes: self.prepared.bytes,
+        };
+        let file = self.prepared.file;
+        file.write_at(&header.encode(), 0).map_err(|error| discard(dir, "write", error))?;
+        file.sync().map_err(|error| WalError::fatal("sync", PREPARED_NAME, error))?;
+        Ok(Segment::new(header, file))
+    }
+}
+
+/// Removes the prepared file after a write to it failed, and says why it did.
+pub(crate) fn discard(
+    dir: &dyn SegmentDir,
+    operation: &'static str,
+    error: std::io::Error,
+) -> WalError {
+    // What stays behind is removed before the next preparation.
+    let _ = dir.remove(PREPARED_NAME);
+    WalError::from_io(operation, PREPARED_NAME, error)
+}
+
+impl Segment {
+    /// Gives the prepared file its name, durably.
+    pub(crate) fn publish(self, dir: &dyn SegmentDir) -> Result<Arc<Segment>, WalError> {
+        dir.rename(PREPARED_NAME, &self.name).map_err(|error| discard(dir, "rename", error))?;
+        sync_dir(dir)?;
+        Ok(Arc::new(self))
+    }
+}
+
+/// Makes names durable; a failure is always fatal.
+pub(crate) fn sync_dir(dir: &dyn SegmentDir) -> Result<(), WalError> {
+    dir.sync_dir().map_err(|error| WalError::fatal("sync", "the directory", error))
+}
+
+/// Removes segments, the newest first and one by one: whatever a crash leaves
+/// is the beginning of the log, without a hole.
+pub(crate) fn remove_from_the_end(
+    dir: &dyn SegmentDir,
+    segments: &[Arc<Segment>],
+) -> Result<(), WalError> {
+    for segment in segments.iter().rev() {
+        dir.remove(&segment.name).map_err(|e| WalError::fatal("remove", &segment.name, e))?;
+        sync_dir(dir)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! Takes entries back: from the end of the log, or all of them.
+
+use std::sync::Arc;
+
+use t4_kv_types::{Epoch, LogIndex};
+
+use crate::error::WalError;
+use crate::format::{HEADER_PAGE, encode_frame};
+use crate::housekeeping::PREPARED_NAME;
+use crate::reader::Replay;
+use crate::segment::{NewSegment, Segment, discard, remove_from_the_end};
+use crate::wal::{Begin, Wal};
+
+/// Entries are copied in pieces of about this many bytes.
+const COPY_PIECE: usize = 1 << 20;
+
+impl Wal {
+    /// Removes every entry after `index`, durably; does nothing if there is
+    /// none. A crash in the middle leaves the log with `index` as its last
+    /// entry, or with some or all of the entries after it.
+    ///
+    /// The segment that holds the first entry to go is copied up to there and
+    /// replaced: zeroing it in place, a crash could leave a hole that looks
+    /// like corruption.
+    ///
+    /// # Errors
+    /// [`WalError::Released`] if the log begins after the entry that follows
+    /// `index`. [`WalError::NoSpace`] if there is no room for the copy:
+    /// nothing was changed. [`WalError::Corrupt`], [`WalError::Io`],
+    /// [`WalError::Failed`]: stop.
+    pub fn truncate_after(&mut self, index: LogIndex) -> Result<(), WalError> {
+        self.alive()?;
+        if index >= self.last.1 {
+            return Ok(());
+        }
+        let first = self.first_index();
+        if index.next() < first {
+            return Err(WalError::Released { asked: index.next(), first });
+        }
+        let result = self.cut_after(index);
+        self.note_failure(result)
+    }
+
+    fn cut_after(&mut self, index: LogIndex) -> Result<(), WalError> {
+        let (at, old, later) = {
+            let log = self.log.read();
+            let at = log.position_of(index.next());
+            (at, Arc::clone(&log.segments[at]), log.segments[at + 1..].to_vec())
+        };
+        let bytes = old.header.file_bytes;
+        let begin = Begin {
+            first: old.header.first,
+            epoch: old.header.epoch,
+            previous_salt: old.header.previous_salt,
+        };
+        let new = begin.prepare(&*self.dir, &self.housekeeping, bytes, bytes)?;
+        let (epoch, end) = self.copy_entries(&old, index, &new)?;
+        let segment = new.write(&*self.dir)?;
+        remove_from_the_end(&*self.dir, &later)?;
+        let segment = segment.publish(&*self.dir).map_err(no_way_back)?;
+        {
+            let mut log = self.log.write();
+            log.segments.truncate(at);
+            log.segments.push(Arc::clone(&segment));
+            log.last = index;
+        }
+        self.last = (epoch, index);
+        self.synced = index;
+        self.activate(segment, end);
+        Ok(())
+    }
+
+    /// Copies the entries of `old` up to `last` into a new segment. Returns
+    /// the last one's epoch and the end of its frame.
+    fn copy_entries(
+        &self,
+        old: &Arc<Segment>,
+        last: LogIndex,
+        new: &NewSegment,
+    ) -> Result<(Epoch, u64), WalError> {
+        let mut epoch = old.header.epoch;
+        let mut end = HEADER_PAGE;
+        let mut piece = Vec::new();
+        let write = |piece: &[u8], end| {
+            let written = new.prepared.file.write_at(piece, end);
+            written.map_err(|error| discard(&*self.dir, "write", error))
+        };
+        for entry in Replay::new(vec![(Arc::clone(old), last)], old.header.first) {
+            let entry = entry?;
+            // The copy gets its name only when it is durable as a whole.
+            encode_frame(&mut piece, end, new.salt, &entry, LogIndex(entry.index.0 - 1));
+            epoch = entry.epoch;
+            if piece.len() >= COPY_PIECE {
+                write(&piece, end)?;
+                end += piece.len() as u64;
+                piece.clear();
+            }
+        }
+        write(&piece, end)?;
+        Ok((epoch, end + piece.len() as u64))
+    }
+
+    /// Removes every entry and begins anew after `index`, durably; `epoch` is
+    /// that of the entry at `index`. For a replica whose state was replaced by
+    /// a checkpoint: the checkpoint must be durable before. A crash in the
+    /// middle leaves the beginning of the old log, or an empty directory.
+    ///
+    /// # Errors
+    /// [`WalError::NoSpace`] if there is no room for a segment: nothing was
+    /// changed. [`WalError::Io`], [`WalError::Failed`]: stop.
+    pub fn restart_after(&mut self, index: LogIndex, epoch: Epoch) -> Result<(), WalError> {
+        self.alive()?;
+        let result = self.replace_all(index, epoch);
+        self.note_failure(result)
+    }
+
+    fn replace_all(&mut self, index: LogIndex, epoch: Epoch) -> Result<(), WalError> {
+        let bytes = self.config.first_segment_bytes();
+        let begin = Begin { first: index.next(), epoch, previous_salt: 0 };
+        let new = begin.prepare(&*self.dir, &self.housekeeping, bytes, bytes)?;
+        let segment = new.write(&*self.dir)?;
+        let old = self.log.read().segments.clone();
+        remove_from_the_end(&*self.dir, &old)?;
+        let segment = segment.publish(&*self.dir).map_err(no_way_back)?;
+        {
+            let mut log = self.log.write();
+            log.segments = vec![Arc::clone(&segment)];
+            log.last = index;
+        }
+        self.last = (epoch, index);
+        self.synced = index;
+        self.activate(segment, HEADER_PAGE);
+        Ok(())
+    }
+}
+
+/// When segments were removed already, a full disk is as fatal as any error:
+/// the log in memory is not the one on the disk any more.
+fn no_way_back(error: WalError) -> WalError {
+    match error {
+        WalError::NoSpace { source, .. } => WalError::fatal("rename", PREPARED_NAME, source),
+        other => other,
+    }
+}

@@ -1,0 +1,392 @@
+//! The log itself: appending, syncing, releasing.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use t4_kv_types::{Epoch, LogIndex};
+
+use crate::config::Config;
+use crate::dir::SegmentDir;
+use crate::entry::Entry;
+use crate::error::WalError;
+use crate::format::{HEADER_PAGE, PAYLOAD_BYTES_MAX, encode_frame, frame_end};
+use crate::housekeeping::Housekeeping;
+use crate::reader::{LogMap, Reader, Replay};
+use crate::recovery::{Recovery, recover};
+use crate::segment::{NewSegment, Segment};
+
+/// The largest write buffer that is kept for the next batch, in bytes.
+const BUFFER_KEPT_MAX: usize = 1 << 20;
+
+/// An append-only log of entries in a directory. One owner, one thread; see
+/// [`GroupCommit`](crate::GroupCommit) for sharing it and
+/// [`Reader`] for reading beside it.
+pub struct Wal {
+    pub(crate) dir: Arc<dyn SegmentDir>,
+    pub(crate) config: Config,
+    pub(crate) log: Arc<RwLock<LogMap>>,
+    /// The newest segment, the one that is appended to.
+    pub(crate) active: Arc<Segment>,
+    /// The end of its last frame; everything behind is zeros.
+    pub(crate) end: u64,
+    pub(crate) last: (Epoch, LogIndex),
+    /// Every entry up to here is on the disk. `synced <= last`.
+    pub(crate) synced: LogIndex,
+    /// When the active segment is filled up to here, the next one is asked
+    /// for.
+    pub(crate) prepare_at: u64,
+    buffer: Vec<u8>,
+    pub(crate) housekeeping: Housekeeping,
+    preparation_failure: Option<WalError>,
+    counters: Counters,
+    recovery: Recovery,
+    /// An error has made the state of the disk unknown.
+    failed: bool,
+}
+
+/// What the log has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Entries written.
+    pub entries: u64,
+    /// Bytes of frames written, with headers and padding.
+    pub bytes_written: u64,
+    /// Syncs of segment data that an append had made necessary.
+    pub syncs: u64,
+    /// Segments begun.
+    pub segments_begun: u64,
+    /// Segments released.
+    pub segments_released: u64,
+    /// Times that the next segment could not be prepared ahead.
+    pub preparations_failed: u64,
+}
+
+impl Wal {
+    /// Opens the log in `dir`, or begins one there. The caller's state covers
+    /// every entry up to `after`; what comes later is returned, in order. It
+    /// is durable: reading it again after a power cut gives the same.
+    ///
+    /// If the log ends before `after`, it is of no use and begins anew there
+    /// ([`Recovery::superseded`]); its last epoch is then not known, and given
+    /// as the last one that was seen, or 0.
+    ///
+    /// # Errors
+    /// [`WalError::Corrupt`], [`WalError::Gap`] and [`WalError::NewerFormat`]
+    /// need a person; nothing was changed. [`WalError::NoSpace`] if there is no
+    /// room for the first segment. [`WalError::Io`] otherwise.
+    pub fn open(
+        dir: impl SegmentDir,
+        config: Config,
+        after: LogIndex,
+    ) -> Result<(Wal, Replay), WalError> {
+        let dir: Arc<dyn SegmentDir> = Arc::new(dir);
+        let recovered = recover(&*dir, after)?;
+        let housekeeping = Housekeeping::start(Arc::clone(&dir), config.background)
+            .map_err(|error| WalError::fatal("start", "the housekeeping thread", error))?;
+        let mut segments = recovered.segments;
+        let mut counters = Counters::default();
+        if segments.is_empty() {
+            let begin = Begin { first: after.next(), epoch: recovered.last.0, previous_salt: 0 };
+            let bytes = config.first_segment_bytes();
+            segments.push(begin.segment(&*dir, &housekeeping, bytes, bytes)?);
+            counters.segments_begun = 1;
+        }
+        let active = Arc::clone(&segments[segments.len() - 1]);
+        let last = recovered.last;
+        let log = LogMap { segments, last: last.1 };
+        let replay = Replay::new(log.spans_from(after.next()), after.next());
+        let wal = Wal {
+            dir,
+            config,
+            log: Arc::new(RwLock::new(log)),
+            prepare_at: active.header.file_bytes / 2,
+            active,
+            end: recovered.end,
+            last,
+            synced: last.1,
+            buffer: Vec::new(),
+            housekeeping,
+            preparation_failure: None,
+            counters,
+            recovery: recovered.report,
+            failed: false,
+        };
+        Ok((wal, replay))
+    }
+
+    /// What opening found and changed.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// The last entry that was appended, synced or not: its epoch and index.
+    /// In an empty log, the index is that of the entry before the first.
+    #[must_use]
+    pub fn last(&self) -> (Epoch, LogIndex) {
+        self.last
+    }
+
+    /// The last entry that is durable.
+    #[must_use]
+    pub fn synced(&self) -> LogIndex {
+        self.synced
+    }
+
+    /// The first entry that the log has, or will have if it is empty.
+    #[must_use]
+    pub fn first_index(&self) -> LogIndex {
+        self.log.read().first()
+    }
+
+    /// What was done since it was opened.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// A handle for reading beside the owner, on any thread.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader { log: Arc::clone(&self.log) }
+    }
+
+    /// As [`Reader::read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read(&self, from: LogIndex, bytes_max: usize) -> Result<Vec<Entry>, WalError> {
+        self.reader().read(from, bytes_max)
+    }
+
+    /// Writes entries, which must follow the last one without a hole, with one
+    /// write and no sync: they are durable after the next [`Wal::sync`]. All of
+    /// them or none: an error means none.
+    ///
+    /// # Errors
+    /// [`WalError::NoSpace`]: refused, and may be tried again; none of the
+    /// entries comes back after a restart. [`WalError::OutOfOrder`],
+    /// [`WalError::EpochBackwards`], [`WalError::TooLarge`]: refused, the
+    /// caller's mistake. [`WalError::Io`], [`WalError::Failed`]: stop.
+    pub fn append(&mut self, entries: &[Entry]) -> Result<(), WalError> {
+        self.append_all(entries.iter())
+    }
+
+    pub(crate) fn append_all<'a>(
+        &mut self,
+        entries: impl Iterator<Item = &'a Entry> + Clone,
+    ) -> Result<(), WalError> {
+        self.alive()?;
+        let last = check_entries(self.last, entries.clone())?;
+        if last.1 == self.last.1 {
+            return Ok(());
+        }
+        let result = self.write_entries(entries, last);
+        self.note_failure(result)
+    }
+
+    fn write_entries<'a>(
+        &mut self,
+        entries: impl Iterator<Item = &'a Entry> + Clone,
+        last: (Epoch, LogIndex),
+    ) -> Result<(), WalError> {
+        let end_from = |offset| {
+            let sizes = entries.clone().map(|entry| entry.payload.len());
+            sizes.fold(offset, frame_end)
+        };
+        if end_from(self.end) > self.active.header.file_bytes {
+            self.begin_segment(end_from(HEADER_PAGE))?;
+        }
+        self.buffer.clear();
+        let salt = self.active.header.salt;
+        for entry in entries {
+            encode_frame(&mut self.buffer, self.end, salt, entry, self.synced);
+        }
+        if let Err(error) = self.active.file.write_at(&self.buffer, self.end) {
+            return Err(self.undo_write(WalError::from_io("write", &self.active.name, error)));
+        }
+        self.active.note_place(self.last.1.next(), self.end);
+        self.counters.entries += last.1.0 - self.last.1.0;
+        self.counters.bytes_written += self.buffer.len() as u64;
+        self.end += self.buffer.len() as u64;
+        self.last = last;
+        self.log.write().last = last.1;
+        self.buffer.shrink_to(BUFFER_KEPT_MAX);
+        self.prepare_next();
+        Ok(())
+    }
+
+    /// After a write that found no room, removes what was written of it, so
+    /// that entries which were refused never come back. If that does not work
+    /// either, the log cannot go on.
+    fn undo_write(&mut self, error: WalError) -> WalError {
+        if !error.is_no_space() {
+            return error;
+        }
+        self.buffer.fill(0);
+        let zeroed = self.active.file.write_at(&self.buffer, self.end);
+        match zeroed.and_then(|()| self.active.file.sync()) {
+            Ok(()) => {
+                self.synced = self.last.1;
+                error
+            }
+            Err(source) => WalError::fatal("undo a write to", &self.active.name, source),
+        }
+    }
+
+    /// Makes every entry that was appended durable.
+    ///
+    /// # Errors
+    /// [`WalError::Io`] or [`WalError::Failed`]: what is on the disk is
+    /// unknown, and the process must stop. It is never tried again.
+    pub fn sync(&mut self) -> Result<(), WalError> {
+        self.alive()?;
+        let result = self.sync_active();
+        self.note_failure(result)
+    }
+
+    fn sync_active(&mut self) -> Result<(), WalError> {
+        if self.synced == self.last.1 {
+            return Ok(());
+        }
+        let synced = self.active.file.sync();
+        synced.map_err(|error| WalError::fatal("sync", &self.active.name, error))?;
+        self.synced = self.last.1;
+        self.counters.syncs += 1;
+        Ok(())
+    }
+
+    /// Goes over to a new segment with room up to `end`. The old one is synced
+    /// first: that a segment exists proves that the one before it is whole.
+    fn begin_segment(&mut self, end: u64) -> Result<(), WalError> {
+        let begin = Begin {
+            first: self.last.1.next(),
+            epoch: self.last.0,
+            previous_salt: self.active.header.salt,
+        };
+        self.sync_active()?;
+        let bytes = self.config.segment_bytes_for(end);
+        let segment = begin.segment(&*self.dir, &self.housekeeping, end, bytes)?;
+        self.log.write().segments.push(Arc::clone(&segment));
+        self.counters.segments_begun += 1;
+        self.activate(segment, HEADER_PAGE);
+        Ok(())
+    }
+
+    pub(crate) fn activate(&mut self, segment: Arc<Segment>, end: u64) {
+        self.prepare_at = segment.header.file_bytes / 2;
+        self.active = segment;
+        self.end = end;
+    }
+
+    /// Has the next segment prepared when this one is half full; if that
+    /// failed, again after every further sixteenth.
+    fn prepare_next(&mut self) {
+        let bytes = self.active.header.file_bytes;
+        if let Some(error) = self.housekeeping.take_failure() {
+            self.counters.preparations_failed += 1;
+            self.prepare_at = self.end + bytes / 16;
+            self.preparation_failure = Some(WalError::from_io("prepare", "a segment", error));
+        }
+        if self.end >= self.prepare_at {
+            self.prepare_at = u64::MAX;
+            self.housekeeping.request(self.config.segment_bytes_for(0));
+        }
+    }
+
+    /// Why the next segment could not be prepared ahead, told once per
+    /// failure: a warning that appends will be refused when this segment is
+    /// full, or that the disk fails.
+    pub fn take_preparation_failure(&mut self) -> Option<WalError> {
+        self.preparation_failure.take()
+    }
+
+    /// Gives up the entries up to `through`: whole segments that hold nothing
+    /// later are removed, the newest segment never. The next
+    /// [`Wal::open`] must be given this entry or a later one.
+    ///
+    /// # Errors
+    /// [`WalError::Failed`] after an earlier failure.
+    pub fn release(&mut self, through: LogIndex) -> Result<(), WalError> {
+        self.alive()?;
+        let released: Vec<_> = {
+            let mut log = self.log.write();
+            let count = log.position_of(through.next()).min(log.segments.len() - 1);
+            log.segments.drain(..count).map(|segment| segment.name.clone()).collect()
+        };
+        if !released.is_empty() {
+            self.counters.segments_released += released.len() as u64;
+            self.housekeeping.remove(released);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn alive(&self) -> Result<(), WalError> {
+        if self.failed { Err(WalError::Failed) } else { Ok(()) }
+    }
+
+    pub(crate) fn note_failure<T>(&mut self, result: Result<T, WalError>) -> Result<T, WalError> {
+        if let Err(WalError::Io { .. } | WalError::Corrupt { .. }) = &result {
+            self.failed = true;
+        }
+        result
+    }
+}
+
+/// Where a new segment begins.
+pub(crate) struct Begin {
+    pub(crate) first: LogIndex,
+    pub(crate) epoch: Epoch,
+    pub(crate) previous_salt: u64,
+}
+
+impl Begin {
+    /// Makes the segment, empty and durable, of at least `bytes_min` bytes;
+    /// of `bytes` if none is prepared.
+    pub(crate) fn segment(
+        self,
+        dir: &dyn SegmentDir,
+        housekeeping: &Housekeeping,
+        bytes_min: u64,
+        bytes: u64,
+    ) -> Result<Arc<Segment>, WalError> {
+        self.prepare(dir, housekeeping, bytes_min, bytes)?.write(dir)?.publish(dir)
+    }
+
+    pub(crate) fn prepare(
+        self,
+        dir: &dyn SegmentDir,
+        housekeeping: &Housekeeping,
+        bytes_min: u64,
+        bytes: u64,
+    ) -> Result<NewSegment, WalError> {
+        let prepared = housekeeping.take(bytes_min, bytes);
+        let prepared = prepared.map_err(|e| WalError::from_io("prepare", "a segment", e))?;
+        let salt = dir.fresh_salt().map_err(|e| WalError::fatal("draw", "a salt", e))?;
+        let Begin { first, epoch, previous_salt } = self;
+        Ok(NewSegment { prepared, first, epoch, previous_salt, salt })
+    }
+}
+
+/// Checks that entries can follow `last`; returns the last of them.
+fn check_entries<'a>(
+    mut last: (Epoch, LogIndex),
+    entries: impl Iterator<Item = &'a Entry>,
+) -> Result<(Epoch, LogIndex), WalError> {
+    for entry in entries {
+        let expected = last.1.next();
+        if entry.index != expected {
+            return Err(WalError::OutOfOrder { expected, got: entry.index });
+        }
+        if entry.epoch < last.0 {
+            let (index, got) = (entry.index, entry.epoch);
+            return Err(WalError::EpochBackwards { index, last: last.0, got });
+        }
+        if entry.payload.len() > PAYLOAD_BYTES_MAX {
+            let bytes = entry.payload.len();
+            return Err(WalError::TooLarge { bytes, max: PAYLOAD_BYTES_MAX });
+        }
+        last = (entry.epoch, entry.index);
+    }
+    Ok(last)
+}

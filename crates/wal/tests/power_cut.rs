@@ -1,0 +1,217 @@
+//! The power fails at every byte of what a log writes, with every kind of loss.
+//!
+//! After each cut the log must open, hold a beginning of what was appended, and
+//! hold all of it that was synced.
+
+mod workload;
+
+use t4_kv_types::LogIndex;
+use t4_wal::{Entry, MemoryDir, Operation};
+use workload::{Random, entry, open};
+
+/// A run of a log: everything that was done to the disk, and what was promised
+/// when.
+struct Run {
+    operations: Vec<Operation>,
+    entries: Vec<Entry>,
+    /// After so many operations, so many entries were synced.
+    synced: Vec<(usize, usize)>,
+}
+
+/// Appends random batches, with syncs here and there.
+fn run(random: &mut Random, batches: usize, payload_max: u64) -> Run {
+    let dir = MemoryDir::recording();
+    let (mut wal, _) = open(&dir, 0).expect("open");
+    let mut entries = Vec::new();
+    let mut synced = vec![(0, 0)];
+    let mut epoch = 1;
+    for _ in 0..batches {
+        epoch += random.below(2);
+        let from = entries.len();
+        for _ in 0..=random.below(4) {
+            let index = entries.len() as u64 + 1;
+            entries.push(entry(index, epoch, random.payload(payload_max)));
+        }
+        wal.append(&entries[from..]).expect("append");
+        if random.chance(40) {
+            wal.sync().expect("sync");
+        }
+        synced.push((dir.operations().len(), wal.synced().0 as usize));
+    }
+    Run { operations: dir.operations(), entries, synced }
+}
+
+impl Run {
+    fn promised(&self, operations: usize) -> usize {
+        let kept = self.synced.iter().take_while(|(at, _)| *at <= operations);
+        kept.map(|&(_, entries)| entries).max().unwrap_or(0)
+    }
+
+    /// Calls `check` with the directory as it is when the power is about to
+    /// fail, at every byte of every write of frames and headers.
+    fn at_every_byte(&self, mut check: impl FnMut(&MemoryDir, usize)) {
+        let dir = MemoryDir::new();
+        for (done, operation) in self.operations.iter().enumerate() {
+            check(&dir, self.promised(done));
+            if let Operation::Write { bytes, .. } = operation
+                && bytes.iter().any(|&byte| byte != 0)
+            {
+                for cut in 1..bytes.len() {
+                    let partly = dir.duplicate();
+                    partly.repeat(operation, cut);
+                    check(&partly, self.promised(done));
+                }
+            }
+            dir.repeat(operation, usize::MAX);
+        }
+        check(&dir, self.promised(self.operations.len()));
+    }
+
+    /// Opens what is left and compares.
+    fn check_recovery(&self, left: &MemoryDir, promised: usize) {
+        let (wal, recovered) = open(left, 0).expect("a power cut is not corruption");
+        assert!(recovered.len() >= promised, "{} of {promised} entries", recovered.len());
+        assert!(recovered == self.entries[..recovered.len()], "other entries than were appended");
+        assert_eq!(wal.last().1.0 as usize, recovered.len());
+    }
+}
+
+#[test]
+fn writes_are_cut_at_every_byte() {
+    let run = run(&mut Random::seeded(11), 14, 900);
+    let mut cuts = 0;
+    run.at_every_byte(|dir, promised| {
+        run.check_recovery(&dir.power_cut(&mut |writes| writes), promised);
+        cuts += 1;
+    });
+    assert!(cuts > 10_000, "{cuts}");
+}
+
+#[test]
+fn unsynced_sectors_are_lost_in_any_subset() {
+    let mut random = Random::seeded(12);
+    for _ in 0..12 {
+        let run = run(&mut random, 12, 2500);
+        let dir = MemoryDir::new();
+        for (done, operation) in run.operations.iter().enumerate() {
+            let promised = run.promised(done);
+            run.check_recovery(&dir.power_cut(&mut |_| 0), promised);
+            for _ in 0..25 {
+                // The last write may have got only so far.
+                let partly = dir.duplicate();
+                if let Operation::Write { bytes, .. } = operation {
+                    partly.repeat(operation, random.below(bytes.len() as u64 + 1) as usize);
+                }
+                let left = partly.power_cut(&mut |n| random.below(n as u64 + 1) as usize);
+                run.check_recovery(&left, promised);
+            }
+            dir.repeat(operation, usize::MAX);
+        }
+    }
+}
+
+#[test]
+fn the_power_fails_again_during_recovery_and_the_log_goes_on() {
+    let mut random = Random::seeded(13);
+    for _ in 0..400 {
+        let run = run(&mut random, 10, 1500);
+        let stop = random.below(run.operations.len() as u64) as usize;
+        let dir = MemoryDir::new();
+        run.operations[..stop].iter().for_each(|operation| dir.repeat(operation, usize::MAX));
+        let mut left = dir.power_cut(&mut |n| random.below(n as u64 + 1) as usize);
+        let promised = run.promised(stop);
+
+        let mut durable = 0;
+        for _ in 0..3 {
+            // Recovery itself is cut: what it wrote is lost in part.
+            let before = left.duplicate();
+            drop(open(&before, 0).expect("open"));
+            left = before.power_cut(&mut |n| random.below(n as u64 + 1) as usize);
+            let (wal, recovered) = open(&left.duplicate(), 0).expect("open");
+            assert!(recovered.len() >= promised.max(durable));
+            assert!(recovered == run.entries[..recovered.len()]);
+            durable = wal.synced().0 as usize;
+        }
+        check_that_it_goes_on(&left, &run, &mut random);
+    }
+}
+
+/// What recovery returned stays, and what is appended behind it too.
+fn check_that_it_goes_on(dir: &MemoryDir, run: &Run, random: &mut Random) {
+    let (mut wal, mut expected) = open(dir, 0).expect("open");
+    for _ in 0..3 {
+        let next = entry(wal.last().1.0 + 1, 99, random.payload(1500));
+        wal.append(std::slice::from_ref(&next)).expect("append");
+        expected.push(next);
+    }
+    wal.sync().expect("sync");
+    drop(wal);
+    let left = dir.power_cut(&mut |_| 0);
+    let (wal, recovered) = open(&left, 0).expect("open");
+    assert!(recovered == expected);
+    assert!(recovered.len() >= run.promised(0));
+    assert_eq!(wal.recovery().torn, None, "it ended cleanly");
+}
+
+#[test]
+fn a_run_is_a_function_of_its_seed() {
+    let first = run(&mut Random::new(7), 10, 1000);
+    let second = run(&mut Random::new(7), 10, 1000);
+    assert!(first.operations == second.operations && first.entries == second.entries);
+}
+
+/// Replays the operations that a truncation, a restart and releases make, cut
+/// between any two and inside any write.
+#[test]
+fn truncating_releasing_and_restarting_are_cut_anywhere() {
+    let mut random = Random::seeded(14);
+    for _ in 0..60 {
+        let dir = MemoryDir::recording();
+        let (mut wal, _) = open(&dir, 0).expect("open");
+        let entries: Vec<_> = (1..=30).map(|i| entry(i, 1, random.payload(1500))).collect();
+        for batch in entries.chunks(3) {
+            wal.append(batch).expect("append");
+        }
+        wal.sync().expect("sync");
+        let before = dir.operations().len();
+        // What may be left, and from which entry on the log is asked for.
+        let (after, lowest) = match random.below(3) {
+            0 => {
+                let index = random.below(30);
+                wal.truncate_after(LogIndex(index)).expect("truncate");
+                (0, index)
+            }
+            1 => {
+                let index = 1 + random.below(30);
+                wal.release(LogIndex(index)).expect("release");
+                (index, 30)
+            }
+            _ => {
+                wal.restart_after(LogIndex(40), t4_kv_types::Epoch(3)).expect("restart");
+                (40, 40)
+            }
+        };
+        let operations = dir.operations();
+        let replayed = MemoryDir::new();
+        operations[..before].iter().for_each(|op| replayed.repeat(op, usize::MAX));
+        for operation in &operations[before..] {
+            for _ in 0..8 {
+                let partly = replayed.duplicate();
+                if let Operation::Write { bytes, .. } = operation {
+                    partly.repeat(operation, random.below(bytes.len() as u64 + 1) as usize);
+                } else if random.chance(50) {
+                    partly.repeat(operation, usize::MAX);
+                }
+                let left = partly.power_cut(&mut |n| random.below(n as u64 + 1) as usize);
+                let (wal, recovered) = open(&left, after).expect("open");
+                let last = wal.last().1.0;
+                assert!(last >= lowest, "{last} < {lowest}");
+                assert!(recovered == entries[(after as usize).min(30)..(last as usize).min(30)]);
+            }
+            replayed.repeat(operation, usize::MAX);
+        }
+        let left = replayed.power_cut(&mut |_| 0);
+        let (wal, _) = open(&left, after).expect("open");
+        assert_eq!(wal.last().1.0, lowest.max(after), "it was durable");
+    }
+}
