@@ -1,0 +1,223 @@
+//! Catching up: from history, from the newest revisions in memory, and the
+//! waiting of those whose stream has no room.
+
+use std::sync::Arc;
+
+use t4_kv_types::{Event, Revision};
+
+use super::Hub;
+use crate::message::CancelReason;
+use crate::parcel::Parcels;
+use crate::recent::RevisionEvents;
+use crate::watcher::Standing;
+
+/// What the hub needs to have read. Answer with [`Hub::history`],
+/// [`Hub::history_compacted`] or [`Hub::history_failed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryRequest {
+    /// The first revision.
+    pub from: Revision,
+    /// The last revision; at least `from`.
+    pub to: Revision,
+    /// Stop after so many revisions.
+    pub max_revisions: usize,
+    /// Stop before the events exceed so many bytes, but not before the first
+    /// revision.
+    pub max_bytes: usize,
+}
+
+/// A piece of history.
+#[derive(Clone, Debug)]
+pub struct HistoryChunk {
+    /// As requested.
+    pub from: Revision,
+    /// Up to here, `revisions` is all that there is: the last revision read if
+    /// a bound stopped the reading, else the `to` of the request.
+    pub through: Revision,
+    /// Every revision from `from` to `through` with all its events, ascending.
+    pub revisions: Vec<(Revision, Arc<[Event]>)>,
+}
+
+impl Hub {
+    /// Does the catching up that needs no reading, then says what to read, if
+    /// anything and if no read is outstanding. One read serves everyone who
+    /// lacks a part of it; positions that are far apart get their turns.
+    pub fn history_wanted(&mut self) -> Option<HistoryRequest> {
+        self.catch_up_from_recent();
+        if self.outstanding.is_some() {
+            return None;
+        }
+        let from = self.cohorts.first_since(self.turn).or_else(|| self.cohorts.first())?;
+        self.turn = from.next();
+        let limits = self.streams.limits();
+        self.outstanding = Some(HistoryRequest {
+            from,
+            to: self.published,
+            max_revisions: limits.history_revisions,
+            max_bytes: limits.history_bytes,
+        });
+        self.outstanding
+    }
+
+    /// Takes the answer to the outstanding request.
+    ///
+    /// # Panics
+    ///
+    /// If there is no outstanding request, or if the chunk is not its answer.
+    pub fn history(&mut self, chunk: HistoryChunk) {
+        let request = self.outstanding.take().expect("history was requested");
+        assert_eq!(chunk.from, request.from, "history begins where it was requested");
+        assert!(chunk.through >= chunk.from, "history comes with one revision at least");
+        // The store may be ahead of what was published here.
+        let through = chunk.through.min(request.to);
+        let revisions: Vec<_> = chunk
+            .revisions
+            .into_iter()
+            .filter(|(revision, _)| (chunk.from..=through).contains(revision))
+            .map(|(revision, events)| RevisionEvents::new(revision, events))
+            .collect();
+        assert!(revisions.is_sorted_by(|a, b| a.revision < b.revision), "history ascends");
+        self.turn = through.next().next();
+        self.advance(chunk.from, through, &revisions);
+        self.catch_up_from_recent();
+    }
+
+    /// The outstanding request could not be answered because the store was
+    /// compacted at `at`.
+    pub fn history_compacted(&mut self, at: Revision) {
+        self.outstanding = None;
+        self.compacted(at);
+    }
+
+    /// The outstanding request could not be answered for another reason. It
+    /// will be made again, others first; when to ask is the driver's choice.
+    pub fn history_failed(&mut self) {
+        self.outstanding = None;
+    }
+
+    /// The store was compacted: watchers that lack a revision before `at` end,
+    /// unless it is still in memory.
+    pub fn compacted(&mut self, at: Revision) {
+        self.catch_up_from_recent();
+        self.compacted = self.compacted.max(at);
+        let mut lost = self.cohorts.members(..at);
+        for stream in self.streams.slots() {
+            let parked = self.cohorts.parked(self.streams.stream(stream).parked);
+            lost.extend(parked.into_iter().filter(|&slot| self.watchers[slot].next < at));
+        }
+        for slot in lost {
+            self.end(slot, CancelReason::Compacted(at));
+        }
+    }
+
+    /// Serves every cohort that lacks only what is in memory.
+    fn catch_up_from_recent(&mut self) {
+        let revisions_max = self.streams.limits().history_revisions;
+        while let Some(from) = self.cohorts.first_since(self.recent.floor().next()) {
+            let (revisions, is_all) = self.recent.since(from, revisions_max);
+            let revisions = revisions.to_vec();
+            let last = revisions.last().map(|last| last.revision);
+            let through = last.filter(|_| !is_all).unwrap_or(self.published);
+            self.advance(from, through, &revisions);
+        }
+    }
+
+    /// Takes every cohort at a position from `from` to `through` beyond it.
+    /// `revisions` are all that there are from `from` to `through`.
+    fn advance(&mut self, from: Revision, through: Revision, revisions: &[RevisionEvents]) {
+        let goes_live = through >= self.published;
+        for (slot, next) in self.deliver_history(from, through, revisions) {
+            self.park(slot, next);
+        }
+        if goes_live {
+            for slot in self.cohorts.members(from..=through) {
+                self.go_live(slot);
+            }
+        } else {
+            self.cohorts.advance(from, through);
+        }
+    }
+
+    /// Queues what the members of these cohorts get. Answers with those who
+    /// have to wait for room, and from which revision on.
+    fn deliver_history(
+        &mut self,
+        from: Revision,
+        through: Revision,
+        revisions: &[RevisionEvents],
+    ) -> Vec<(u32, Revision)> {
+        let hits = self.behind.hits(revisions);
+        let mut parcels: Vec<_> = hits.iter().map(|hit| Parcels::new(revisions, &hit.at)).collect();
+        let mut takers = Vec::new();
+        for (index, hit) in hits.iter().enumerate() {
+            let members = self.behind.members(hit.group);
+            takers.extend(members.map(|slot| (self.cohorts.next_of(slot), slot, index)));
+        }
+        takers.retain(|(next, ..)| (from..=through).contains(next));
+        // Whoever is furthest behind first: where there is room for some only,
+        // each gets its turn. Stable, so that watchers of a range stay together.
+        takers.sort_by_key(|&(next, ..)| next);
+
+        let round = self.streams.begin_round(revisions.iter().map(|r| r.bytes).sum());
+        let mut waiting = Vec::new();
+        for (next, slot, index) in takers {
+            let watcher = &mut self.watchers[slot];
+            let Some(parcel) = parcels[index].filtered(watcher.filter) else { continue };
+            let Some(batch) = parcel.since(next) else { continue };
+            let first = batch.pieces()[0].revision;
+            let has_room = |hub: &crate::streams::Streams, stream| {
+                hub.stream(stream).has_room_for_history(hub.limits())
+            };
+            if !has_room(&self.streams, watcher.stream) {
+                waiting.push((slot, first));
+                continue;
+            }
+            watcher.sent = true;
+            self.streams.deliver(watcher, self.published, batch, parcel, round);
+            // Without room for more, reading more for it would be in vain.
+            if through < self.published && !has_room(&self.streams, watcher.stream) {
+                waiting.push((slot, through.next()));
+            }
+        }
+        waiting
+    }
+
+    pub(super) fn start_catching_up(&mut self, slot: u32) {
+        let watcher = &mut self.watchers[slot];
+        watcher.standing = Standing::CatchingUp;
+        self.behind.insert(slot, &watcher.range);
+        self.cohorts.enter(watcher.next, slot);
+    }
+
+    /// A watcher that was catching up waits for room on its stream.
+    fn park(&mut self, slot: u32, next: Revision) {
+        let watcher = &mut self.watchers[slot];
+        watcher.standing = Standing::Parked;
+        watcher.next = next;
+        self.behind.remove(slot, &watcher.range);
+        self.cohorts.leave(slot);
+        self.cohorts.park(self.streams.stream(watcher.stream).parked, slot);
+    }
+
+    /// A stream has room again: those who waited for it go on catching up.
+    pub(super) fn unpark(&mut self, stream: u32) {
+        let state = self.streams.stream_mut(stream);
+        state.congested = false;
+        for slot in self.cohorts.parked(state.parked) {
+            self.cohorts.unpark(slot);
+            self.start_catching_up(slot);
+        }
+    }
+
+    /// A watcher that was catching up has everything that was published.
+    fn go_live(&mut self, slot: u32) {
+        self.cohorts.leave(slot);
+        let watcher = &mut self.watchers[slot];
+        self.behind.remove(slot, &watcher.range);
+        self.live.insert(slot, &watcher.range);
+        watcher.standing = Standing::Live;
+        watcher.next = self.published.next();
+        let stream = watcher.stream;
+        self.set_behind(stream, false);
+    }
+}

@@ -1,0 +1,63 @@
+//! Progress: how far a client may believe that it has seen everything.
+
+use t4_kv_types::Revision;
+
+use super::Hub;
+use crate::message::Message;
+use crate::streams::StreamId;
+use crate::watcher::{Standing, Watcher};
+
+impl Hub {
+    /// Queues [`Message::Progress`] for all watchers of the stream: the
+    /// published revision if they are live, else the last revision that all of
+    /// them have in the queue or behind them. Nothing without watchers.
+    pub fn request_progress(&mut self, stream: StreamId) {
+        let Some(slot) = self.streams.slot(stream) else { return };
+        if self.streams.stream(slot).watchers.is_empty() {
+            return;
+        }
+        let revision = self.complete_through(slot);
+        self.streams.tell_progress(slot, revision);
+    }
+
+    /// The periodic tick of a stream: queues [`Message::Progress`] for each
+    /// watcher that asked for it, is live, has begun and got no events since
+    /// the last tick. Nothing when the queue is full.
+    pub fn notify_progress(&mut self, stream: StreamId) {
+        let Some(slot) = self.streams.slot(stream) else { return };
+        let asked = |slot: &u32| self.watchers[*slot].progress_notify;
+        let watchers = self.streams.stream(slot).watchers.values();
+        let watchers: Vec<u32> = watchers.copied().filter(asked).collect();
+        for watcher in watchers {
+            let watcher = &mut self.watchers[watcher];
+            let was_sent = std::mem::take(&mut watcher.sent);
+            if !was_sent && has_all(watcher, self.published) && self.streams.has_room(slot) {
+                let message = Message::Progress { id: watcher.id, revision: self.published };
+                self.streams.tell(slot, message);
+            }
+        }
+    }
+
+    /// The last revision up to which every watcher of the stream has all its
+    /// events in the queue or behind it.
+    fn complete_through(&self, slot: u32) -> Revision {
+        let stream = self.streams.stream(slot);
+        if stream.behind == 0 {
+            return self.published;
+        }
+        let next =
+            stream.watchers.values().filter_map(|&watcher| match self.watchers[watcher].standing {
+                Standing::Live => None,
+                Standing::CatchingUp => Some(self.cohorts.next_of(watcher)),
+                Standing::Parked => Some(self.watchers[watcher].next),
+            });
+        let first = next.min().unwrap_or(self.published.next());
+        // Nothing ever happens at the revision of an empty store.
+        Revision(first.0 - 1).max(Revision::EMPTY_STORE)
+    }
+}
+
+/// Whether a watcher has begun and has been given everything published.
+fn has_all(watcher: &Watcher, published: Revision) -> bool {
+    watcher.standing == Standing::Live && watcher.next <= published.next()
+}
