@@ -273,12 +273,17 @@ impl LeaseTable {
     /// told, and neither are these once another keep-alive was answered.
     #[must_use]
     pub fn encode(&self, now: Option<Duration>) -> Bytes {
-        let records = self.leases.iter().map(|(&id, lease)| LeaseRecord {
+        format::encode(self.records(now), now.is_some())
+    }
+
+    /// The leases as they are encoded, by id: with `now`, with the time that
+    /// each has left. What is said of `now` at [`Self::encode`] holds here too.
+    pub fn records(&self, now: Option<Duration>) -> impl ExactSizeIterator<Item = LeaseRecord> {
+        self.leases.iter().map(move |(&id, lease)| LeaseRecord {
             id,
             ttl_s: lease.ttl_s,
             remaining: now.map(|now| lease.left(now)),
-        });
-        format::encode(records, now.is_some())
+        })
     }
 
     /// Reads what [`Self::encode`] wrote: the leases by id, each fit for

@@ -1,1 +1,54 @@
-//! One running replica and the embedding API.
+//! One running replica, and the embedding API.
+//!
+//! # A write's way
+//!
+//! [`Node::put`] hands the request to the *commit queue*, which admits it or
+//! refuses it (`commit_queue`). The *write loop*, one thread, takes all that is
+//! queued, evaluates each request on the newest state, committed plus in flight
+//! (`t4-state-machine`), and closes the batch: one log entry. The *log* writes
+//! and syncs it (`t4-wal`) while the loop applies the batch before it, and
+//! evaluates the next (`write_loop`). When the entry is durable it is committed;
+//! it is applied, readers see the new revision, and the responses and events
+//! are handed to the *lanes*, one per runtime, with one wake-up each (`lane`).
+//! There the waiting tasks wake, and the *hub* finds the watchers.
+//!
+//! Reads do not pass the loop: they look at what is applied, on the runtime
+//! that asks (`reads`). A replica that leads alone acknowledges nothing that is
+//! not applied, so such a read is linearizable.
+//!
+//! # Threads
+//!
+//! `t4-write-loop`; the log's two; `t4-maintenance` (seals, compaction passes,
+//! collection, retention). They stop, in that order, when the node is stopped
+//! or its last handle is dropped.
+//!
+//! # What it leaves to others
+//!
+//! Sockets, etcd's protobuf, checks of what a client may ask (`t4-etcd-api`).
+#![doc = include_str!("../README.md")]
+
+mod auto_compaction;
+mod commit_queue;
+mod config;
+mod counters;
+mod data_dir;
+mod error;
+mod lane;
+mod lanes;
+mod maintenance;
+mod node;
+mod open;
+mod reads;
+mod shared;
+mod watch;
+mod write_loop;
+
+pub use config::{AutoCompaction, Config};
+pub use counters::{Counters, Histogram, HistogramSnapshot};
+pub use data_dir::Identity;
+pub use error::{Closed, OpenError};
+pub use node::{HashKv, Member, Node, Status};
+pub use watch::WatchStream;
+
+pub use t4_watch_hub as watch_hub;
+pub use t4_watch_hub::{Message as WatchMessage, WatchSpec};

@@ -1,0 +1,79 @@
+//! Why a node does not start, or stopped.
+
+use std::io;
+use std::path::PathBuf;
+
+use t4_kv_types::LogIndex;
+use t4_mvcc::StoreError;
+use t4_state_machine::RestoreError;
+use t4_wal::WalError;
+use thiserror::Error;
+
+/// Why a node does not start. Nothing was overwritten.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The data directory cannot be used.
+    #[error("data directory: cannot {op} {}: {source}. Check the path given with --data-dir, its owner and its permissions", path.display())]
+    DataDir {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        op: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("data directory {} is in use by another process: stop that one, or give this one another --data-dir", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The identity file is missing or wrong.
+    #[error("{}: {what}. Restore the data directory from a copy, or move it away to start empty", path.display())]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The operating system has no random numbers.
+    #[error("the operating system gave no random numbers: {0}")]
+    Random(getrandom::Error),
+    /// The log does not open.
+    #[error("log: {0}")]
+    Log(#[from] WalError),
+    /// The key space does not open.
+    #[error("state: {0}")]
+    Store(#[from] StoreError),
+    /// The log and the key space do not fit together.
+    #[error("state: {0}")]
+    Restore(#[from] RestoreError),
+    /// The log ends before what is sealed.
+    #[error(
+        "the log ends at entry {last}, but the key space was sealed at entry {sealed}: the log directory is older than the state directory. Restore both from the same copy"
+    )]
+    LogShort {
+        /// The log's last entry.
+        last: LogIndex,
+        /// The entry that the sealed key space stands at.
+        sealed: LogIndex,
+    },
+    /// The first entry of the epoch could not be written.
+    #[error("the log did not take the first entry: {0}. Free space on the disk and check it")]
+    FirstEntry(String),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Why a running node is no more.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Closed {
+    /// It was asked to stop, and has.
+    #[error("the node was stopped")]
+    Stopped,
+    /// It must not go on; what was acknowledged is on the disk. The process
+    /// should exit and be started again.
+    #[error("the node cannot go on: {0}")]
+    Fatal(String),
+}

@@ -1,0 +1,154 @@
+//! The thread that does what no client waits for: seals, compaction passes,
+//! collection, auto-compaction, and clearing the space alarm.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime};
+
+use t4_kv_types::AlarmKind;
+use t4_mvcc::{Background, SealTicket, StoreError};
+use t4_state_machine::Request;
+
+use crate::auto_compaction::AutoCompactor;
+use crate::commit_queue::CommitQueue;
+use crate::shared::Shared;
+
+/// How often the timers are looked at, and how long a failed seal waits.
+const TICK: Duration = Duration::from_secs(1);
+/// The space alarm goes off again when use has fallen to so many percent of
+/// the quota: a gap, so that it does not flap.
+pub(crate) const ALARM_CLEARS_AT_PERCENT: u64 = 90;
+
+/// What the write loop asks for.
+pub(crate) enum Task {
+    /// Make a closed tail durable.
+    Seal(Box<SealTicket>),
+    /// A compaction was applied: drop what it superseded.
+    Compact,
+    /// The write loop has ended.
+    Stop,
+}
+
+pub(crate) struct Maintenance {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queue: Arc<CommitQueue>,
+    pub(crate) background: Background,
+    pub(crate) tasks: Receiver<Task>,
+    pub(crate) auto_compactor: AutoCompactor,
+    pub(crate) quota_bytes: Option<u64>,
+}
+
+impl Maintenance {
+    /// Runs until it is told to stop.
+    pub(crate) fn run(mut self) {
+        // A compaction that a stop or a crash cut short is taken up again.
+        let mut compacting = true;
+        loop {
+            let wait = if compacting { Duration::ZERO } else { TICK };
+            match self.tasks.recv_timeout(wait) {
+                Ok(Task::Seal(ticket)) => self.seal(*ticket),
+                Ok(Task::Compact) => {
+                    let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+                    let at = &self.shared.counters.compacted_at_s;
+                    at.store(since_epoch.as_secs(), Ordering::Relaxed);
+                    compacting = true;
+                }
+                Ok(Task::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) if compacting => compacting = self.compact(),
+                Err(RecvTimeoutError::Timeout) => self.tick(),
+            }
+        }
+    }
+
+    /// One short step of the compaction pass; false when it is done.
+    fn compact(&mut self) -> bool {
+        // What is compacted now may be more than what this pass began with.
+        let target = self.shared.reader.compacted();
+        if self.background.compaction_step() {
+            return true;
+        }
+        self.shared.refresh_bytes_in_use();
+        if let Some(target) = target {
+            self.shared.compacted.send_replace(target);
+        }
+        self.clear_space_alarm();
+        self.collect();
+        false
+    }
+
+    fn seal(&mut self, ticket: SealTicket) {
+        let begun = Instant::now();
+        let outcome = self.background.seal(ticket);
+        self.shared.counters.seal.observe(begun.elapsed());
+        self.sealed(outcome);
+    }
+
+    fn sealed(&mut self, outcome: Result<t4_mvcc::LogPosition, StoreError>) {
+        match outcome {
+            Ok(position) => {
+                self.shared.sealing.store(false, Ordering::Release);
+                self.shared.release_log(position.index);
+                self.queue.nudge();
+                self.collect();
+            }
+            // The tail stays readable and the log keeps its entries; the next
+            // tick tries again.
+            Err(error) => tracing::error!(%error, "sealing failed; it will be tried again"),
+        }
+    }
+
+    fn collect(&mut self) {
+        if self.background.wants_seal_for_collect() {
+            self.shared.seal_asked.store(true, Ordering::Release);
+            self.queue.nudge();
+        }
+        if !self.background.wants_collect() {
+            return;
+        }
+        match self.background.collect() {
+            Ok(stats) => {
+                self.shared
+                    .counters
+                    .records_collected
+                    .fetch_add(stats.records_dropped, Ordering::Relaxed);
+                tracing::info!(
+                    segments = stats.segments_removed,
+                    bytes_freed = stats.bytes_removed.saturating_sub(stats.bytes_written),
+                    "segments collected"
+                );
+            }
+            Err(error) => tracing::error!(%error, "collecting failed; nothing was lost"),
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.background.unfinished_seals() > 0 {
+            let outcome = self.background.retry_seals();
+            self.sealed(outcome);
+        }
+        let current = self.shared.reader.revision();
+        if let Some(target) = self.auto_compactor.tick(self.shared.now(), current) {
+            tracing::info!(revision = target.0, "compacting by the retention that is set");
+            self.queue.submit_own(Request::Compact(target));
+        }
+        self.clear_space_alarm();
+    }
+
+    /// Space that a compaction frees counts at once, so the alarm that the
+    /// quota raised need not wait for a person.
+    fn clear_space_alarm(&self) {
+        let Some(quota) = self.quota_bytes else { return };
+        let alarm = (self.shared.identity.member_id, AlarmKind::NoSpace);
+        let in_use = self.shared.bytes_in_use.load(Ordering::Relaxed);
+        let below = in_use < quota / 100 * ALARM_CLEARS_AT_PERCENT;
+        let cleared = below
+            && self.shared.quota_alarm.load(Ordering::Relaxed)
+            && self.shared.alarms.read().contains(&alarm);
+        if cleared {
+            tracing::info!(in_use, quota, "space is free again: the NOSPACE alarm goes off");
+            self.shared.quota_alarm.store(false, Ordering::Relaxed);
+            self.queue.submit_own(Request::SetAlarm(alarm.0, alarm.1, false));
+        }
+    }
+}

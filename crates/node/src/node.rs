@@ -1,0 +1,509 @@
+//! The handle on a running replica: what an embedder, and each protocol, calls.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use t4_kv_types::{
+    AlarmKind, ClusterId, DeleteRangeRequest, DeleteRangeResult, Epoch, KeyValue, LeaseGranted,
+    LeaseId, LeaseTimeToLive, LogIndex, NodeId, OpError, PutRequest, PutResult, RangeRequest,
+    RangeResult, Revision, TxnRequest, TxnResult,
+};
+use t4_lease::Renewal;
+use t4_state_machine::{Request, Response};
+use tokio::sync::oneshot;
+
+use crate::commit_queue::{CommitQueue, ReplyTo, Submission};
+use crate::config::Config;
+use crate::counters::{Counters, bump};
+use crate::data_dir::Identity;
+use crate::error::{Closed, OpenError};
+use crate::lane::Lane;
+use crate::lanes::LaneRegistry;
+use crate::open::{self, Started};
+use crate::reads::Reads;
+use crate::shared::Shared;
+use crate::watch::WatchStream;
+
+/// A member as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where peers reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it.
+    pub client_urls: Vec<String>,
+    /// Whether it only learns and does not count.
+    pub is_learner: bool,
+}
+
+/// What a replica is and holds at this moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The newest revision that readers see.
+    pub revision: Revision,
+    /// The newest compaction, if there was one.
+    pub compacted: Option<Revision>,
+    /// Who leads; 0: nobody known.
+    pub leader: NodeId,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The newest committed log entry.
+    pub log_index: LogIndex,
+    /// The newest applied log entry.
+    pub applied_index: LogIndex,
+    /// Bytes of the key space on the disk, and of its tail in memory.
+    pub bytes_on_disk: u64,
+    /// Bytes of keys and values that a reader can still reach.
+    pub bytes_in_use: u64,
+    /// The quota, if there is one.
+    pub quota_bytes: Option<u64>,
+    /// The alarms that are on.
+    pub alarms: Vec<(NodeId, AlarmKind)>,
+    /// How many keys there are.
+    pub keys: u64,
+    /// Writes admitted and not answered yet.
+    pub pending: usize,
+}
+
+/// etcd's hash of the key space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashKv {
+    /// The newest revision that readers see.
+    pub revision: Revision,
+    /// The hash.
+    pub hash: u32,
+    /// The compaction that it assumes; -1 when there was none.
+    pub compact_revision: i64,
+    /// The revision up to which it goes.
+    pub hash_revision: i64,
+}
+
+/// A handle on a running replica; clones are cheap. It belongs to the runtime
+/// that it was made on ([`open`](Node::open), or
+/// [`on_this_runtime`](Node::on_this_runtime)): responses and events come there
+/// batch by batch, with one wake-up each.
+///
+/// The replica stops when it is told to, or when its last handle is dropped.
+#[derive(Clone)]
+pub struct Node {
+    lane: Arc<LaneHandle>,
+}
+
+struct LaneHandle {
+    lane: Arc<Lane>,
+    number: usize,
+    core: Arc<Core>,
+}
+
+struct Core {
+    config: Config,
+    shared: Arc<Shared>,
+    queue: Arc<CommitQueue>,
+    lanes: Arc<LaneRegistry>,
+    reads: Reads,
+}
+
+impl Drop for LaneHandle {
+    fn drop(&mut self) {
+        self.core.lanes.remove(self.number);
+        self.lane.close();
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.queue.stop();
+    }
+}
+
+impl LaneHandle {
+    /// Starts a lane on the present runtime.
+    fn start(core: Arc<Core>) -> Arc<LaneHandle> {
+        let lane = Arc::new(Lane::new(core.shared.reader.clone()));
+        let number = core.lanes.add(lane.clone());
+        tokio::spawn(lane.clone().run());
+        Arc::new(LaneHandle { lane, number, core })
+    }
+}
+
+impl Node {
+    /// Opens the replica whose data is in `config.data_dir`, or makes a new
+    /// one there, and begins a new epoch.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing was overwritten.
+    pub async fn open(config: Config) -> Result<Node, OpenError> {
+        let opening = config.clone();
+        let Started { shared, queue, lanes } =
+            tokio::task::spawn_blocking(move || open::start(&opening))
+                .await
+                .map_err(|failed| OpenError::Thread(std::io::Error::other(failed)))??;
+        let reads = Reads::new(shared.reader.clone());
+        let core = Arc::new(Core { config, shared, queue, lanes, reads });
+        Ok(Node { lane: LaneHandle::start(core) })
+    }
+
+    /// A handle on the same replica that belongs to the runtime that this is
+    /// called on.
+    #[must_use]
+    pub fn on_this_runtime(&self) -> Node {
+        Node { lane: LaneHandle::start(self.lane.core.clone()) }
+    }
+
+    /// Stops the replica: what was submitted is committed and answered, new
+    /// submissions are refused. Returns when the data directory is free.
+    pub async fn stop(&self) -> Closed {
+        self.lane.core.queue.stop();
+        self.closed().await
+    }
+
+    /// Returns once the replica is no more, and why.
+    pub async fn closed(&self) -> Closed {
+        let mut closed = self.shared().closed.subscribe();
+        match closed.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().expect("waited for it"),
+            Err(_) => Closed::Stopped,
+        }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.lane.core.shared
+    }
+
+    async fn submit(&self, request: Request) -> Result<Response, OpError> {
+        let (to, response) = oneshot::channel();
+        let reply = ReplyTo { lane: self.lane.number, to };
+        let result = match self.lane.core.queue.submit(Submission { request, reply }) {
+            Ok(()) => response.await.unwrap_or(Err(OpError::Stopped)),
+            Err(refused) => Err(refused),
+        };
+        if let Err(OpError::NoSpace | OpError::Timeout | OpError::Stopped | OpError::Io(_)) = result
+        {
+            bump(&self.shared().counters.writes_failed);
+        }
+        result
+    }
+
+    /// Reads a range. Linearizable: it sees every write that was acknowledged
+    /// before it was asked. On a replica that leads alone this costs nothing,
+    /// so `serializable` makes no difference.
+    pub async fn range(&self, request: RangeRequest) -> Result<RangeResult, OpError> {
+        bump(&self.shared().counters.ranges);
+        self.lane.core.reads.range(request).await
+    }
+
+    /// Sets a key.
+    pub async fn put(&self, request: PutRequest) -> Result<PutResult, OpError> {
+        bump(&self.shared().counters.puts);
+        match self.submit(Request::Put(request)).await? {
+            Response::Put(result) => Ok(result),
+            other => unreachable!("a put was answered with {other:?}"),
+        }
+    }
+
+    /// Removes a range of keys.
+    pub async fn delete_range(
+        &self,
+        request: DeleteRangeRequest,
+    ) -> Result<DeleteRangeResult, OpError> {
+        bump(&self.shared().counters.deletes);
+        match self.submit(Request::DeleteRange(request)).await? {
+            Response::DeleteRange(result) => Ok(result),
+            other => unreachable!("a delete was answered with {other:?}"),
+        }
+    }
+
+    /// Compares, then does one of two lists of operations. One of which no
+    /// operation writes is answered without the log.
+    pub async fn txn(&self, request: TxnRequest) -> Result<TxnResult, OpError> {
+        bump(&self.shared().counters.txns);
+        if request.is_read_only() {
+            return self.lane.core.reads.read_only_txn(request).await;
+        }
+        match self.submit(Request::Txn(request)).await? {
+            Response::Txn(result) => Ok(result),
+            other => unreachable!("a transaction was answered with {other:?}"),
+        }
+    }
+
+    async fn submit_plain(&self, request: Request) -> Result<Revision, OpError> {
+        match self.submit(request).await? {
+            Response::Done(revision) => Ok(revision),
+            other => unreachable!("a plain request was answered with {other:?}"),
+        }
+    }
+
+    /// Gives up history below `at`, which stays readable; effective at once.
+    /// With `physical`, returns when the superseded versions are gone from the
+    /// index. Returns the current revision.
+    pub async fn compact(&self, at: Revision, physical: bool) -> Result<Revision, OpError> {
+        let mut compacted = self.shared().compacted.subscribe();
+        let revision = self.submit_plain(Request::Compact(at)).await?;
+        if physical && compacted.wait_for(|done| *done >= at).await.is_err() {
+            return Err(OpError::Stopped);
+        }
+        Ok(revision)
+    }
+
+    /// Begins a lease. With id 0 the node picks one. `ttl_s` is in seconds and
+    /// raised to the minimum.
+    pub async fn lease_grant(&self, id: LeaseId, ttl_s: i64) -> Result<LeaseGranted, OpError> {
+        let picked = !id.is_some();
+        let mut id = id;
+        loop {
+            if picked {
+                id = random_lease_id()?;
+            }
+            match self.submit(Request::LeaseGrant(id, ttl_s)).await {
+                Ok(Response::LeaseGrant(ttl_s)) => {
+                    bump(&self.shared().counters.leases_granted);
+                    return Ok(LeaseGranted { revision: self.revision(), id, ttl_s });
+                }
+                Ok(other) => unreachable!("a grant was answered with {other:?}"),
+                Err(OpError::LeaseExists) if picked => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Ends a lease; its keys go with it, at one revision. Returns the
+    /// revision after it.
+    pub async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, OpError> {
+        let revision = self.submit_plain(Request::LeaseRevoke(id)).await?;
+        bump(&self.shared().counters.leases_revoked);
+        Ok(revision)
+    }
+
+    /// Gives a lease its full time again, without a log entry. Returns that
+    /// time in seconds; 0: there is no such lease (any more).
+    pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<i64, OpError> {
+        let shared = self.shared();
+        loop {
+            // Told before the table is looked at, so that no change is missed.
+            let changed = shared.leases_changed.notified();
+            {
+                let mut leases = shared.leases.lock();
+                // Under the lock: what leases have left is written down at a
+                // stop, and no answer may promise more after that.
+                if shared.stopping.load(Ordering::SeqCst) {
+                    return Err(OpError::Stopped);
+                }
+                match leases.renew(id, shared.now()) {
+                    Renewal::Renewed { ttl_s } => {
+                        bump(&shared.counters.leases_renewed);
+                        return Ok(ttl_s);
+                    }
+                    Renewal::NotFound => return Ok(0),
+                    // Its revocation is on its way; answering before it is
+                    // committed could let the client see the keys still there.
+                    Renewal::Expired => {}
+                }
+            }
+            tokio::select! {
+                () = changed => {}
+                _ = self.closed() => return Err(OpError::Stopped),
+            }
+        }
+    }
+
+    /// How much time a lease has left, and its keys if asked for.
+    pub async fn lease_time_to_live(
+        &self,
+        id: LeaseId,
+        keys: bool,
+    ) -> Result<LeaseTimeToLive, OpError> {
+        let shared = self.shared();
+        let leases = shared.leases.lock();
+        Ok(match leases.remaining(id, shared.now()) {
+            Some(remaining) => LeaseTimeToLive {
+                id,
+                ttl_s: remaining.left_s,
+                granted_ttl_s: remaining.granted_ttl_s,
+                keys: if keys { leases.keys(id).cloned().collect() } else { Vec::new() },
+            },
+            None => LeaseTimeToLive { id, ttl_s: -1, granted_ttl_s: 0, keys: Vec::new() },
+        })
+    }
+
+    /// All leases, by id.
+    pub async fn leases(&self) -> Result<Vec<LeaseId>, OpError> {
+        Ok(self.shared().leases.lock().ids().collect())
+    }
+
+    /// The alarms that are on.
+    #[must_use]
+    pub fn alarms(&self) -> Vec<(NodeId, AlarmKind)> {
+        self.shared().alarms.read().iter().copied().collect()
+    }
+
+    /// Switches an alarm of a member on or off. Returns the alarm if it is on
+    /// now, or was before it went off.
+    pub async fn set_alarm(
+        &self,
+        member: NodeId,
+        kind: AlarmKind,
+        on: bool,
+    ) -> Result<Vec<(NodeId, AlarmKind)>, OpError> {
+        if kind == AlarmKind::NoSpace {
+            self.shared().quota_alarm.store(false, Ordering::Relaxed);
+        }
+        self.request_alarm(member, kind, on).await
+    }
+
+    async fn request_alarm(
+        &self,
+        member: NodeId,
+        kind: AlarmKind,
+        on: bool,
+    ) -> Result<Vec<(NodeId, AlarmKind)>, OpError> {
+        match self.submit(Request::SetAlarm(member, kind, on)).await? {
+            Response::Alarms(alarms) => Ok(alarms),
+            other => unreachable!("an alarm was answered with {other:?}"),
+        }
+    }
+
+    /// Whether `cost` more bytes fit the quota. If not, the NOSPACE alarm goes
+    /// on; it goes off by itself when a compaction has freed enough.
+    pub async fn check_quota(&self, cost: u64) -> Result<(), OpError> {
+        let Some(quota) = self.lane.core.config.quota_bytes else { return Ok(()) };
+        let shared = self.shared();
+        let in_use = shared.bytes_in_use.load(Ordering::Relaxed);
+        if in_use.saturating_add(cost) < quota {
+            return Ok(());
+        }
+        let member = shared.identity.member_id;
+        if !shared.alarms.read().contains(&(member, AlarmKind::NoSpace)) {
+            tracing::warn!(
+                in_use,
+                quota,
+                "the space quota is used up: compact, or raise the quota"
+            );
+            shared.quota_alarm.store(true, Ordering::Relaxed);
+            self.request_alarm(member, AlarmKind::NoSpace, true).await?;
+        }
+        Err(OpError::NoSpace)
+    }
+
+    /// What the replica is and holds.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let shared = self.shared();
+        let stats = shared.reader.stats();
+        let applied_index = shared.applied_index();
+        Status {
+            revision: shared.reader.revision(),
+            compacted: shared.reader.compacted(),
+            leader: shared.identity.member_id,
+            epoch: shared.epoch,
+            log_index: applied_index,
+            applied_index,
+            bytes_on_disk: stats.bytes_on_disk + stats.tail_bytes,
+            bytes_in_use: stats.bytes_in_use,
+            quota_bytes: self.lane.core.config.quota_bytes,
+            alarms: self.alarms(),
+            keys: stats.keys,
+            pending: self.lane.core.queue.admitted(),
+        }
+    }
+
+    /// etcd's hash of the key space as it was at a revision; 0: now.
+    pub async fn hash_kv(&self, at: Revision) -> Result<HashKv, OpError> {
+        let revision = self.revision();
+        let at = if at.0 <= 0 { revision } else { at };
+        let hash = self.lane.core.reads.block(move |reader| reader.hash(at)).await?;
+        Ok(HashKv {
+            revision,
+            hash: hash.hash,
+            compact_revision: hash.compact_revision,
+            hash_revision: hash.hash_revision,
+        })
+    }
+
+    /// Who this replica is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.shared().identity
+    }
+
+    /// The cluster, as clients see it.
+    #[must_use]
+    pub fn cluster_id(&self) -> ClusterId {
+        self.shared().identity.cluster_id
+    }
+
+    /// This member, as clients see it.
+    #[must_use]
+    pub fn member_id(&self) -> NodeId {
+        self.shared().identity.member_id
+    }
+
+    /// The members of the cluster, by id.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        let members = self.shared().members.read();
+        let member = |(id, attributes): (&NodeId, &t4_state_machine::MemberAttributes)| Member {
+            id: *id,
+            name: attributes.name.clone(),
+            peer_urls: attributes.peer_urls.clone(),
+            client_urls: attributes.client_urls.clone(),
+            is_learner: false,
+        };
+        members.iter().map(member).collect()
+    }
+
+    /// The newest revision that readers see.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.shared().reader.revision()
+    }
+
+    /// The epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.shared().epoch
+    }
+
+    /// A key as it was before a change: what a watcher's `prev_kv` shows.
+    /// `None` if it was not there, or if that revision is compacted.
+    pub async fn before(&self, key: &Bytes, mod_revision: Revision) -> Option<KeyValue> {
+        let at = Revision(mod_revision.0 - 1);
+        self.lane.core.reads.get(key, at).await.ok().flatten()
+    }
+
+    /// A new, empty watch stream. It belongs to this handle's runtime.
+    #[must_use]
+    pub fn watch(&self) -> WatchStream {
+        WatchStream::open(self.lane.lane.clone())
+    }
+
+    /// What the replica has counted since its start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.shared().counters
+    }
+
+    /// Watch streams, watchers and queued events, over all runtimes.
+    #[must_use]
+    pub fn watch_stats(&self) -> t4_watch_hub::Stats {
+        let mut total = t4_watch_hub::Stats::default();
+        self.lane.core.lanes.each(|lane| {
+            let stats = lane.watch_stats();
+            total.streams += stats.streams;
+            total.watchers += stats.watchers;
+            total.slow_watchers += stats.slow_watchers;
+            total.pending_events += stats.pending_events;
+        });
+        total
+    }
+}
+
+/// A positive id of 63 random bits.
+fn random_lease_id() -> Result<LeaseId, OpError> {
+    let mut bytes = [0u8; 8];
+    getrandom::fill(&mut bytes).map_err(|error| OpError::Io(error.to_string()))?;
+    Ok(LeaseId((i64::from_le_bytes(bytes) & i64::MAX).max(1)))
+}

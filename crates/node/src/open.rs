@@ -1,0 +1,194 @@
+//! How a replica starts: lock the directory, open the key space, replay the
+//! log behind it, begin a new epoch, start the threads.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Instant;
+
+use t4_kv_types::{Epoch, LogIndex};
+use t4_mvcc::{LogPosition, Store};
+use t4_state_machine::{MemberAttributes, Sequencer, StateMachine};
+use t4_wal::{Event, FileDir, GroupCommit, Wal};
+
+use crate::auto_compaction::AutoCompactor;
+use crate::commit_queue::{CommitQueue, LogNews};
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::error::{Closed, OpenError};
+use crate::lanes::{LaneRegistry, Lanes};
+use crate::maintenance::{Maintenance, Task};
+use crate::shared::Shared;
+use crate::write_loop::{Ended, Parts, WriteLoop};
+
+/// A replica whose threads run.
+pub(crate) struct Started {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queue: Arc<CommitQueue>,
+    pub(crate) lanes: Arc<LaneRegistry>,
+}
+
+/// What the data directory held.
+struct Restored {
+    dir: DataDir,
+    state: StateMachine,
+    background: t4_mvcc::Background,
+    wal: Wal,
+    epoch: Epoch,
+    origin: Instant,
+}
+
+/// Opens the data directory and starts the threads. Blocks.
+pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
+    let mut nonce = [0u8; 8];
+    getrandom::fill(&mut nonce).map_err(OpenError::Random)?;
+    let restored = restore(config)?;
+    let Restored { dir, state, background, wal, epoch, origin } = restored;
+
+    let shared = Arc::new(Shared::new(dir.identity().clone(), origin, epoch, &state));
+    let queue = Arc::new(CommitQueue::new(config.commit_queue_requests_max));
+    let registry = Arc::new(LaneRegistry::default());
+    let (tasks, task_queue) = mpsc::channel();
+
+    let log = group_commit(wal, &shared, &queue)?;
+    let maintenance = Maintenance {
+        shared: shared.clone(),
+        queue: queue.clone(),
+        background,
+        tasks: task_queue,
+        auto_compactor: AutoCompactor::new(config.auto_compaction, shared.now()),
+        quota_bytes: config.quota_bytes,
+    };
+    let sequencer = Sequencer::new(&state, config.lease_ttl_min_s);
+    let write_loop = WriteLoop::new(Parts {
+        shared: shared.clone(),
+        queue: queue.clone(),
+        lanes: Lanes::new(registry.clone()),
+        state,
+        sequencer,
+        log,
+        tasks: tasks.clone(),
+        epoch,
+        boot_nonce: u64::from_le_bytes(nonce),
+        attributes: MemberAttributes {
+            name: config.name.clone(),
+            peer_urls: config.advertise_peer_urls.clone(),
+            client_urls: config.advertise_client_urls.clone(),
+        },
+    });
+    spawn_threads(dir, shared.clone(), maintenance, write_loop, tasks)?;
+    shared.wait_for_first_entry()?;
+    Ok(Started { shared, queue, lanes: registry })
+}
+
+fn restore(config: &Config) -> Result<Restored, OpenError> {
+    let dir = DataDir::open(&config.data_dir)?;
+    let origin = Instant::now();
+    let (store, background) = Store::open(t4_mvcc::Config {
+        seal_bytes: config.seal_bytes,
+        cache_bytes: config.cache_bytes,
+        ..t4_mvcc::Config::new(dir.state())
+    })?;
+    let sealed = store.position();
+    let mut state = StateMachine::restore(store, origin.elapsed())?;
+
+    let log_dir = FileDir::open(dir.log()).map_err(|source| OpenError::DataDir {
+        path: dir.log(),
+        op: "open",
+        source,
+    })?;
+    let wal_config =
+        t4_wal::Config { segment_bytes: config.log_segment_bytes, ..Default::default() };
+    let (wal, replay) = Wal::open(log_dir, wal_config, sealed.index)?;
+    report(wal.recovery());
+    for entry in replay {
+        let entry = entry?;
+        let at = LogPosition { epoch: entry.epoch, index: entry.index };
+        state.replay(at, &entry.payload, origin.elapsed())?;
+    }
+    state.replayed(origin.elapsed());
+    refuse_short_log(&wal, sealed)?;
+    let newest = wal.last().0.max(state.position().epoch);
+    Ok(Restored { dir, state, background, wal, epoch: Epoch(newest.0 + 1), origin })
+}
+
+fn report(recovery: &t4_wal::Recovery) {
+    if let Some(torn) = &recovery.torn {
+        tracing::warn!(
+            file = torn.file,
+            offset = torn.offset,
+            bytes = torn.bytes,
+            "the log's torn tail was cut off: a write that was never acknowledged"
+        );
+    }
+    if !recovery.strays.is_empty() {
+        tracing::error!(
+            bits = recovery.strays.len(),
+            "bits are set in unused space of the log: no entry is changed, but the disk is failing"
+        );
+    }
+}
+
+/// The log may begin after what is sealed, but not end before it: the next
+/// entry must follow the last one.
+fn refuse_short_log(wal: &Wal, sealed: LogPosition) -> Result<(), OpenError> {
+    let LogIndex(last) = wal.last().1;
+    if last < sealed.index.0 {
+        return Err(OpenError::LogShort { last: LogIndex(last), sealed: sealed.index });
+    }
+    Ok(())
+}
+
+fn group_commit(
+    wal: Wal,
+    shared: &Arc<Shared>,
+    queue: &Arc<CommitQueue>,
+) -> Result<GroupCommit, OpenError> {
+    let (shared, queue) = (shared.clone(), queue.clone());
+    let log = GroupCommit::spawn(wal, move |event| match event {
+        Event::Durable(durable) => {
+            shared.counters.log_fsync.observe(durable.sync_duration);
+            shared
+                .counters
+                .log_bytes
+                .fetch_add(durable.bytes, std::sync::atomic::Ordering::Relaxed);
+            queue.log_news(LogNews::Durable);
+        }
+        Event::Refused(refused) => {
+            tracing::warn!(error = %refused.error, "the log refused an entry");
+            queue.log_news(LogNews::Refused);
+        }
+        Event::PreparationFailed(error) => {
+            tracing::warn!(%error, "the next log segment could not be prepared");
+        }
+        Event::Fatal(error) => queue.log_news(LogNews::Fatal(error.to_string())),
+    })?;
+    Ok(log)
+}
+
+fn spawn_threads(
+    dir: DataDir,
+    shared: Arc<Shared>,
+    maintenance: Maintenance,
+    write_loop: WriteLoop,
+    tasks: mpsc::Sender<Task>,
+) -> Result<(), OpenError> {
+    let maintenance = std::thread::Builder::new()
+        .name("t4-maintenance".to_owned())
+        .spawn(move || maintenance.run())
+        .map_err(OpenError::Thread)?;
+    std::thread::Builder::new()
+        .name("t4-write-loop".to_owned())
+        .spawn(move || {
+            let ended = write_loop.run();
+            let _ = tasks.send(Task::Stop);
+            let _ = maintenance.join();
+            // The lock goes last: nobody else may open what is still written.
+            drop(dir);
+            shared.closed.send_replace(Some(match ended {
+                Ended::Stopped => Closed::Stopped,
+                Ended::Fatal(why) => Closed::Fatal(why),
+            }));
+        })
+        .map_err(OpenError::Thread)?;
+    Ok(())
+}

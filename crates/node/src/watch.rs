@@ -1,0 +1,83 @@
+//! One stream of watchers, as one etcd Watch call has them.
+
+use std::sync::Arc;
+
+use t4_watch_hub::{Message, WatchSpec};
+
+use crate::lane::{Lane, OpenStream};
+
+/// A stream of watchers; they share one queue of messages. Dropping it ends
+/// them.
+///
+/// A client that does not read costs a bounded amount of memory: when the
+/// queue is full, its watchers fall behind and are brought up from history
+/// once it is read again.
+pub struct WatchStream {
+    lane: Arc<Lane>,
+    stream: OpenStream,
+}
+
+impl WatchStream {
+    pub(crate) fn open(lane: Arc<Lane>) -> Self {
+        let stream = lane.open_stream();
+        WatchStream { lane, stream }
+    }
+
+    /// Adds a watcher. Its id is the next free one from 0 on, unless one is
+    /// given. What became of it comes as a message.
+    pub fn create(&self, id: Option<i64>, spec: WatchSpec) {
+        self.lane.with_hub(&self.stream, |hub| hub.create(self.stream.id(), id, spec));
+    }
+
+    /// Ends a watcher; a message says so. An unknown id does nothing.
+    pub fn cancel(&self, id: i64) {
+        self.lane.with_hub(&self.stream, |hub| hub.cancel(self.stream.id(), id));
+    }
+
+    /// Asks up to which revision all of the stream's watchers have had their
+    /// events; the answer queues behind those events.
+    pub fn request_progress(&self) {
+        self.lane.with_hub(&self.stream, |hub| hub.request_progress(self.stream.id()));
+    }
+
+    /// The periodic tick for watchers that asked to be told of progress.
+    pub fn notify_progress(&self) {
+        self.lane.with_hub(&self.stream, |hub| hub.notify_progress(self.stream.id()));
+    }
+
+    /// The next message if there is one already.
+    pub fn try_next(&self) -> Option<Message> {
+        self.lane.with_hub(&self.stream, |hub| hub.pop(self.stream.id())).flatten()
+    }
+
+    /// Whether more requests may be made now. Their answers are queued whatever
+    /// the bounds, so a server that reads its client's requests only while this
+    /// holds bounds what a client can make it queue.
+    #[must_use]
+    pub fn accepts_requests(&self) -> bool {
+        let accepts =
+            self.lane.with_hub(&self.stream, |hub| hub.accepts_requests(self.stream.id()));
+        accepts.unwrap_or(true)
+    }
+
+    /// The next message; `None` once the node has stopped, or when the stream
+    /// cannot be continued (its client should open a new one).
+    pub async fn next(&self) -> Option<Message> {
+        loop {
+            let popped = self.lane.with_hub(&self.stream, |hub| hub.pop(self.stream.id()))?;
+            if popped.is_some() {
+                return popped;
+            }
+            if self.lane.is_closed() {
+                return None;
+            }
+            self.stream.waiting.notified().await;
+        }
+    }
+}
+
+impl Drop for WatchStream {
+    fn drop(&mut self) {
+        self.lane.close_stream(&self.stream);
+    }
+}

@@ -1,0 +1,458 @@
+//! What one log entry holds: the effects of the requests that were evaluated
+//! together, and their encoding. Effects, not requests, are logged: a replica
+//! that applies them needs no second evaluation and can come to no other result.
+//!
+//! The format is drawn in `docs/formats/log-payload.md`.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use t4_kv_types::{AlarmKind, LeaseId, NodeId, Revision, Write};
+use thiserror::Error;
+
+/// The version of the encoding that this code writes.
+pub const FORMAT_VERSION: u8 = 1;
+
+const TAG_REVISION: u8 = 1;
+const TAG_LEASE_GRANT: u8 = 2;
+const TAG_LEASE_REVOKE: u8 = 3;
+const TAG_COMPACT: u8 = 4;
+const TAG_ALARM: u8 = 5;
+const TAG_BARRIER: u8 = 6;
+const TAG_LEASES_LEFT: u8 = 7;
+const TAG_MEMBER: u8 = 8;
+
+const WRITE_PUT: u8 = 1;
+const WRITE_DELETE: u8 = 2;
+
+/// One effect. Those that change keys own the next `writes` of
+/// [`Batch::writes`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Changes of keys: one revision.
+    Revision {
+        /// How many writes belong to it; at least 1.
+        writes: u32,
+    },
+    /// A lease begins.
+    LeaseGrant {
+        /// Its id.
+        id: LeaseId,
+        /// Its time to live in seconds.
+        ttl_s: i64,
+    },
+    /// A lease ends, and its keys with it: one revision if there are any.
+    LeaseRevoke {
+        /// Its id.
+        id: LeaseId,
+        /// How many deletes belong to it.
+        writes: u32,
+    },
+    /// History at and below a revision is given up.
+    Compact {
+        /// The revision that stays readable.
+        at: Revision,
+    },
+    /// An alarm goes on or off.
+    Alarm {
+        /// Whose alarm.
+        member: NodeId,
+        /// Which.
+        kind: AlarmKind,
+        /// On or off.
+        on: bool,
+    },
+    /// The first entry of an epoch.
+    Barrier {
+        /// Told apart from every other start of a process by this.
+        boot_nonce: u64,
+    },
+    /// The last entry before a clean stop: how much time each lease had left.
+    LeasesLeft {
+        /// (lease, milliseconds), by id.
+        left: Vec<(LeaseId, u64)>,
+    },
+    /// What a member tells of itself.
+    Member {
+        /// Its id.
+        id: NodeId,
+        /// Its attributes.
+        attributes: MemberAttributes,
+    },
+}
+
+/// What members lists show of a member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberAttributes {
+    /// Its name.
+    pub name: String,
+    /// Where peers reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it.
+    pub client_urls: Vec<String>,
+}
+
+/// The effects of one log entry, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The effects.
+    pub effects: Vec<Effect>,
+    /// The changes of keys that the effects own, in order.
+    pub writes: Vec<Write>,
+}
+
+/// Why bytes are not a log payload. The log's checksums have held, so this is
+/// either a newer version's entry or a bug.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// Written by a newer version of T4.
+    #[error(
+        "log payload has format version {0}, this program knows {FORMAT_VERSION}: run the newer version"
+    )]
+    NewerFormat(u8),
+    /// Not what an encoder writes.
+    #[error("log payload is malformed: {0}")]
+    Malformed(&'static str),
+}
+
+impl Batch {
+    /// Whether there is nothing to log.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.effects.is_empty()
+    }
+
+    /// The bytes that the log carries.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let size: usize = self.writes.iter().map(write_size_max).sum();
+        let mut out = BytesMut::with_capacity(size + self.effects.len() * 24 + 16);
+        out.put_u8(FORMAT_VERSION);
+        let mut writes = self.writes.iter();
+        for effect in &self.effects {
+            encode_effect(&mut out, effect, &mut writes);
+        }
+        debug_assert!(writes.next().is_none(), "every write is owned by an effect");
+        out.freeze()
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote. Keys and values are slices
+    /// of `payload`, not copies.
+    pub fn decode(payload: &Bytes) -> Result<Batch, DecodeError> {
+        let mut input = Input { rest: payload.clone() };
+        match input.u8("version")? {
+            FORMAT_VERSION => {}
+            found if found > FORMAT_VERSION => return Err(DecodeError::NewerFormat(found)),
+            _ => return Err(DecodeError::Malformed("version")),
+        }
+        let mut batch = Batch::default();
+        while !input.rest.is_empty() {
+            decode_effect(&mut input, &mut batch)?;
+        }
+        Ok(batch)
+    }
+}
+
+fn write_size_max(write: &Write) -> usize {
+    match write {
+        Write::Put { key, value, .. } => key.len() + value.len() + 31,
+        Write::Delete { key } => key.len() + 11,
+    }
+}
+
+fn encode_effect<'a>(
+    out: &mut BytesMut,
+    effect: &Effect,
+    writes: &mut impl Iterator<Item = &'a Write>,
+) {
+    match effect {
+        Effect::Revision { writes: count } => {
+            out.put_u8(TAG_REVISION);
+            encode_writes(out, *count, writes);
+        }
+        Effect::LeaseGrant { id, ttl_s } => {
+            out.put_u8(TAG_LEASE_GRANT);
+            put_signed(out, id.0);
+            put_signed(out, *ttl_s);
+        }
+        Effect::LeaseRevoke { id, writes: count } => {
+            out.put_u8(TAG_LEASE_REVOKE);
+            put_signed(out, id.0);
+            encode_writes(out, *count, writes);
+        }
+        Effect::Compact { at } => {
+            out.put_u8(TAG_COMPACT);
+            put_signed(out, at.0);
+        }
+        Effect::Alarm { member, kind, on } => {
+            out.put_u8(TAG_ALARM);
+            put_varint(out, member.0);
+            out.put_u8(alarm_code(*kind));
+            out.put_u8(u8::from(*on));
+        }
+        Effect::Barrier { boot_nonce } => {
+            out.put_u8(TAG_BARRIER);
+            put_varint(out, *boot_nonce);
+        }
+        Effect::LeasesLeft { left } => {
+            out.put_u8(TAG_LEASES_LEFT);
+            put_varint(out, left.len() as u64);
+            for (id, millis) in left {
+                put_signed(out, id.0);
+                put_varint(out, *millis);
+            }
+        }
+        Effect::Member { id, attributes } => {
+            out.put_u8(TAG_MEMBER);
+            put_varint(out, id.0);
+            put_member(out, attributes);
+        }
+    }
+}
+
+fn decode_effect(input: &mut Input, batch: &mut Batch) -> Result<(), DecodeError> {
+    let effect = match input.u8("effect")? {
+        TAG_REVISION => {
+            let writes = decode_writes(input, batch)?;
+            if writes == 0 {
+                return Err(DecodeError::Malformed("revision without writes"));
+            }
+            Effect::Revision { writes }
+        }
+        TAG_LEASE_GRANT => Effect::LeaseGrant {
+            id: LeaseId(input.signed("lease id")?),
+            ttl_s: input.signed("lease ttl")?,
+        },
+        TAG_LEASE_REVOKE => {
+            let id = LeaseId(input.signed("lease id")?);
+            Effect::LeaseRevoke { id, writes: decode_writes(input, batch)? }
+        }
+        TAG_COMPACT => Effect::Compact { at: Revision(input.signed("compaction revision")?) },
+        TAG_ALARM => Effect::Alarm {
+            member: NodeId(input.varint("alarm member")?),
+            kind: alarm_of(input.u8("alarm kind")?)?,
+            on: match input.u8("alarm state")? {
+                0 => false,
+                1 => true,
+                _ => return Err(DecodeError::Malformed("alarm state")),
+            },
+        },
+        TAG_BARRIER => Effect::Barrier { boot_nonce: input.varint("boot nonce")? },
+        TAG_LEASES_LEFT => {
+            let count = input.varint("lease count")?;
+            let mut left = Vec::new();
+            for _ in 0..count {
+                left.push((LeaseId(input.signed("lease id")?), input.varint("time left")?));
+            }
+            Effect::LeasesLeft { left }
+        }
+        TAG_MEMBER => {
+            Effect::Member { id: NodeId(input.varint("member id")?), attributes: input.member()? }
+        }
+        _ => return Err(DecodeError::Malformed("unknown effect")),
+    };
+    batch.effects.push(effect);
+    Ok(())
+}
+
+fn encode_writes<'a>(out: &mut BytesMut, count: u32, writes: &mut impl Iterator<Item = &'a Write>) {
+    put_varint(out, u64::from(count));
+    for _ in 0..count {
+        match writes.next().expect("an effect owns as many writes as it says") {
+            Write::Put { key, value, lease } => {
+                out.put_u8(WRITE_PUT);
+                put_bytes(out, key);
+                put_bytes(out, value);
+                put_signed(out, lease.0);
+            }
+            Write::Delete { key } => {
+                out.put_u8(WRITE_DELETE);
+                put_bytes(out, key);
+            }
+        }
+    }
+}
+
+fn decode_writes(input: &mut Input, batch: &mut Batch) -> Result<u32, DecodeError> {
+    let count = u32::try_from(input.varint("write count")?)
+        .map_err(|_| DecodeError::Malformed("write count"))?;
+    for _ in 0..count {
+        let write = match input.u8("write")? {
+            WRITE_PUT => Write::Put {
+                key: input.bytes("key")?,
+                value: input.bytes("value")?,
+                lease: LeaseId(input.signed("lease id")?),
+            },
+            WRITE_DELETE => Write::Delete { key: input.bytes("key")? },
+            _ => return Err(DecodeError::Malformed("unknown write")),
+        };
+        batch.writes.push(write);
+    }
+    Ok(count)
+}
+
+pub(crate) fn put_member(out: &mut BytesMut, attributes: &MemberAttributes) {
+    put_bytes(out, attributes.name.as_bytes());
+    for urls in [&attributes.peer_urls, &attributes.client_urls] {
+        put_varint(out, urls.len() as u64);
+        for url in urls {
+            put_bytes(out, url.as_bytes());
+        }
+    }
+}
+
+pub(crate) fn alarm_code(kind: AlarmKind) -> u8 {
+    match kind {
+        AlarmKind::NoSpace => 1,
+        AlarmKind::Corrupt => 2,
+    }
+}
+
+pub(crate) fn alarm_of(code: u8) -> Result<AlarmKind, DecodeError> {
+    match code {
+        1 => Ok(AlarmKind::NoSpace),
+        2 => Ok(AlarmKind::Corrupt),
+        _ => Err(DecodeError::Malformed("alarm kind")),
+    }
+}
+
+pub(crate) fn put_varint(out: &mut BytesMut, mut value: u64) {
+    while value >= 0x80 {
+        out.put_u8((value as u8) | 0x80);
+        value >>= 7;
+    }
+    out.put_u8(value as u8);
+}
+
+/// Zigzag, so that small negative numbers stay short.
+pub(crate) fn put_signed(out: &mut BytesMut, value: i64) {
+    put_varint(out, ((value << 1) ^ (value >> 63)) as u64);
+}
+
+pub(crate) fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.put_slice(bytes);
+}
+
+/// Bytes still to be decoded; every read is checked.
+pub(crate) struct Input {
+    pub(crate) rest: Bytes,
+}
+
+impl Input {
+    pub(crate) fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
+        if self.rest.is_empty() {
+            return Err(DecodeError::Malformed(what));
+        }
+        Ok(self.rest.get_u8())
+    }
+
+    /// The shortest form only, so that each value has one encoding.
+    pub(crate) fn varint(&mut self, what: &'static str) -> Result<u64, DecodeError> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8(what)?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                return Err(DecodeError::Malformed(what));
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                if byte == 0 && shift > 0 {
+                    return Err(DecodeError::Malformed(what));
+                }
+                return Ok(value);
+            }
+        }
+        Err(DecodeError::Malformed(what))
+    }
+
+    pub(crate) fn signed(&mut self, what: &'static str) -> Result<i64, DecodeError> {
+        let raw = self.varint(what)?;
+        Ok(((raw >> 1) as i64) ^ -((raw & 1) as i64))
+    }
+
+    pub(crate) fn bytes(&mut self, what: &'static str) -> Result<Bytes, DecodeError> {
+        let length = self.varint(what)?;
+        if length > self.rest.len() as u64 {
+            return Err(DecodeError::Malformed(what));
+        }
+        Ok(self.rest.split_to(length as usize))
+    }
+
+    pub(crate) fn string(&mut self, what: &'static str) -> Result<String, DecodeError> {
+        String::from_utf8(self.bytes(what)?.to_vec()).map_err(|_| DecodeError::Malformed(what))
+    }
+
+    pub(crate) fn member(&mut self) -> Result<MemberAttributes, DecodeError> {
+        let mut attributes =
+            MemberAttributes { name: self.string("member name")?, ..Default::default() };
+        for urls in [&mut attributes.peer_urls, &mut attributes.client_urls] {
+            for _ in 0..self.varint("url count")? {
+                urls.push(self.string("url")?);
+            }
+        }
+        Ok(attributes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn everything() -> Batch {
+        Batch {
+            effects: vec![
+                Effect::Barrier { boot_nonce: 7 },
+                Effect::Revision { writes: 2 },
+                Effect::LeaseGrant { id: LeaseId(-5), ttl_s: 60 },
+                Effect::LeaseRevoke { id: LeaseId(i64::MAX), writes: 1 },
+                Effect::Compact { at: Revision(300) },
+                Effect::Alarm { member: NodeId(u64::MAX), kind: AlarmKind::NoSpace, on: true },
+                Effect::LeasesLeft { left: vec![(LeaseId(1), 1500)] },
+                Effect::Member {
+                    id: NodeId(9),
+                    attributes: MemberAttributes {
+                        name: "a".into(),
+                        peer_urls: vec!["http://p".into()],
+                        client_urls: vec!["http://c".into(), "http://d".into()],
+                    },
+                },
+            ],
+            writes: vec![
+                Write::Put {
+                    key: Bytes::from_static(b"k"),
+                    value: Bytes::from_static(b"v"),
+                    lease: LeaseId(-5),
+                },
+                Write::Delete { key: Bytes::from_static(b"gone") },
+                Write::Delete { key: Bytes::from_static(b"leased") },
+            ],
+        }
+    }
+
+    /// What version 1 wrote must be readable for ever.
+    #[test]
+    fn golden_version_1() {
+        let golden = include_bytes!("../tests/golden/log-payload-v1.bin");
+        assert_eq!(everything().encode().as_ref(), golden.as_ref());
+        assert_eq!(Batch::decode(&Bytes::from_static(golden)), Ok(everything()));
+    }
+
+    #[test]
+    fn every_prefix_is_refused_or_shorter() {
+        let whole = everything().encode();
+        for cut in 0..whole.len() {
+            if let Ok(batch) = Batch::decode(&whole.slice(..cut)) {
+                assert_eq!(batch.encode(), whole.slice(..cut));
+            }
+        }
+    }
+
+    #[test]
+    fn newer_version_is_told_apart() {
+        assert_eq!(Batch::decode(&Bytes::from_static(&[2, 1])), Err(DecodeError::NewerFormat(2)));
+        assert_eq!(
+            Batch::decode(&Bytes::from_static(&[0])),
+            Err(DecodeError::Malformed("version"))
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! Reads of what is committed: what a replica answers without its log.
+
+use t4_kv_types::{RangeRequest, RangeResult, Revision, TxnRequest, TxnResult};
+use t4_mvcc::{Io, KeyMeta, Page, Projection, ReadError, Reader};
+
+use crate::read::{self, View, meta_of};
+use t4_kv_types::{KeyRange, KeyValue};
+
+/// What is committed and visible, pinned at one revision.
+struct Committed<'a> {
+    reader: &'a Reader,
+    at: Revision,
+    io: Io,
+}
+
+/// Runs a range on the newest committed state.
+pub fn range(reader: &Reader, request: &RangeRequest, io: Io) -> Result<RangeResult, ReadError> {
+    pinned(reader, io, request.revision.0 <= 0, |view| read::range(view, request))
+}
+
+/// Runs a transaction of which no operation writes on the newest committed
+/// state.
+///
+/// # Panics
+///
+/// If an operation writes (see [`TxnRequest::is_read_only`]).
+pub fn read_only_txn(
+    reader: &Reader,
+    request: &TxnRequest,
+    io: Io,
+) -> Result<TxnResult, ReadError> {
+    pinned(reader, io, true, |view| read::read_only_txn(view, request))
+}
+
+/// Reads at the newest visible revision. A compaction can overtake it while
+/// the read runs; a reader of "the newest" then starts again at what is the
+/// newest now.
+fn pinned<T>(
+    reader: &Reader,
+    io: Io,
+    newest: bool,
+    mut read: impl FnMut(&Committed<'_>) -> Result<T, ReadError>,
+) -> Result<T, ReadError> {
+    loop {
+        let at = reader.revision();
+        match read(&Committed { reader, at, io }) {
+            Err(ReadError::Compacted)
+                if newest && reader.compacted().is_some_and(|compacted| compacted > at) => {}
+            result => return result,
+        }
+    }
+}
+
+impl View for Committed<'_> {
+    fn revision(&self) -> Revision {
+        self.at
+    }
+
+    fn compacted(&self) -> Option<Revision> {
+        self.reader.compacted()
+    }
+
+    fn get(&self, key: &[u8], at: Revision) -> Result<Option<KeyValue>, ReadError> {
+        self.reader.get(key, at, self.io)
+    }
+
+    fn meta(&self, key: &[u8]) -> Result<Option<KeyMeta>, ReadError> {
+        match self.reader.newest(key) {
+            Some(meta) if meta.mod_revision <= self.at => Ok(Some(meta)),
+            // Nothing newer than the pin was visible when the index was asked,
+            // so "not there" holds at the pin too.
+            None if self.reader.revision() == self.at => Ok(None),
+            _ => Ok(self.get(key, self.at)?.as_ref().map(meta_of)),
+        }
+    }
+
+    fn page(
+        &self,
+        range: &KeyRange,
+        at: Revision,
+        limit: usize,
+        projection: Projection,
+    ) -> Result<Page, ReadError> {
+        if range.is_single() && projection == Projection::Full {
+            let kvs: Vec<KeyValue> = self.get(&range.start, at)?.into_iter().collect();
+            return Ok(Page { count: kvs.len() as u64, kvs });
+        }
+        self.reader.range(range, at, limit, projection, self.io)
+    }
+}

@@ -1,0 +1,391 @@
+//! The applied state: key space, leases, alarms, members; and `apply`, the one
+//! function that changes them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use t4_kv_types::{Event, LeaseId, LogIndex, Revision, Write};
+use t4_lease::{LeaseTable, TTL_MAX_S};
+use t4_mvcc::{LogPosition, Reader, SealTicket, Store, Tables};
+use thiserror::Error;
+
+use crate::batch::{Batch, DecodeError, Effect};
+use crate::tables::{self, Alarms, Members};
+
+/// The lease table is shared with whoever answers keep-alives: a renewal moves
+/// a deadline, which is not part of the replicated state, and needs no log entry.
+pub type SharedLeases = Arc<Mutex<LeaseTable>>;
+
+/// Why the state cannot be restored.
+#[derive(Debug, Error)]
+pub enum RestoreError {
+    /// A table of the manifest cannot be read.
+    #[error(
+        "table {name:?} of the manifest cannot be read: {why}. Restore the data directory from a copy"
+    )]
+    Table {
+        /// Its name.
+        name: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An entry of the log cannot be read.
+    #[error("log entry {index} cannot be read: {why}")]
+    Entry {
+        /// Its index.
+        index: LogIndex,
+        /// What is wrong with it.
+        why: DecodeError,
+    },
+    /// An entry of the log asks for what the state before it cannot have led to.
+    #[error(
+        "log entry {index} does not fit the state before it: {what}. Restore the data directory from a copy"
+    )]
+    Contradiction {
+        /// Its index.
+        index: LogIndex,
+        /// What does not fit.
+        what: &'static str,
+    },
+}
+
+/// What applying a batch did that others need to hear of.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The events of each new revision, ascending.
+    pub revisions: Vec<(Revision, Arc<[Event]>)>,
+    /// The newest compaction in the batch.
+    pub compacted: Option<Revision>,
+    /// Whether leases were granted or revoked.
+    pub leases_changed: bool,
+    /// Whether alarms or members changed.
+    pub tables_changed: bool,
+}
+
+/// The state that the log's entries up to [`position`](Self::position) lead to.
+pub struct StateMachine {
+    store: Store,
+    reader: Reader,
+    leases: SharedLeases,
+    alarms: Alarms,
+    members: Members,
+    position: LogPosition,
+    /// What the last entry told of the time that leases had left, if it was
+    /// the last act of a clean stop.
+    leases_left: Option<Vec<(LeaseId, u64)>>,
+}
+
+impl StateMachine {
+    /// The state that a store and its tables hold. `now` is on the clock that
+    /// lease deadlines are measured on.
+    pub fn restore(store: Store, now: Duration) -> Result<Self, RestoreError> {
+        let reader = store.reader();
+        let mut machine = StateMachine {
+            position: store.position(),
+            reader,
+            leases: Arc::default(),
+            alarms: Alarms::new(),
+            members: Members::new(),
+            leases_left: None,
+            store,
+        };
+        machine.restore_tables(now)?;
+        Ok(machine)
+    }
+
+    fn restore_tables(&mut self, now: Duration) -> Result<(), RestoreError> {
+        let failed = |name, why: String| RestoreError::Table { name, why };
+        let mut leases = self.leases.lock();
+        for (name, bytes) in self.store.tables() {
+            match name.as_str() {
+                tables::LEASES => {
+                    let records = LeaseTable::decode(bytes)
+                        .map_err(|why| failed(tables::LEASES, why.to_string()))?;
+                    for record in records {
+                        leases.grant(record.id, record.ttl_s, now);
+                    }
+                }
+                tables::ALARMS => {
+                    self.alarms = tables::decode_alarms(bytes)
+                        .map_err(|why| failed(tables::ALARMS, why.to_string()))?;
+                }
+                tables::MEMBERS => {
+                    self.members = tables::decode_members(bytes)
+                        .map_err(|why| failed(tables::MEMBERS, why.to_string()))?;
+                }
+                _ => return Err(failed("unknown", format!("no version has a table {name:?}"))),
+            }
+        }
+        let mut stray = false;
+        self.reader.leased_keys(|key, lease| {
+            if leases.exists(lease) {
+                leases.attach(lease, Bytes::copy_from_slice(key));
+            } else {
+                stray = true;
+            }
+        });
+        if stray {
+            return Err(failed(tables::LEASES, "a key names a lease that is not in it".into()));
+        }
+        Ok(())
+    }
+
+    /// The newest applied revision.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.store.revision()
+    }
+
+    /// The revision given up to, or `None`.
+    #[must_use]
+    pub fn compacted(&self) -> Option<Revision> {
+        self.reader.compacted()
+    }
+
+    /// Where in the log this state stands.
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        self.position
+    }
+
+    /// A reader of the key space.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The leases.
+    #[must_use]
+    pub fn leases(&self) -> &SharedLeases {
+        &self.leases
+    }
+
+    /// The alarms that are on.
+    #[must_use]
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
+    /// The members and what they told of themselves.
+    #[must_use]
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    pub(crate) fn lease_exists(&self, id: LeaseId) -> bool {
+        self.leases.lock().exists(id)
+    }
+
+    pub(crate) fn attached_keys(&self, id: LeaseId) -> Vec<Bytes> {
+        self.leases.lock().keys(id).cloned().collect()
+    }
+
+    /// Whether the key space wants its tail sealed.
+    #[must_use]
+    pub fn wants_seal(&self) -> bool {
+        self.store.wants_seal()
+    }
+
+    /// Bytes of the key space that are not in a segment yet.
+    #[must_use]
+    pub fn tail_bytes(&self) -> usize {
+        self.store.tail_bytes()
+    }
+
+    /// Closes the tail of the key space at the present position, with the
+    /// tables as they are. Constant time but for the tables.
+    pub fn seal(&mut self) -> SealTicket {
+        let tables: Tables = vec![
+            (tables::LEASES.to_owned(), self.leases.lock().encode(None)),
+            (tables::ALARMS.to_owned(), tables::encode_alarms(&self.alarms)),
+            (tables::MEMBERS.to_owned(), tables::encode_members(&self.members)),
+        ];
+        self.store.seal(self.position, tables)
+    }
+
+    /// Applies an entry of the log that comes back at a start. Entries that
+    /// the store's manifest covers are skipped.
+    pub fn replay(
+        &mut self,
+        at: LogPosition,
+        payload: &Bytes,
+        now: Duration,
+    ) -> Result<(), RestoreError> {
+        if at.index <= self.position.index {
+            return Ok(());
+        }
+        let index = at.index;
+        if index != self.position.index.next() {
+            let what = "entries between it and the newest sealed one are missing";
+            return Err(RestoreError::Contradiction { index, what });
+        }
+        let batch = Batch::decode(payload).map_err(|why| RestoreError::Entry { index, why })?;
+        self.check(&batch).map_err(|what| RestoreError::Contradiction { index, what })?;
+        self.apply(at, &batch, now);
+        Ok(())
+    }
+
+    /// After the last replayed entry: every lease gets its full time again,
+    /// because nobody knows what its holder was told last; except right after a
+    /// clean stop, which wrote down what each had left.
+    pub fn replayed(&mut self, now: Duration) {
+        let mut leases = self.leases.lock();
+        leases.promote(now);
+        for (id, millis) in self.leases_left.take().unwrap_or_default() {
+            if leases.exists(id) {
+                leases.restore_remaining(id, Duration::from_millis(millis), now);
+            }
+        }
+    }
+
+    /// Whether a replayed batch can have been evaluated on this state: a
+    /// damaged or foreign log must be an error, not a panic.
+    fn check(&self, batch: &Batch) -> Result<(), &'static str> {
+        let mut live = BTreeMap::new();
+        let mut leases = BTreeMap::new();
+        let mut writes = batch.writes.as_slice();
+        for effect in &batch.effects {
+            let (owned, grants) = match effect {
+                Effect::Revision { writes: count } => (*count, None),
+                Effect::LeaseGrant { id, ttl_s } => {
+                    if !id.is_some() || !(1..=TTL_MAX_S).contains(ttl_s) {
+                        return Err("it grants a lease that no client can have asked for");
+                    }
+                    (0, Some((*id, true)))
+                }
+                Effect::LeaseRevoke { id, writes: count } => (*count, Some((*id, false))),
+                _ => (0, None),
+            };
+            for write in take(&mut writes, owned) {
+                self.check_write(write, &mut live, &leases)?;
+            }
+            if let Some((id, granted)) = grants {
+                let was = leases.insert(id, granted);
+                if was.unwrap_or_else(|| self.lease_exists(id)) == granted {
+                    return Err("it grants a lease that exists or revokes one that does not");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_write(
+        &self,
+        write: &Write,
+        live: &mut BTreeMap<Bytes, bool>,
+        leases: &BTreeMap<LeaseId, bool>,
+    ) -> Result<(), &'static str> {
+        match write {
+            Write::Put { key, lease, .. } => {
+                live.insert(key.clone(), true);
+                let known = leases.get(lease).copied();
+                if lease.is_some() && !known.unwrap_or_else(|| self.lease_exists(*lease)) {
+                    return Err("it attaches a key to a lease that does not exist");
+                }
+            }
+            Write::Delete { key } => {
+                let was = live.insert(key.clone(), false);
+                if !was.unwrap_or_else(|| self.reader.newest(key).is_some()) {
+                    return Err("it deletes a key that is not there");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies a committed batch. `now` is on the clock that lease deadlines
+    /// are measured on. Each revision of it becomes visible to readers as a whole.
+    pub fn apply(&mut self, at: LogPosition, batch: &Batch, now: Duration) -> Applied {
+        let mut applied = Applied::default();
+        let mut writes = batch.writes.as_slice();
+        self.leases_left = None;
+        for effect in &batch.effects {
+            match effect {
+                Effect::Revision { writes: count } => {
+                    let owned = take(&mut writes, *count);
+                    applied.revisions.extend(self.apply_writes(owned));
+                }
+                Effect::LeaseGrant { id, ttl_s } => {
+                    self.leases.lock().grant(*id, *ttl_s, now);
+                    applied.leases_changed = true;
+                }
+                Effect::LeaseRevoke { id, writes: count } => {
+                    let owned = take(&mut writes, *count);
+                    applied.revisions.extend(self.apply_writes(owned));
+                    self.leases.lock().revoke(*id);
+                    applied.leases_changed = true;
+                }
+                Effect::Compact { at } => applied.compacted = Some(*at),
+                Effect::Alarm { member, kind, on: true } => {
+                    self.alarms.insert((*member, *kind));
+                    applied.tables_changed = true;
+                }
+                Effect::Alarm { member, kind, on: false } => {
+                    self.alarms.remove(&(*member, *kind));
+                    applied.tables_changed = true;
+                }
+                Effect::Barrier { .. } => {}
+                Effect::LeasesLeft { left } => self.leases_left = Some(left.clone()),
+                Effect::Member { id, attributes } => {
+                    self.members.insert(*id, attributes.clone());
+                    applied.tables_changed = true;
+                }
+            }
+        }
+        if let Some(at) = applied.compacted {
+            self.store.compact(at);
+        }
+        self.position = at;
+        applied
+    }
+
+    fn apply_writes(&mut self, writes: &[Write]) -> Option<(Revision, Arc<[Event]>)> {
+        if writes.is_empty() {
+            return None;
+        }
+        let revision = self.store.revision().next();
+        self.move_leases(writes);
+        let events = self.store.apply(revision, writes);
+        self.store.publish(revision);
+        Some((revision, events.into()))
+    }
+
+    /// Keeps the lease table's idea of who holds which key; before the writes
+    /// are applied, because it asks what each key was attached to.
+    fn move_leases(&mut self, writes: &[Write]) {
+        let mut leases = self.leases.lock();
+        if leases.is_empty() {
+            return;
+        }
+        // What this very revision has attached already: a transaction may put
+        // a key and then delete it.
+        let mut moved: BTreeMap<&Bytes, LeaseId> = BTreeMap::new();
+        for write in writes {
+            let key = write.key();
+            let held_by = moved.get(key).copied().unwrap_or_else(|| {
+                self.reader.newest(key).map_or(LeaseId::NONE, |meta| meta.lease)
+            });
+            let holder = match write {
+                Write::Put { lease, .. } => *lease,
+                Write::Delete { .. } => LeaseId::NONE,
+            };
+            if held_by != holder {
+                leases.detach(held_by, key);
+                leases.attach(holder, Bytes::copy_from_slice(key));
+            }
+            if writes.len() > 1 {
+                moved.insert(key, holder);
+            }
+        }
+    }
+}
+
+/// Cuts the next `count` writes off the front.
+fn take<'a>(writes: &mut &'a [Write], count: u32) -> &'a [Write] {
+    let (owned, rest) = writes.split_at(count as usize);
+    *writes = rest;
+    owned
+}
