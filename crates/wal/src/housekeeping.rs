@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::dir::{SegmentDir, SegmentFile};
 
@@ -94,6 +94,8 @@ struct Jobs {
     prepared: Option<Prepared>,
     failure: Option<io::Error>,
     remove: Vec<String>,
+    /// Whether the thread is removing some.
+    removing: bool,
     /// Somebody waits for the segment: no more rests.
     hurry: bool,
     stop: bool,
@@ -159,6 +161,18 @@ impl Housekeeping {
         }
     }
 
+    /// Waits until nothing is under way.
+    #[cfg(test)]
+    pub(crate) fn wait_until_idle(&self) {
+        let mut jobs = self.shared.jobs.lock();
+        jobs.hurry = true;
+        self.shared.changed.notify_all();
+        while jobs.preparing || jobs.wanted.is_some() || jobs.removing || !jobs.remove.is_empty() {
+            self.shared.changed.wait(&mut jobs);
+        }
+        jobs.hurry = false;
+    }
+
     /// Removes released segments. A file that stays behind, because of an
     /// error or a crash, is removed at the next open.
     pub(crate) fn remove(&self, names: Vec<String>) {
@@ -195,12 +209,15 @@ impl Shared {
         loop {
             if !jobs.remove.is_empty() {
                 let names = std::mem::take(&mut jobs.remove);
-                parking_lot::MutexGuard::unlocked(&mut jobs, || remove_all(&*self.dir, &names));
+                jobs.removing = true;
+                MutexGuard::unlocked(&mut jobs, || remove_all(&*self.dir, &names));
+                jobs.removing = false;
+                self.changed.notify_all();
             } else if jobs.stop {
                 return;
             } else if let Some(bytes) = jobs.wanted.take() {
                 jobs.preparing = true;
-                let result = parking_lot::MutexGuard::unlocked(&mut jobs, || {
+                let result = MutexGuard::unlocked(&mut jobs, || {
                     prepare(&*self.dir, bytes, &mut |took| self.rest(took))
                 });
                 jobs.preparing = false;
@@ -226,5 +243,65 @@ impl Shared {
             }
         }
         !jobs.stop
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory_dir::{Call, MemoryDir};
+
+    fn start(dir: &MemoryDir) -> Housekeeping {
+        Housekeeping::start(Arc::new(dir.clone()), true).expect("a thread")
+    }
+
+    #[test]
+    fn the_prepared_segment_is_handed_out_once() {
+        let dir = MemoryDir::new();
+        let housekeeping = start(&dir);
+        housekeeping.request(3 << 20);
+        housekeeping.wait_until_idle();
+        assert_eq!(dir.contents(PREPARED_NAME).map(|zeros| zeros.len()), Some(3 << 20));
+        let prepared = housekeeping.take(1 << 20, 1 << 20).expect("prepared");
+        assert_eq!(prepared.bytes, 3 << 20);
+        dir.rename(PREPARED_NAME, "used").expect("rename");
+        assert_eq!(housekeeping.take(4096, 8192).expect("made now").bytes, 8192);
+    }
+
+    #[test]
+    fn one_that_is_too_small_is_replaced() {
+        let dir = MemoryDir::new();
+        let housekeeping = start(&dir);
+        housekeeping.request(8192);
+        housekeeping.wait_until_idle();
+        assert_eq!(housekeeping.take(8193, 12288).expect("made now").bytes, 12288);
+        assert_eq!(dir.contents(PREPARED_NAME).map(|zeros| zeros.len()), Some(12288));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_once_and_leaves_nothing() {
+        let dir = MemoryDir::new();
+        let housekeeping = start(&dir);
+        // The room is promised, but writing the zeros finds none.
+        dir.fail(Call::Write, 2, io::ErrorKind::StorageFull);
+        housekeeping.request(3 << 20);
+        housekeeping.wait_until_idle();
+        let failure = housekeeping.take_failure().expect("no room");
+        assert_eq!(failure.kind(), io::ErrorKind::StorageFull);
+        assert!(housekeeping.take_failure().is_none());
+        assert_eq!(dir.list().expect("list"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn stopping_removes_first_and_leaves_no_half_segment() {
+        let dir = MemoryDir::new();
+        dir.put("old", vec![1]);
+        let housekeeping = start(&dir);
+        housekeeping.request(64 << 20);
+        housekeeping.remove(vec!["old".into()]);
+        drop(housekeeping);
+        let left = dir.list().expect("list");
+        let whole = dir.contents(PREPARED_NAME).is_none_or(|zeros| zeros.len() == 64 << 20);
+        assert!(whole && !left.contains(&"old".to_owned()), "{left:?}");
     }
 }

@@ -59,7 +59,8 @@ pub enum Call {
     Create,
     /// [`SegmentFile::write_at`]; the first half of the bytes is written.
     Write,
-    /// [`SegmentFile::sync`].
+    /// [`SegmentFile::sync`]; what it should have synced can be read but is
+    /// not durable, and a later sync does not make it so.
     Sync,
     /// [`SegmentDir::sync_dir`].
     SyncDir,
@@ -205,6 +206,11 @@ impl MemoryDir {
     /// Makes one call fail, after `after` more of its kind have succeeded.
     pub fn fail(&self, call: Call, after: usize, kind: io::ErrorKind) {
         self.state.lock().planned.push(Planned { call, after, kind });
+    }
+
+    /// Takes back every failure that was planned and has not happened.
+    pub fn forget_failures(&self) {
+        self.state.lock().planned.clear();
     }
 
     /// The bytes of a file as they are now.
@@ -410,7 +416,12 @@ impl SegmentFile for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.take_failure(Call::Sync)?;
+        if let Err(error) = state.take_failure(Call::Sync) {
+            // As Linux does: what could not be written is called clean, can
+            // still be read, and no later sync brings it to the disk.
+            state.files[self.file].pending.clear();
+            return Err(error);
+        }
         state.sync(self.file);
         Ok(())
     }

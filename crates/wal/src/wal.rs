@@ -257,17 +257,23 @@ impl Wal {
     }
 
     /// Goes over to a new segment with room up to `end`. The old one is synced
-    /// first: that a segment exists proves that the one before it is whole.
+    /// first: that a segment exists proves that the one before it is whole. If
+    /// the old one is empty, the new one takes its name and its place.
     fn begin_segment(&mut self, end: u64) -> Result<(), WalError> {
-        let begin = Begin {
-            first: self.last.1.next(),
-            epoch: self.last.0,
-            previous_salt: self.active.header.salt,
-        };
+        let old = &self.active.header;
+        let first = self.last.1.next();
+        let replaces = old.first == first;
+        let previous_salt = if replaces { old.previous_salt } else { old.salt };
+        let begin = Begin { first, epoch: self.last.0, previous_salt };
         self.sync_active()?;
         let bytes = self.config.segment_bytes_for(end);
         let segment = begin.segment(&*self.dir, &self.housekeeping, end, bytes)?;
-        self.log.write().segments.push(Arc::clone(&segment));
+        {
+            let mut log = self.log.write();
+            let kept = log.segments.len() - usize::from(replaces);
+            log.segments.truncate(kept);
+            log.segments.push(Arc::clone(&segment));
+        }
         self.counters.segments_begun += 1;
         self.activate(segment, HEADER_PAGE);
         Ok(())
@@ -389,4 +395,71 @@ fn check_entries<'a>(
         last = (entry.epoch, entry.index);
     }
     Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory_dir::MemoryDir;
+
+    fn append(wal: &mut Wal, bytes: usize) -> Result<(), WalError> {
+        let index = wal.last().1.next();
+        let entry = Entry { epoch: Epoch(1), index, payload: vec![7; bytes].into() };
+        wal.append(&[entry])
+    }
+
+    fn open(dir: &MemoryDir) -> Wal {
+        let config = Config { segment_bytes: 1 << 20, background: true };
+        Wal::open(dir.clone(), config, LogIndex(0)).expect("open").0
+    }
+
+    #[test]
+    fn the_next_segment_is_prepared_at_half() {
+        let dir = MemoryDir::new();
+        let mut wal = open(&dir);
+        append(&mut wal, 500 << 10).expect("append");
+        wal.housekeeping.wait_until_idle();
+        assert_eq!(dir.contents("next.tmp"), None);
+        append(&mut wal, 50 << 10).expect("append");
+        wal.housekeeping.wait_until_idle();
+        assert_eq!(dir.contents("next.tmp").map(|zeros| zeros.len()), Some(1 << 20));
+        append(&mut wal, 600 << 10).expect("append");
+        assert_eq!(dir.contents("next.tmp"), None);
+        assert!(dir.contents("00000000000000000003.wal").is_some());
+    }
+
+    #[test]
+    fn a_full_disk_is_noticed_ahead_and_forgotten_when_there_is_room() {
+        let dir = MemoryDir::new();
+        let mut wal = open(&dir);
+        dir.set_capacity(Some(3 << 19));
+        append(&mut wal, 600 << 10).expect("append");
+        wal.housekeeping.wait_until_idle();
+        append(&mut wal, 1).expect("this segment goes on");
+        let warning = wal.take_preparation_failure().expect("told ahead");
+        assert!(warning.is_no_space(), "{warning}");
+        assert!(wal.take_preparation_failure().is_none());
+        assert!(append(&mut wal, 600 << 10).expect_err("full").is_no_space());
+        append(&mut wal, 100 << 10).expect("what fits is taken");
+        dir.set_capacity(None);
+        append(&mut wal, 600 << 10).expect("there is room");
+        assert_eq!(wal.counters().preparations_failed, 1);
+    }
+
+    #[test]
+    fn released_segments_go_and_the_newest_stays() {
+        let dir = MemoryDir::new();
+        let mut wal = open(&dir);
+        for _ in 0..3 {
+            append(&mut wal, 900 << 10).expect("append");
+        }
+        wal.release(LogIndex(1)).expect("release");
+        wal.housekeeping.wait_until_idle();
+        assert_eq!(wal.first_index(), LogIndex(2));
+        assert_eq!(dir.contents("00000000000000000001.wal"), None);
+        wal.release(LogIndex(77)).expect("release");
+        wal.housekeeping.wait_until_idle();
+        assert_eq!(wal.first_index(), LogIndex(3));
+        assert_eq!(wal.read(LogIndex(3), 0).expect("read").len(), 1);
+    }
 }

@@ -4,6 +4,9 @@
 use t4_kv_types::{Epoch, LogIndex};
 use t4_wal::{Config, Entry, MemoryDir, Wal, WalError};
 
+/// For where any epoch will do.
+pub(crate) const EPOCH: Epoch = Epoch(1);
+
 /// Small segments, and everything in the order of the calls.
 pub(crate) fn config() -> Config {
     Config { segment_bytes: 8192, background: false }

@@ -1,0 +1,105 @@
+//! Format version 1 stays what it is: bytes that were written once are read
+//! for ever, and are still what is written.
+//!
+//! The files are small so that they can be read beside `docs/formats/wal.md`;
+//! that they are all made by the same steps is what `write_log` is for.
+
+mod workload;
+
+use t4_kv_types::{Epoch, LogIndex};
+use t4_wal::format::{HeaderFault, Tail, decode_segment};
+use t4_wal::{Entry, MemoryDir};
+use workload::{Random, entry, open};
+
+const FIRST: &[u8] = include_bytes!("golden/v1-00000000000000000001.wal");
+const SECOND: &[u8] = include_bytes!("golden/v1-00000000000000000005.wal");
+const FIRST_NAME: &str = "00000000000000000001.wal";
+const SECOND_NAME: &str = "00000000000000000005.wal";
+
+/// Of each kind one: empty, text, one that is stored scrambled, one that
+/// makes the next header skip to the next sector; then another segment.
+fn entries() -> Vec<Entry> {
+    vec![
+        entry(1, 1, ""),
+        entry(2, 1, "put /registry/pods/web-1"),
+        entry(3, 2, vec![0; 1400]),
+        entry(4, 2, vec![b'x'; 440]),
+        entry(5, 3, vec![b'y'; 2300]),
+        entry(6, 7, "the end"),
+    ]
+}
+
+fn write_log() -> MemoryDir {
+    let dir = MemoryDir::new();
+    let (mut wal, _) = open(&dir, 0).expect("open");
+    for batch in [0..2, 2..4, 4..5, 5..6] {
+        wal.append(&entries()[batch]).expect("append");
+        wal.sync().expect("sync");
+    }
+    dir
+}
+
+#[test]
+fn what_is_written_is_what_was_written() {
+    let dir = write_log();
+    assert!(dir.contents(FIRST_NAME).as_deref() == Some(FIRST));
+    assert!(dir.contents(SECOND_NAME).as_deref() == Some(SECOND));
+}
+
+#[test]
+fn what_was_written_is_read() {
+    let dir = MemoryDir::new();
+    dir.put(FIRST_NAME, FIRST.to_vec());
+    dir.put(SECOND_NAME, SECOND.to_vec());
+    let (wal, recovered) = open(&dir, 0).expect("open");
+    assert_eq!(recovered, entries());
+    assert_eq!(wal.last(), (Epoch(7), LogIndex(6)));
+
+    let second = decode_segment(SECOND).expect("sound");
+    assert_eq!((second.header.first, second.header.epoch), (LogIndex(5), Epoch(2)));
+    assert_eq!(second.header.previous_salt, decode_segment(FIRST).expect("sound").header.salt);
+    assert_eq!((second.entries.as_slice(), second.tail), (&entries()[4..], Tail::Clean));
+}
+
+#[test]
+fn a_torn_one_is_read_up_to_the_tear() {
+    let mut torn = SECOND.to_vec();
+    let used = torn.iter().rposition(|&byte| byte != 0).expect("something");
+    torn[used] = 0;
+    let contents = decode_segment(&torn).expect("a tear is not damage");
+    assert_eq!(contents.entries, &entries()[4..5]);
+    assert!(matches!(contents.tail, Tail::Torn { end, .. } if end == used as u64));
+}
+
+/// Bytes with right checksums and wrong contents, and any other bytes: the
+/// decoder says no, and never panics.
+#[test]
+fn any_bytes_can_be_decoded() {
+    let mut random = Random::seeded(41);
+    let mut refused = 0;
+    for _ in 0..20_000 {
+        let mut bytes = if random.chance(50) { FIRST } else { SECOND }.to_vec();
+        for _ in 0..=random.below(3) {
+            let at = random.below(64) as usize;
+            bytes[at] = if random.chance(50) { 0xff } else { random.next() as u8 };
+        }
+        if random.chance(80) {
+            bytes[8..12].copy_from_slice(&1u32.to_le_bytes());
+            let crc = crc32c::crc32c(&bytes[..12]).to_le_bytes();
+            bytes[12..16].copy_from_slice(&crc);
+            let crc = crc32c::crc32c(&bytes[..60]).to_le_bytes();
+            bytes[60..64].copy_from_slice(&crc);
+        }
+        bytes.truncate(if random.chance(90) { 8192 } else { random.below(8192) as usize });
+        match decode_segment(&bytes) {
+            Ok(contents) => assert!(contents.entries.len() <= 4),
+            Err(HeaderFault::Newer { version }) => assert!(version > 1),
+            Err(HeaderFault::Damaged(found)) => {
+                assert!(found.offset <= 8192 && !found.what.to_string().is_empty());
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 1000, "{refused}");
+    assert!(decode_segment(&[]).is_err());
+}
