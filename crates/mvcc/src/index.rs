@@ -19,6 +19,8 @@ mod insert;
 mod keys;
 mod leaf;
 #[cfg(test)]
+mod measure;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 pub(crate) mod random;

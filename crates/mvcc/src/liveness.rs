@@ -188,3 +188,135 @@ impl Chunk {
         i64::from(self.sums[end]) - i64::from(self.sums[start])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::random::{Random, with_seeds};
+    use crate::index::{Location, Newest, Version};
+
+    /// A list beside an index, and the sets of live keys at each revision.
+    struct Model {
+        random: Random,
+        liveness: Liveness,
+        index: Index,
+        /// All changes: revision, key, whether it lives from there on.
+        changes: Vec<(i64, Vec<u8>, bool)>,
+        revision: i64,
+    }
+
+    impl Model {
+        fn key(&mut self) -> Vec<u8> {
+            let n = self.random.below(700);
+            if n == 0 { Vec::new() } else { format!("{}/{}", n % 5, n).into() }
+        }
+
+        fn live_at(&self, key: &[u8], at: i64) -> bool {
+            let until = self.changes.iter().rev().filter(|(main, ..)| *main <= at);
+            until.into_iter().find(|(_, changed, _)| changed == key).is_some_and(|change| change.2)
+        }
+
+        fn write(&mut self) {
+            self.revision += 1;
+            for sub in 0..1 + self.random.below(4) as u32 {
+                let key = self.key();
+                let deleted = self.live_at(&key, self.revision);
+                let at = Location::default();
+                let version = Version { main: self.revision, sub, deleted, size: 0, at };
+                self.index.insert(&key, Newest { version, create: 0, count: 0, lease: 0 });
+                self.liveness.record(self.revision, &key, !deleted);
+                self.changes.push((self.revision, key, !deleted));
+            }
+        }
+
+        fn range(&mut self) -> KeyRange {
+            let (start, end) = (self.key(), self.key());
+            match self.random.below(4) {
+                0 => KeyRange::single(start),
+                1 => KeyRange { start: start.into(), end: RangeEnd::Open },
+                _ => KeyRange { start: start.into(), end: RangeEnd::Before(end.into()) },
+            }
+        }
+
+        /// Whether the list reached back.
+        fn read(&mut self, back: i64) -> bool {
+            let range = self.range();
+            let at = (self.revision - back).max(1);
+            let Some(count) = self.liveness.count(&self.index, &range, at) else { return false };
+            let mut live = std::collections::BTreeSet::new();
+            for (_, key, born) in self.changes.iter().take_while(|(main, ..)| *main <= at) {
+                if *born {
+                    live.insert(key)
+                } else {
+                    live.remove(key)
+                };
+            }
+            let expected = live.iter().filter(|key| range.contains(key)).count();
+            assert_eq!(count, expected as u64, "{range:?} at {at} of {}", self.revision);
+            true
+        }
+    }
+
+    fn model(seed: u64, liveness: Liveness) -> Model {
+        let (random, index) = (Random::new(seed), Index::new());
+        Model { random, liveness, index, changes: Vec::new(), revision: 1 }
+    }
+
+    #[test]
+    fn counts_at_recent_revisions_are_exact() {
+        with_seeds(3, |seed| {
+            let mut model = model(seed, Liveness::with_bounds(1, 1_500, 1 << 20));
+            let mut reached = [0; 2];
+            for _ in 0..1_500 {
+                model.write();
+                let back = model.random.below(1_200) as i64;
+                let near = model.random.below(3) as i64;
+                reached[usize::from(model.read(back))] += 1;
+                assert!(model.read(near), "the latest revisions are within reach");
+            }
+            assert!(reached.iter().all(|&reads| reads > 100), "{reached:?}");
+        });
+    }
+
+    #[test]
+    fn it_reaches_back_to_where_it_began_until_it_is_full() {
+        let mut model = model(1, Liveness::with_bounds(1, 2_000, 1 << 20));
+        let (range, unknown) = (KeyRange::all(), -1);
+        assert_eq!(model.liveness.count(&model.index, &range, unknown), None);
+        while model.liveness.changes + 4 <= 2_000 {
+            assert_eq!(model.liveness.count(&model.index, &range, 1), Some(0));
+            model.write();
+        }
+        while model.liveness.floor == 1 {
+            model.write();
+        }
+        assert_eq!(model.liveness.count(&model.index, &range, 1), None);
+        assert!(model.liveness.changes > 1_000, "only the oldest are forgotten");
+        let floor = model.liveness.floor;
+        assert!(model.liveness.count(&model.index, &range, floor).is_some());
+    }
+
+    #[test]
+    fn long_keys_cannot_exceed_the_bound_on_bytes() {
+        let mut liveness = Liveness::with_bounds(1, 65_536, 1 << 20);
+        let key = vec![b'k'; 100_000];
+        for main in 2..100 {
+            liveness.record(main, &key, main % 2 == 0);
+            let held: usize = liveness.chunks.iter().map(|chunk| chunk.keys.len()).sum();
+            assert_eq!(held, liveness.bytes);
+            assert!(held <= (1 << 20) + 100_000);
+        }
+        assert!(liveness.change_after(&KeyRange::all(), 98).is_some());
+    }
+
+    #[test]
+    fn a_chunk_boundary_inside_a_revision_loses_nothing() {
+        let mut liveness = Liveness::with_bounds(1, 1_024, 1 << 20);
+        for n in 0..2_000_u32 {
+            liveness.record(2, &n.to_be_bytes(), true);
+        }
+        // Parts of revision 2 are forgotten, so 1 is out of reach and 2 is not.
+        assert_eq!(liveness.change_after(&KeyRange::all(), 1), None);
+        assert_eq!(liveness.change_after(&KeyRange::all(), 2), Some(0));
+    }
+}

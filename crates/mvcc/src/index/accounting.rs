@@ -44,7 +44,32 @@ impl Index {
     }
 }
 
+impl Index {
+    /// How many leaves there are.
+    pub(super) fn leaves(&self) -> usize {
+        self.root.leaves()
+    }
+
+    /// Whether anywhere two neighbours should be one.
+    pub(super) fn is_untidy(&self) -> bool {
+        self.root.is_untidy()
+    }
+}
+
 impl Node {
+    fn leaves(&self) -> usize {
+        match self {
+            Node::Leaf(_) => 1,
+            Node::Inner(inner) => inner.children.iter().map(Node::leaves).sum(),
+        }
+    }
+
+    fn is_untidy(&self) -> bool {
+        let Node::Inner(inner) = self else { return false };
+        (1..inner.children.len()).any(|at| inner.should_join(at - 1))
+            || inner.children.iter().any(Node::is_untidy)
+    }
+
     /// Checks the node, whose keys lie from `low` up to `high`, and all below
     /// it. Returns how many levels there are.
     fn check(&self, low: Option<&[u8]>, high: Option<&[u8]>, is_root: bool) -> usize {

@@ -28,7 +28,7 @@ impl Node {
         match self {
             Node::Leaf(leaf) => {
                 step.leaves -= 1;
-                if leaf.has_history() {
+                if leaf.may_drop(step.c) {
                     leaf.compact(step.c, &mut step.key, &mut step.dropped);
                 }
             }
@@ -49,7 +49,7 @@ fn compact_below(
         last += 1;
         inner.children[last].compact(None, step);
     }
-    if step.leaves == 0 && step.next.is_none() && last + 1 < inner.children.len() {
+    if step.next.is_none() && last + 1 < inner.children.len() {
         step.next = Some(inner.separators.key(last));
     }
     inner.tidy(first, last);

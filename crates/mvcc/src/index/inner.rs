@@ -171,7 +171,8 @@ impl Inner {
         self.separators = self.separators.filtered(|key| key != separator);
     }
 
-    fn should_join(&self, at: usize) -> bool {
+    /// Whether the children `at` and `at + 1` are better off as one.
+    pub(super) fn should_join(&self, at: usize) -> bool {
         let (left, right) = (&self.children[at], &self.children[at + 1]);
         (left.is_small() || right.is_small()) && left.has_room_for(right)
     }

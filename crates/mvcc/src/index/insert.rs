@@ -46,7 +46,7 @@ fn insert_below(inner: &mut Inner, key: &[u8], newest: Newest) -> Inserted {
 fn insert_in_leaf(leaf: &mut Leaf, key: &[u8], newest: Newest) -> Inserted {
     match leaf.keys.search(key) {
         Ok(at) => Inserted { before: Some(leaf.update(at, newest)), split: None },
-        Err(at) if leaf.is_full() => {
+        Err(at) if leaf.is_full_for(key) => {
             Inserted { before: None, split: Some(split_and_insert(leaf, at, key, newest)) }
         }
         Err(at) => {
@@ -59,7 +59,8 @@ fn insert_in_leaf(leaf: &mut Leaf, key: &[u8], newest: Newest) -> Inserted {
 fn split_and_insert(leaf: &mut Leaf, at: usize, key: &[u8], newest: Newest) -> Split {
     let middle = leaf.split_point(at);
     let mut right = leaf.split_off(middle);
-    if at < middle {
+    // At 0, the left part is empty: the key is all of it.
+    if at < middle || middle == 0 {
         leaf.insert(at, key, newest);
     } else {
         right.insert(at - middle, key, newest);

@@ -66,6 +66,25 @@ impl PackedKeys {
         self.bytes.len()
     }
 
+    /// What [`PackedKeys::stored_bytes`] will be with `key`. One that does not
+    /// share the prefix makes every other key longer.
+    pub(super) fn stored_bytes_with(&self, key: &[u8]) -> usize {
+        let prefix = common(self.prefix(), key);
+        self.stored_bytes_after(prefix) + key.len() - prefix
+    }
+
+    /// The same for all keys of a list that comes after this one.
+    pub(super) fn stored_bytes_joined(&self, other: &PackedKeys) -> usize {
+        let prefix = common(self.prefix(), other.prefix());
+        self.stored_bytes_after(prefix) + other.stored_bytes_after(prefix) - prefix
+    }
+
+    /// Bytes that the keys take with a prefix of this length.
+    fn stored_bytes_after(&self, prefix: usize) -> usize {
+        let cut = self.prefix as usize - prefix;
+        self.bytes.len() - cut + cut * self.len()
+    }
+
     /// The place that splits the keys into two parts, neither empty, of about
     /// as many bytes. There are at least two keys.
     pub(super) fn half_of_bytes(&self) -> usize {
@@ -177,7 +196,7 @@ impl PackedKeys {
         }
         let mut longer = PackedKeys::with_prefix(
             &self.bytes[..prefix],
-            self.bytes.len() + cut * self.len(),
+            self.stored_bytes_after(prefix),
             self.len() + 1,
         );
         longer.absorb(self, 0..self.len());
@@ -273,7 +292,10 @@ fn head(suffix: &[u8]) -> u32 {
 
 /// How many bytes two keys share at the start.
 pub(super) fn common(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    const STRIDE: usize = 16;
+    let strides = a.chunks_exact(STRIDE).zip(b.chunks_exact(STRIDE));
+    let whole = strides.take_while(|(a, b)| a == b).count() * STRIDE;
+    whole + a[whole..].iter().zip(&b[whole..]).take_while(|(a, b)| a == b).count()
 }
 
 /// An offset in a node. A node is split long before it holds 4 GiB of keys.
@@ -287,5 +309,71 @@ fn offset(bytes: usize) -> u32 {
 pub(super) fn make_room<T>(list: &mut Vec<T>, extra: usize) {
     if list.capacity() - list.len() < extra {
         list.reserve_exact(extra.max(list.len() / 8).max(4));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::{Random, with_seeds};
+    use super::*;
+
+    fn key(random: &mut Random) -> Vec<u8> {
+        let shared = [&b""[..], b"/registry/", b"/registry/pods/"][random.below(3)];
+        let length = random.below(9);
+        let rest = (0..length).map(|_| [0, b'a', 0xff][random.below(3)]);
+        shared.iter().copied().chain(rest).collect()
+    }
+
+    fn assert_same(packed: &PackedKeys, keys: &[Vec<u8>], random: &mut Random) {
+        packed.check();
+        assert_eq!(packed.len(), keys.len());
+        assert!((0..keys.len()).all(|at| *packed.key(at) == keys[at][..]));
+        for _ in 0..20 {
+            let key = key(random);
+            assert_eq!(packed.search(&key), keys.binary_search(&key), "{key:?} in {keys:?}");
+        }
+    }
+
+    #[test]
+    fn behave_as_a_sorted_list() {
+        with_seeds(200, |seed| {
+            let random = &mut Random::new(seed);
+            let (mut packed, mut keys) = (PackedKeys::default(), Vec::new());
+            for _ in 0..random.below(120) {
+                let key = key(random);
+                let Err(at) = packed.search(&key) else { continue };
+                let expected = packed.stored_bytes_with(&key);
+                packed.insert(at, &key);
+                keys.insert(at, key);
+                // A first key is all prefix; no forecast is asked for it.
+                assert!(keys.len() == 1 || packed.stored_bytes() == expected);
+            }
+            assert_same(&packed, &keys, random);
+            assert_same(&PackedKeys::from_sorted(&keys), &keys, random);
+            let at = random.below(keys.len() + 1);
+            let right = packed.split_off(at);
+            assert_same(&packed, &keys[..at], random);
+            assert_same(&right, &keys[at..], random);
+            let expected = packed.stored_bytes_joined(&right);
+            packed.append(&right);
+            assert_same(&packed, &keys, random);
+            assert!(at == 0 || at == keys.len() || packed.stored_bytes() == expected);
+            let keep = |at: usize| seed >> (at % 64) & 1 == 1;
+            let kept: Vec<_> =
+                (0..keys.len()).filter(|&at| keep(at)).map(|at| keys[at].clone()).collect();
+            assert_same(&packed.filtered(keep), &kept, random);
+        });
+    }
+
+    #[test]
+    fn shared_bytes_are_found_at_any_length() {
+        let long = vec![7; 100];
+        for at in 0..100 {
+            let mut other = long.clone();
+            other[at] = 8;
+            assert_eq!(common(&long, &other), at);
+            assert_eq!(common(&long, &long[..at]), at);
+        }
+        assert_eq!(common(&long, &long), 100);
     }
 }

@@ -6,15 +6,15 @@ use super::version::{Entry, Newest, Version};
 /// Most keys of a leaf. One bit of a word for each.
 pub(super) const LEAF_KEYS_MAX: usize = 64;
 
-/// A leaf with more bytes of keys than this is split, unless it holds a single
-/// key, so that an insert never moves much memory, however long the keys are.
+/// A leaf is split before its keys take more bytes than this, if it has more
+/// than one, so that an insert never moves much memory, however long the keys.
 pub(super) const LEAF_BYTES_MAX: usize = 16 << 10;
 
 /// A leaf with fewer keys than this looks for a neighbour to join.
 const LEAF_KEYS_SMALL: usize = LEAF_KEYS_MAX / 4;
 
 /// Keys in ascending order, and their versions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Leaf {
     pub(super) keys: PackedKeys,
     /// The newest version of each key.
@@ -26,6 +26,22 @@ pub(super) struct Leaf {
     /// The older versions, oldest first, of each key whose bit is set in
     /// `updated`, in key order. None of them is empty.
     older: Vec<Vec<Version>>,
+    /// No compaction below this revision drops anything here; so a pass skips
+    /// the leaves in which nothing has changed lately.
+    drops_from: i64,
+}
+
+impl Default for Leaf {
+    fn default() -> Self {
+        Leaf {
+            keys: PackedKeys::default(),
+            newest: Vec::new(),
+            dead: 0,
+            updated: 0,
+            older: Vec::new(),
+            drops_from: i64::MAX,
+        }
+    }
 }
 
 impl Leaf {
@@ -44,7 +60,13 @@ impl Leaf {
         leaf.newest.shrink_to_fit();
         leaf.older = older.into_iter().filter(|older| !older.is_empty()).collect();
         leaf.older.shrink_to_fit();
+        leaf.drops_from = leaf.find_drops_from();
         leaf
+    }
+
+    fn find_drops_from(&self) -> i64 {
+        let drops = |at| drops_from(self.older(at), &self.newest[at].version);
+        bits(self.dead | self.updated).map(drops).min().unwrap_or(i64::MAX)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -61,18 +83,15 @@ impl Leaf {
         at as u64 - u64::from((self.dead & low_bits(at)).count_ones())
     }
 
-    /// Whether any key has a delete or an older version.
-    pub(super) fn has_history(&self) -> bool {
-        self.dead | self.updated != 0
+    /// Whether a compaction to `c` may drop something here.
+    pub(super) fn may_drop(&self, c: i64) -> bool {
+        self.drops_from <= c
     }
 
-    /// Whether one more key means to split first.
-    pub(super) fn is_full(&self) -> bool {
-        self.len() >= LEAF_KEYS_MAX || (self.len() > 1 && self.is_heavy())
-    }
-
-    fn is_heavy(&self) -> bool {
-        self.keys.stored_bytes() > LEAF_BYTES_MAX
+    /// Whether the leaf is to be split before `key` comes in.
+    pub(super) fn is_full_for(&self, key: &[u8]) -> bool {
+        self.len() >= LEAF_KEYS_MAX
+            || self.len() > 0 && self.keys.stored_bytes_with(key) > LEAF_BYTES_MAX
     }
 
     /// Whether it should join a neighbour, if one has room.
@@ -83,7 +102,7 @@ impl Leaf {
     /// Whether both together leave a quarter of a leaf for more.
     pub(super) fn has_room_for(&self, other: &Leaf) -> bool {
         self.len() + other.len() <= LEAF_KEYS_MAX * 3 / 4
-            && self.keys.stored_bytes() + other.keys.stored_bytes() <= LEAF_BYTES_MAX * 3 / 4
+            && self.keys.stored_bytes_joined(&other.keys) <= LEAF_BYTES_MAX * 3 / 4
     }
 
     /// The entry at `at`; `key` is its key.
@@ -111,6 +130,9 @@ impl Leaf {
         self.newest.insert(at, newest);
         self.dead = insert_bit(self.dead, at, newest.version.deleted);
         self.updated = insert_bit(self.updated, at, false);
+        if newest.version.deleted {
+            self.drops_from = self.drops_from.min(newest.version.main.saturating_add(1));
+        }
     }
 
     /// A new version of key `at`. Returns what was newest before.
@@ -126,9 +148,10 @@ impl Leaf {
         if !self.is_updated(at) {
             self.updated |= 1 << at;
             make_room(&mut self.older, 1);
-            self.older.insert(older, Vec::with_capacity(1));
+            self.older.insert(older, Vec::new());
         }
-        self.older[older].push(before.version);
+        push_exactly_at_first(&mut self.older[older], before.version);
+        self.drops_from = self.drops_from.min(newest.version.main);
         self.dead = self.dead & !(1 << at) | u64::from(newest.version.deleted) << at;
         before
     }
@@ -147,11 +170,12 @@ impl Leaf {
         Some(&mut older[found])
     }
 
-    /// Where to split when `inserting` is where the next key goes. Keys that
-    /// arrive in ascending order leave full leaves behind.
+    /// Where to split a full leaf when the next key goes to `inserting`. One that
+    /// goes to an end gets a leaf of its own: ascending and descending keys leave
+    /// full leaves behind, and a prefix that it does not share stays.
     pub(super) fn split_point(&self, inserting: usize) -> usize {
-        if inserting == self.len() {
-            self.len()
+        if inserting == 0 || inserting == self.len() {
+            inserting
         } else if self.len() < LEAF_KEYS_MAX {
             self.keys.half_of_bytes()
         } else {
@@ -168,6 +192,7 @@ impl Leaf {
             dead: high_bits(self.dead, at),
             updated: high_bits(self.updated, at),
             older: self.older.split_off(older),
+            drops_from: self.drops_from,
         };
         self.newest.shrink_to_fit();
         self.older.shrink_to_fit();
@@ -179,6 +204,7 @@ impl Leaf {
     /// Takes in a leaf whose keys come after these; both fit into one.
     pub(super) fn append(&mut self, mut right: Leaf) {
         let at = self.len();
+        self.drops_from = self.drops_from.min(right.drops_from);
         self.keys.append(&right.keys);
         self.newest.reserve_exact(right.newest.len());
         self.newest.append(&mut right.newest);
@@ -199,11 +225,8 @@ impl Leaf {
         key: &mut Vec<u8>,
         dropped: &mut impl FnMut(&[u8], Version),
     ) {
-        let mut candidates = self.dead | self.updated;
         let mut gone: u64 = 0;
-        while candidates != 0 {
-            let at = candidates.trailing_zeros() as usize;
-            candidates &= candidates - 1;
+        for at in bits(self.dead | self.updated) {
             let newest = self.newest[at].version;
             let cut = obsolete(self.older(at), &newest, c);
             let remove = newest.deleted && newest.main < c;
@@ -220,6 +243,7 @@ impl Leaf {
         if gone != 0 {
             self.remove(gone);
         }
+        self.drops_from = self.find_drops_from();
     }
 
     /// Drops the first `cut` older versions of key `at`.
@@ -276,6 +300,7 @@ impl Leaf {
             let versions = older.iter().chain([&self.newest[at].version]);
             assert!(versions.is_sorted_by(|a, b| a.order() < b.order()));
         }
+        assert!(self.drops_from <= self.find_drops_from());
     }
 }
 
@@ -291,6 +316,36 @@ fn obsolete(older: &[Version], newest: &Version, c: i64) -> usize {
         Some(last) => last,
         None => 0,
     }
+}
+
+/// The lowest revision at which a compaction drops something of a key that has
+/// older versions or is deleted.
+fn drops_from(older: &[Version], newest: &Version) -> i64 {
+    let second = match older {
+        [] => return newest.main.saturating_add(1),
+        [_] => newest,
+        [_, second, ..] => second,
+    };
+    // As the first version, a delete goes by itself as soon as it is passed.
+    if older[0].deleted { second.main.min(older[0].main.saturating_add(1)) } else { second.main }
+}
+
+/// Adds a version to those of a key. Most keys have few, so room is doubled from
+/// a single one on, not from four as a `Vec` does by itself.
+fn push_exactly_at_first(older: &mut Vec<Version>, version: Version) {
+    if older.len() == older.capacity() {
+        older.reserve_exact(older.len().max(1));
+    }
+    older.push(version);
+}
+
+/// The places of the bits that are set, lowest first.
+fn bits(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = word.trailing_zeros() as usize;
+        word &= word.wrapping_sub(1);
+        (at < 64).then_some(at)
+    })
 }
 
 /// The lowest `count` bits, at most 64.
@@ -336,5 +391,6 @@ mod tests {
         assert_eq!(insert_bit(0, 63, true), 1 << 63);
         assert_eq!(remove_bits(0b1_0111, 0b0_0101), 0b101);
         assert_eq!(remove_bits(u64::MAX, u64::MAX), 0);
+        assert_eq!(bits(1 << 63 | 0b101).collect::<Vec<_>>(), [0, 2, 63]);
     }
 }

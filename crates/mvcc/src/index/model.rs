@@ -100,8 +100,10 @@ impl Model {
         let at = self.location();
         let before = self.naive.get(&key).and_then(|changes| changes.last()).copied();
         let live = before.filter(|before| !before.version.deleted);
-        let deleted = live.is_some() && self.random.once_in(3);
-        let version = Version { main: self.revision, sub, deleted, at };
+        // The index also takes deletes of keys that are not there: it may be
+        // that the put was compacted away before it was built.
+        let deleted = self.random.once_in(if live.is_some() { 3 } else { 40 });
+        let version = Version { main: self.revision, sub, deleted, size: 0, at };
         let newest = Newest {
             version,
             create: live.map_or(self.revision, |live| live.create),
@@ -265,7 +267,7 @@ impl Model {
 
     fn delete(&mut self, key: &[u8]) {
         let at = self.location();
-        let version = Version { main: self.revision, sub: 0, deleted: true, at };
+        let version = Version { main: self.revision, sub: 0, deleted: true, size: 0, at };
         let newest = Newest { version, create: 0, count: 0, lease: 0 };
         self.index.insert(key, newest);
         self.naive.get_mut(key).expect("a key to delete is there").push(newest);
@@ -288,6 +290,57 @@ fn is_obsolete(changes: &[Newest], at: usize, c: i64) -> bool {
     let version = changes[at].version;
     let superseded = changes[at + 1..].iter().any(|later| later.version.main <= c);
     superseded || version.deleted && version.main < c
+}
+
+/// Puts of so many keys, at revisions from 2 on.
+fn with_keys(count: usize) -> Model {
+    let mut model = Model::new(1, Shape::Ascending, 1);
+    for n in 0..count {
+        model.revision += 1;
+        let key = format!("{n:08}").into_bytes();
+        model.change(key, 0);
+    }
+    model
+}
+
+#[test]
+fn a_pass_visits_each_leaf_once() {
+    let model = with_keys(10_000);
+    let mut index = model.index;
+    for leaves in [1, 7, 64, 1_000] {
+        let expected = index.leaves().div_ceil(leaves);
+        let (mut cursor, mut steps) = (None, 0);
+        loop {
+            cursor = index.compact(0, cursor, leaves, |_, _| unreachable!("nothing is to go"));
+            steps += 1;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(steps, expected, "{leaves} leaves a step");
+    }
+}
+
+#[test]
+fn a_pass_leaves_no_small_neighbours() {
+    for leaves in [1, 2, 5, 100] {
+        let mut model = with_keys(20_000);
+        let keys: Vec<_> = model.naive.keys().cloned().collect();
+        for key in keys {
+            if is_live(&model.naive[&key]) && !model.random.once_in(30) {
+                model.revision += 1;
+                model.delete(&key);
+            }
+        }
+        model.revision += 1;
+        (model.compacted, model.pass) = (model.revision, Some(None));
+        while model.pass.is_some() {
+            model.compact(leaves);
+        }
+        model.assert_everything();
+        assert!(!model.index.is_untidy());
+        assert!(model.index.leaves() <= model.naive.len() / 20, "{}", model.index.leaves());
+    }
 }
 
 fn check(seed: u64, shape: Shape, keys: usize, steps: usize) {

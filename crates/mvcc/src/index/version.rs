@@ -22,11 +22,18 @@ pub(crate) struct Version {
     pub(crate) sub: u32,
     /// Whether it deleted the key.
     pub(crate) deleted: bool,
+    /// How many bytes its record has, so that it is read with one exact read
+    /// and counted when it is dropped; [`Version::SIZE_MAX`]: that or more.
+    pub(crate) size: u16,
     /// Where its record lies.
     pub(crate) at: Location,
 }
 
 impl Version {
+    /// The `size` of a record that is as long or longer. Such a record has a
+    /// block of its own, whose length is known.
+    pub(crate) const SIZE_MAX: u16 = u16::MAX;
+
     /// The order of all changes of a store.
     pub(crate) fn order(&self) -> (i64, u32) {
         (self.main, self.sub)
@@ -81,7 +88,7 @@ mod tests {
     use super::*;
 
     fn version(main: i64, sub: u32) -> Version {
-        Version { main, sub, deleted: false, at: Location::default() }
+        Version { main, sub, deleted: false, size: 0, at: Location::default() }
     }
 
     #[test]
