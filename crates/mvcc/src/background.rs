@@ -1,43 +1,281 @@
 //! What runs behind the writer's back: seals, compaction passes, collection.
+//!
+//! One object on one thread does all of it, and is the only one that writes
+//! manifests; so none of them ever meets another half way.
 
-use crate::{CollectStats, LogPosition, StoreError};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-/// A tail that was closed and is to be written to a segment file.
-pub struct SealTicket {}
+use crate::collect::{self, Victims};
+use crate::directory::DirLock;
+use crate::disk::Disk;
+use crate::manifest::{Manifest, SegmentMeta};
+use crate::segment::{SegmentFile, SegmentKind, SegmentWriter};
+use crate::shared::{Core, Shared};
+use crate::tail::Records;
+use crate::{CollectStats, Config, LogPosition, StoreError, Tables};
+
+/// Leaves of the index (64 keys each) per step of the compaction pass: some
+/// tens of microseconds under the lock.
+const PASS_LEAVES: usize = 8;
+
+/// How long a step waits for readers that began before the compaction.
+const PIN_PATIENCE: Duration = Duration::from_millis(10);
+
+/// A tail that was closed and is to be written to a segment file. Tickets are
+/// sealed in the order in which they were made.
+#[derive(Debug)]
+pub struct SealTicket {
+    pub(crate) tails: Vec<(u32, Arc<Records>)>,
+    pub(crate) position: LogPosition,
+    pub(crate) tables: Tables,
+    /// The newest revision in the tails and before.
+    pub(crate) revision: i64,
+    /// The compaction at that position.
+    pub(crate) compacted: i64,
+}
+
+/// A ticket that is being worked on, and how far that came.
+#[derive(Debug)]
+struct Unfinished {
+    ticket: SealTicket,
+    /// The files of the first tails.
+    files: Vec<Arc<SegmentFile>>,
+}
+
+/// A compaction pass under way.
+#[derive(Debug)]
+struct Pass {
+    /// To which revision.
+    to: i64,
+    /// The key at which the next step begins.
+    cursor: Option<Box<[u8]>>,
+}
 
 /// The worker of a store; owned by one thread.
-pub struct Background {}
+#[derive(Debug)]
+pub struct Background {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) disk: Disk,
+    /// What the manifest file says, or said before a write of it failed.
+    pub(crate) manifest: Manifest,
+    pub(crate) seal_bytes: usize,
+    pub(crate) block_bytes: usize,
+    unfinished: VecDeque<Unfinished>,
+    pass: Option<Pass>,
+    /// The compaction whose pass is complete.
+    passed: i64,
+    /// Files that no manifest of ours names, but perhaps one that we failed to
+    /// write to the end; removed after the next one.
+    pub(crate) doubtful: Vec<SegmentMeta>,
+    #[cfg(test)]
+    pub(crate) drops_deletes: bool,
+    _lock: Arc<DirLock>,
+}
 
-#[expect(unused_variables, clippy::needless_pass_by_ref_mut, reason = "signatures first")]
 impl Background {
-    /// Makes a ticket's records and then the manifest durable. On an error the
-    /// ticket is kept and [`retry_seals`](Self::retry_seals), or the next
-    /// seal, does it again.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        disk: Disk,
+        manifest: Manifest,
+        config: &Config,
+        lock: Arc<DirLock>,
+    ) -> Self {
+        Background {
+            // The index is built compacted.
+            passed: manifest.compacted,
+            shared,
+            disk,
+            manifest,
+            seal_bytes: config.seal_bytes.clamp(1 << 10, 1 << 30),
+            block_bytes: config.block_bytes.clamp(1 << 10, 48 << 10),
+            unfinished: VecDeque::new(),
+            pass: None,
+            doubtful: Vec::new(),
+            #[cfg(test)]
+            drops_deletes: false,
+            _lock: lock,
+        }
+    }
+
+    /// What the directory durably holds: the immutable files and the state that
+    /// goes with them. A checkpoint is a copy of it.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Makes a ticket's records durable as a segment, then the manifest. The
+    /// log up to the position returned is not needed any more.
+    ///
+    /// # Errors
+    /// Nothing is lost: the records stay readable and the ticket is kept.
+    /// [`Background::retry_seals`], or the next seal, does it again.
     pub fn seal(&mut self, ticket: SealTicket) -> Result<LogPosition, StoreError> {
-        unreachable!()
+        self.unfinished.push_back(Unfinished { ticket, files: Vec::new() });
+        self.retry_seals()
     }
-    /// How many tickets are left over from failed seals.
+
+    /// How many tickets are left over from seals that failed.
+    #[must_use]
     pub fn unfinished_seals(&self) -> usize {
-        unreachable!()
+        self.unfinished.len()
     }
-    /// Does the left-over seals; the position that is durable afterwards.
+
+    /// Does the seals that are left over; the position that is durable then.
+    ///
+    /// # Errors
+    /// As [`Background::seal`].
     pub fn retry_seals(&mut self) -> Result<LogPosition, StoreError> {
-        unreachable!()
+        while let Some(mut unfinished) = self.unfinished.pop_front() {
+            if let Err(error) = self.seal_one(&mut unfinished) {
+                self.unfinished.push_front(unfinished);
+                return Err(error);
+            }
+        }
+        Ok(self.manifest.position)
     }
-    /// One short step of the compaction pass; true: there is more to do.
+
+    fn seal_one(&mut self, unfinished: &mut Unfinished) -> Result<(), StoreError> {
+        let Unfinished { ticket, files } = unfinished;
+        for (number, records) in &ticket.tails[files.len()..] {
+            files.push(Arc::new(self.write_tail(*number, records)?));
+        }
+        let mut segments = self.manifest.segments.clone();
+        segments.extend(files.iter().map(|file| *file.meta()));
+        self.store_manifest(Manifest {
+            position: ticket.position,
+            revision: ticket.revision,
+            compacted: self.manifest.compacted.max(ticket.compacted),
+            segments,
+            tables: ticket.tables.clone(),
+        })?;
+        let mut core = self.shared.core.write();
+        files.drain(..).for_each(|file| core.files.sealed(file));
+        Ok(())
+    }
+
+    fn write_tail(&self, number: u32, records: &Records) -> Result<SegmentFile, StoreError> {
+        let dir = &self.shared.dir;
+        let mut writer =
+            SegmentWriter::create(&self.disk, dir, SegmentKind::Log, self.block_bytes)?;
+        for record in records.iter() {
+            writer.push(record.clone())?;
+        }
+        let written = writer.finish(dir)?;
+        SegmentFile::open(dir, number, written)
+    }
+
+    /// Makes `manifest` the one that counts.
+    pub(crate) fn store_manifest(&mut self, manifest: Manifest) -> Result<(), StoreError> {
+        let bytes = manifest.store(&self.disk, &self.shared.dir)?;
+        self.shared.manifest_bytes.store(bytes, Ordering::Relaxed);
+        self.manifest = manifest;
+        self.remove_doubtful();
+        Ok(())
+    }
+
+    /// After a manifest could not be written to the end: what it named beyond
+    /// the current one can go if it did not get into place.
+    pub(crate) fn settle_doubts(&mut self) {
+        if matches!(Manifest::load(&self.shared.dir), Ok(Some(found)) if found == self.manifest) {
+            self.remove_doubtful();
+        }
+    }
+
+    fn remove_doubtful(&mut self) {
+        for meta in std::mem::take(&mut self.doubtful) {
+            self.remove(&meta);
+        }
+    }
+
+    /// Removes a file, unless the manifest names it (a rewrite that dropped
+    /// nothing makes the same file again). If it fails, the next open does it.
+    pub(crate) fn remove(&self, meta: &SegmentMeta) {
+        if self.manifest.segments.iter().all(|named| named.id != meta.id) {
+            let _ = self.disk.remove(&self.shared.dir.join(meta.id.file_name()));
+        }
+    }
+
+    /// Whether a test has built the classic bug of this design in, to see that
+    /// its model finds it.
+    pub(crate) fn drops_deletes(&self) -> bool {
+        #[cfg(test)]
+        return self.drops_deletes;
+        #[cfg(not(test))]
+        false
+    }
+
+    /// One short step of the compaction pass. True when there is more to do.
     pub fn compaction_step(&mut self) -> bool {
-        unreachable!()
+        let target = self.shared.compacted();
+        if self.pass.is_none() && self.passed >= target {
+            return false;
+        }
+        let pass = self.pass.get_or_insert(Pass { to: target, cursor: None });
+        self.shared.pins.wait_below(pass.to, PIN_PATIENCE);
+        let mut core = self.shared.core.write();
+        if self.shared.pins.any_below(pass.to) {
+            return true;
+        }
+        let Core { index, files, .. } = &mut *core;
+        let cursor = pass.cursor.take();
+        pass.cursor = index.compact(pass.to, cursor, PASS_LEAVES, |_, version| {
+            files.release(&version);
+        });
+        drop(core);
+        if pass.cursor.is_none() {
+            self.passed = pass.to;
+            self.pass = None;
+        }
+        self.pass.is_some() || self.passed < target
     }
-    /// Whether a collection would free enough to be worth it.
+
+    /// The compaction up to which the index has no version to spare; none
+    /// while a pass has still to be made.
+    fn settled(&self) -> Option<i64> {
+        let settled = self.pass.is_none() && self.passed == self.shared.compacted();
+        settled.then_some(self.passed)
+    }
+
+    /// Whether a collection would free enough to be worth it: the pass is done,
+    /// the manifest covers the compaction, and a good part of the files that
+    /// only hold older revisions is not needed any more.
+    #[must_use]
     pub fn wants_collect(&self) -> bool {
-        unreachable!()
+        self.settled().is_some_and(|c| c <= self.manifest.revision && self.victims(c).is_some())
     }
-    /// Whether it would, if a seal came first.
+
+    /// Whether it would be worth it if a seal came first. A record may only go
+    /// when what supersedes it is in a file; else the log, replayed after a
+    /// crash, would compute other versions.
+    #[must_use]
     pub fn wants_seal_for_collect(&self) -> bool {
-        unreachable!()
+        self.unfinished.is_empty()
+            && self
+                .settled()
+                .is_some_and(|c| c > self.manifest.revision && self.victims(c).is_some())
     }
-    /// Rewrites the segments that are mostly dead.
+
+    fn victims(&self, compacted: i64) -> Option<Victims> {
+        Victims::choose(&self.shared.core.read().files, compacted, self.seal_bytes as u64)
+    }
+
+    /// Rewrites the files that are worth it into key-sorted base segments
+    /// without what no reader can reach. Does nothing when
+    /// [`Background::wants_collect`] says no. A big store is collected in
+    /// several calls, so that seals can be done in between.
+    ///
+    /// # Errors
+    /// Nothing is lost; it can be tried again.
     pub fn collect(&mut self) -> Result<CollectStats, StoreError> {
-        unreachable!()
+        let settled = self.settled().filter(|&c| c <= self.manifest.revision);
+        let chosen = settled.and_then(|c| Some((c, self.victims(c)?)));
+        match chosen {
+            Some((compacted, victims)) => collect::run(self, compacted, &victims),
+            None => Ok(CollectStats::default()),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong, by what the caller must do.
 
-use std::{io, path::PathBuf};
+use std::io;
+use std::path::{Path, PathBuf};
 
 use t4_kv_types::Revision;
 use thiserror::Error;
@@ -133,6 +134,37 @@ impl StoreError {
                 StoreError::NoSpace { file, op, source }
             }
             _ => StoreError::Io { file, op, source },
+        }
+    }
+}
+
+/// Why bytes are not what they were taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum FormatError {
+    /// A later version of T4 wrote them.
+    #[error("format {found} is newer than {known}, the newest that this version knows")]
+    Newer {
+        /// The format that they say they have.
+        found: u32,
+        /// The newest format that is known here.
+        known: u32,
+    },
+    /// They never were a file of ours.
+    #[error("not a file of T4")]
+    Foreign,
+    /// They are not as they were written.
+    #[error("corrupt: {0}")]
+    Damaged(&'static str),
+}
+
+impl FormatError {
+    /// The error that opening `file` fails with.
+    pub(crate) fn in_file(self, file: &Path) -> StoreError {
+        let file = file.to_owned();
+        match self {
+            FormatError::Newer { found, known } => StoreError::NewerFormat { file, found, known },
+            FormatError::Foreign => StoreError::Foreign { file },
+            FormatError::Damaged(what) => StoreError::Corrupt { file, what: what.into() },
         }
     }
 }

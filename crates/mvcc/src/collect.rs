@@ -1,0 +1,398 @@
+//! Collection: files that are mostly not needed any more are rewritten without
+//! what no reader can reach.
+//!
+//! What may go, and what must not:
+//!
+//! * Only whole files at or below the compaction are rewritten, so that log
+//!   segments above it stay complete for watchers.
+//! * A record that the index names stays. All others are superseded at or below
+//!   the compaction, by a record in a file (the manifest covers the compaction).
+//! * But a delete stays, although the index does not name it, as long as a
+//!   file outside of the rewritten set has an older put of its key: without
+//!   the delete, the next open would bring that put back. Such bytes are
+//!   *pinned*; they do not count as waste.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use crate::background::Background;
+use crate::fetch::Fetch;
+use crate::files::{Data, FileTable};
+use crate::index::{Index, Location, Version};
+use crate::manifest::{Manifest, SegmentMeta};
+use crate::merge::{KeyMerge, Sourced};
+use crate::record::Record;
+use crate::segment::{SegmentFile, SegmentKind, SegmentWriter};
+use crate::shared::{Core, READ_HOLD, WRITE_HOLD};
+use crate::store::size_hint;
+use crate::{CollectStats, Io, ReadError, StoreError};
+
+/// A collection is worth it when more than one part in so many of the live
+/// bytes would be freed. With the overhead of keys and blocks this keeps the
+/// files within 1.5 times the live data.
+const WASTE_WORTH: u64 = 5;
+/// It goes on until at most one part in so many is waste, and leaves files
+/// alone that are better than that.
+const WASTE_LEFT: u64 = 12;
+/// So many small files are worth to be joined.
+const SMALL_FILES: usize = 8;
+/// A file is small below this part of a seal.
+const SMALL_PART: u64 = 4;
+/// A collection rewrites at most so many seals' worth of live records.
+const LIVE_SEALS: u64 = 8;
+/// How many bytes of records are read at once.
+const BATCH_BYTES: u64 = 4 << 20;
+
+/// The files that a collection rewrites.
+pub(crate) struct Victims {
+    files: Vec<Arc<SegmentFile>>,
+    /// Other files that may hold older records of the same keys.
+    older: Vec<Arc<SegmentFile>>,
+}
+
+/// What is known of a file that might be rewritten.
+struct Candidate {
+    file: Arc<SegmentFile>,
+    total: u64,
+    live: u64,
+    waste: u64,
+}
+
+impl Victims {
+    /// Which files are worth it for a compaction, if any.
+    pub(crate) fn choose(files: &FileTable, compacted: i64, seal_bytes: u64) -> Option<Victims> {
+        let mut candidates = candidates(files, compacted);
+        let live: u64 = candidates.iter().map(|c| c.live).sum();
+        let mut waste: u64 = candidates.iter().map(|c| c.waste).sum();
+        let is_small = |c: &Candidate| c.total < seal_bytes / SMALL_PART;
+        let small = candidates.iter().filter(|c| is_small(c)).count();
+        let join = small >= SMALL_FILES;
+        if waste <= live / WASTE_WORTH && !join {
+            return None;
+        }
+        candidates.sort_by_key(|c| Reverse(c.waste * 1024 / c.total.max(1)));
+        let mut chosen = Vec::new();
+        let mut budget = seal_bytes * LIVE_SEALS;
+        for candidate in candidates {
+            let wasteful =
+                waste > live / WASTE_LEFT && candidate.waste > candidate.total / WASTE_LEFT;
+            let wanted = wasteful || join && is_small(&candidate);
+            if wanted && (chosen.is_empty() || candidate.live <= budget) {
+                budget = budget.saturating_sub(candidate.live);
+                waste -= candidate.waste;
+                chosen.push(candidate.file);
+            }
+        }
+        (!chosen.is_empty()).then(|| Victims { older: older(files, &chosen), files: chosen })
+    }
+
+    fn numbers(&self) -> Vec<u32> {
+        self.files.iter().map(|file| file.number()).collect()
+    }
+
+    fn has(&self, number: u32) -> bool {
+        self.files.iter().any(|file| file.number() == number)
+    }
+}
+
+/// The files that hold nothing above the compaction.
+fn candidates(files: &FileTable, compacted: i64) -> Vec<Candidate> {
+    let all = files.listed().filter_map(|(_, slot)| match &slot.data {
+        Data::Segment(file) if file.meta().newest_kept() <= compacted => Some(Candidate {
+            file: Arc::clone(file),
+            total: slot.total,
+            live: slot.live,
+            waste: slot.total.saturating_sub(slot.live).saturating_sub(slot.pinned),
+        }),
+        _ => None,
+    });
+    all.collect()
+}
+
+/// The files that are not chosen and hold a record older than one of theirs.
+fn older(files: &FileTable, chosen: &[Arc<SegmentFile>]) -> Vec<Arc<SegmentFile>> {
+    let newest = chosen.iter().map(|file| file.meta().newest_kept()).max().unwrap_or_default();
+    let others = files.listed().filter_map(|(number, slot)| match &slot.data {
+        Data::Segment(file)
+            if file.meta().oldest < newest && chosen.iter().all(|c| c.number() != number) =>
+        {
+            Some(Arc::clone(file))
+        }
+        _ => None,
+    });
+    others.collect()
+}
+
+/// Rewrites the victims for a compaction.
+pub(crate) fn run(
+    background: &mut Background,
+    compacted: i64,
+    victims: &Victims,
+) -> Result<CollectStats, StoreError> {
+    let mut rewrite = Rewrite::new(background, compacted, victims);
+    let written = match rewrite.all() {
+        Ok(()) => rewrite.written,
+        Err(error) => {
+            rewrite.written.iter().for_each(|meta| background.remove(meta));
+            return Err(error);
+        }
+    };
+    let dropped = rewrite.records_dropped;
+    let stats = CollectStats {
+        segments_removed: victims.files.len() as u64,
+        segments_written: written.len() as u64,
+        bytes_removed: victims.files.iter().map(|file| file.meta().file_bytes).sum(),
+        bytes_written: written.iter().map(|meta| meta.file_bytes).sum(),
+        records_dropped: dropped,
+    };
+    let files = open_written(background, &written)?;
+    switch(background, compacted, victims, written)?;
+    relocate(background, victims, &files, dropped > 0)?;
+    Ok(stats)
+}
+
+/// The pass over all keys of the victims.
+struct Rewrite<'a> {
+    background: &'a Background,
+    compacted: i64,
+    victims: &'a Victims,
+    /// What was decided to be kept and is still to be copied, in key order.
+    kept: Vec<Version>,
+    kept_bytes: u64,
+    writer: Option<SegmentWriter>,
+    written: Vec<SegmentMeta>,
+    records_dropped: u64,
+}
+
+/// The entries of one key.
+type OfKey = (Vec<u8>, Vec<Sourced>);
+
+impl<'a> Rewrite<'a> {
+    fn new(background: &'a Background, compacted: i64, victims: &'a Victims) -> Self {
+        Rewrite {
+            background,
+            compacted,
+            victims,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            writer: None,
+            written: Vec::new(),
+            records_dropped: 0,
+        }
+    }
+
+    fn all(&mut self) -> Result<(), StoreError> {
+        let files = self.victims.files.iter().chain(&self.victims.older).cloned();
+        let mut merge = KeyMerge::new(files)?;
+        let mut keys: Vec<OfKey> = Vec::with_capacity(READ_HOLD);
+        loop {
+            let (mut key, mut entries) = (Vec::new(), Vec::new());
+            let more = merge.next_key(&mut key, &mut entries)?;
+            if more && entries.iter().any(|sourced| self.victims.has(sourced.file)) {
+                keys.push((key, entries));
+            }
+            if keys.len() == READ_HOLD || !more {
+                self.decide(&keys);
+                keys.clear();
+                if self.kept_bytes >= BATCH_BYTES || !more {
+                    self.copy()?;
+                }
+            }
+            if !more {
+                return self.close_file();
+            }
+        }
+    }
+
+    /// Decides what is kept of some keys.
+    fn decide(&mut self, keys: &[OfKey]) {
+        let core = self.background.shared.core.read();
+        for (key, entries) in keys {
+            let newest_known = entries.iter().rposition(|s| s.entry.main <= self.compacted);
+            for (at, sourced) in entries.iter().enumerate() {
+                if !self.victims.has(sourced.file) {
+                    continue;
+                }
+                let version = version(sourced);
+                let hides = newest_known == Some(at)
+                    && sourced.entry.deleted
+                    && entries[..at].iter().any(|older| !self.victims.has(older.file));
+                let hides = hides && !self.background.drops_deletes();
+                if is_named(&core.index, key, &version) || hides {
+                    self.kept_bytes += u64::from(sourced.entry.length);
+                    self.kept.push(version);
+                } else {
+                    self.records_dropped += 1;
+                }
+            }
+        }
+    }
+
+    /// Copies what was kept.
+    fn copy(&mut self) -> Result<(), StoreError> {
+        let kept = std::mem::take(&mut self.kept);
+        self.kept_bytes = 0;
+        let mut fetch = Fetch::default();
+        {
+            let core = self.background.shared.core.read();
+            for (slot, version) in kept.iter().enumerate() {
+                let in_memory = fetch.want(version, slot, || core.files.place(version.at));
+                assert!(in_memory.is_none(), "victims are segment files");
+            }
+        }
+        let mut records: Vec<Option<Record>> = vec![None; kept.len()];
+        fetch
+            .read(None, Io::Blocking, |slot, record| records[slot] = Some(record))
+            .map_err(stop_reading)?;
+        for record in records.into_iter().flatten() {
+            self.push(record)?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, record: Record) -> Result<(), StoreError> {
+        let Background { shared, disk, block_bytes, seal_bytes, .. } = self.background;
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => self.writer.insert(SegmentWriter::create(
+                disk,
+                &shared.dir,
+                SegmentKind::Base,
+                *block_bytes,
+            )?),
+        };
+        writer.push(record)?;
+        if writer.bytes() >= *seal_bytes {
+            self.close_file()?;
+        }
+        Ok(())
+    }
+
+    fn close_file(&mut self) -> Result<(), StoreError> {
+        if let Some(writer) = self.writer.take() {
+            self.written.push(writer.finish(&self.background.shared.dir)?);
+        }
+        Ok(())
+    }
+}
+
+fn version(sourced: &Sourced) -> Version {
+    let Sourced { entry, file } = *sourced;
+    Version {
+        main: entry.main,
+        sub: entry.sub,
+        deleted: entry.deleted,
+        size: size_hint(entry.length as usize),
+        at: Location { file, offset: entry.offset },
+    }
+}
+
+/// Whether the index has this version, wherever it thinks that it is.
+fn is_named(index: &Index, key: &[u8], version: &Version) -> bool {
+    index
+        .get(key)
+        .is_some_and(|entry| entry.versions().any(|named| named.order() == version.order()))
+}
+
+/// A read error as the error of a collection.
+fn stop_reading(error: ReadError) -> StoreError {
+    match error {
+        ReadError::Corrupt { file, what } => StoreError::Corrupt { file, what },
+        ReadError::Io { file, source } => StoreError::io(file, "reading", source),
+        ReadError::Compacted | ReadError::Future | ReadError::WouldBlock => {
+            unreachable!("a blocking read of a known record: {error}")
+        }
+    }
+}
+
+fn open_written(
+    background: &Background,
+    written: &[SegmentMeta],
+) -> Result<Vec<Arc<SegmentFile>>, StoreError> {
+    let open = |meta: &SegmentMeta| {
+        let number = background.shared.core.write().files.reserve();
+        SegmentFile::open(&background.shared.dir, number, *meta).map(Arc::new)
+    };
+    let opened: Result<Vec<_>, _> = written.iter().map(open).collect();
+    if opened.is_err() {
+        written.iter().for_each(|meta| background.remove(meta));
+    }
+    opened
+}
+
+/// Makes the manifest name what was written instead of the victims.
+fn switch(
+    background: &mut Background,
+    compacted: i64,
+    victims: &Victims,
+    written: Vec<SegmentMeta>,
+) -> Result<(), StoreError> {
+    let old = &background.manifest;
+    let is_victim = |meta: &SegmentMeta| victims.files.iter().any(|file| file.meta() == meta);
+    let kept = old.segments.iter().copied().filter(|meta| !is_victim(meta));
+    let manifest = Manifest {
+        compacted: old.compacted.max(compacted),
+        segments: written.iter().copied().chain(kept).collect(),
+        ..old.clone()
+    };
+    let failed = background.store_manifest(manifest);
+    if failed.is_err() {
+        // Perhaps the new manifest is in place and only its name is not known
+        // to be durable; then what it names must stay.
+        background.doubtful.extend(written);
+        background.settle_doubts();
+    }
+    failed
+}
+
+/// Lets the index name what was written, then forgets and removes the victims.
+fn relocate(
+    background: &Background,
+    victims: &Victims,
+    files: &[Arc<SegmentFile>],
+    dropped: bool,
+) -> Result<(), StoreError> {
+    let numbers = victims.numbers();
+    let fresh: Vec<u32> = files.iter().map(|file| file.number()).collect();
+    let shared = &background.shared;
+    {
+        let mut core = shared.core.write();
+        files.iter().for_each(|file| core.files.add_segment(Arc::clone(file)));
+        core.files.relist(&numbers, &fresh);
+        if dropped {
+            core.files.unpin();
+        }
+    }
+    for file in files {
+        relocate_into(background, file)?;
+    }
+    let mut core = shared.core.write();
+    let gone: Vec<_> = numbers.iter().map(|&number| core.files.remove(number)).collect();
+    drop(core);
+    drop(gone);
+    victims.files.iter().for_each(|file| background.remove(file.meta()));
+    Ok(())
+}
+
+fn relocate_into(background: &Background, file: &Arc<SegmentFile>) -> Result<(), StoreError> {
+    let mut cursor = file.keys();
+    let mut moves: Vec<(Vec<u8>, Version, u32)> = Vec::with_capacity(WRITE_HOLD);
+    loop {
+        let more = cursor.advance()?;
+        if more {
+            let entry = *cursor.entry();
+            let to = version(&Sourced { entry, file: file.number() });
+            moves.push((cursor.key().to_vec(), to, entry.length));
+        }
+        if moves.len() == WRITE_HOLD || !more {
+            let mut core = background.shared.core.write();
+            let Core { index, files, .. } = &mut *core;
+            for (key, to, length) in moves.drain(..) {
+                files.moved(index, &key, &to, length);
+            }
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}

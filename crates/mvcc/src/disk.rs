@@ -1,0 +1,182 @@
+//! Every change that this crate makes to a file system.
+//!
+//! New content is written to a temporary name in small pieces, flushed, and
+//! renamed into place, so that no name ever stands for half a file. In tests
+//! each of these steps can be made to fail.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+#[cfg(test)]
+use std::sync::Arc;
+
+use crate::StoreError;
+
+/// One write to the operating system.
+const PIECE: usize = 256 << 10;
+
+/// After so many bytes the data is flushed, so that the flushes of the log on
+/// the same disk never stall behind a big one of ours.
+const FLUSH_EVERY: usize = 1 << 20;
+
+/// The door to the file system.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disk {
+    #[cfg(test)]
+    pub(crate) faults: Arc<faults::Faults>,
+}
+
+impl Disk {
+    /// Fails in a test that planned it.
+    fn step(&self) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.step()?;
+        Ok(())
+    }
+
+    fn run<T>(
+        &self,
+        file: &Path,
+        op: &'static str,
+        act: impl FnOnce() -> io::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.step().and_then(|()| act()).map_err(|source| StoreError::io(file, op, source))
+    }
+
+    /// A new file under a temporary name; an older one of that name is a
+    /// leftover and is replaced.
+    pub(crate) fn create(&self, path: PathBuf) -> Result<NewFile, StoreError> {
+        let file = self.run(&path, "creating", || {
+            OpenOptions::new().write(true).create(true).truncate(true).open(&path)
+        })?;
+        Ok(NewFile {
+            disk: self.clone(),
+            file,
+            path,
+            pending: Vec::new(),
+            unsynced: 0,
+            kept: false,
+        })
+    }
+
+    /// Makes the names in a directory durable.
+    pub(crate) fn sync_dir(&self, dir: &Path) -> Result<(), StoreError> {
+        self.run(dir, "flushing the directory", || File::open(dir)?.sync_all())
+    }
+
+    /// Removes a file; one that is gone already is no error.
+    pub(crate) fn remove(&self, path: &Path) -> Result<(), StoreError> {
+        self.run(path, "removing", || match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        })
+    }
+
+    /// Gives a file a second name in another directory.
+    pub(crate) fn link(&self, from: &Path, to: &Path) -> Result<(), StoreError> {
+        self.run(from, "linking", || fs::hard_link(from, to))
+    }
+
+    /// Makes a directory and those above it.
+    pub(crate) fn create_dir(&self, dir: &Path) -> Result<(), StoreError> {
+        self.run(dir, "creating the directory", || fs::create_dir_all(dir))
+    }
+}
+
+/// A file that is being written; removed again unless it is renamed into
+/// place.
+#[derive(Debug)]
+pub(crate) struct NewFile {
+    disk: Disk,
+    file: File,
+    path: PathBuf,
+    pending: Vec<u8>,
+    unsynced: usize,
+    kept: bool,
+}
+
+impl NewFile {
+    /// Appends.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        for piece in bytes.chunks(PIECE) {
+            self.pending.extend_from_slice(piece);
+            if self.pending.len() >= PIECE {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let (file, pending) = (&mut self.file, &self.pending);
+        self.disk.run(&self.path, "writing", || file.write_all(pending))?;
+        self.unsynced += self.pending.len();
+        self.pending.clear();
+        if self.unsynced >= FLUSH_EVERY {
+            self.unsynced = 0;
+            self.disk.run(&self.path, "flushing", || self.file.sync_data())?;
+        }
+        Ok(())
+    }
+
+    /// Makes the content durable and gives the file its name. The name itself
+    /// is durable after [`Disk::sync_dir`].
+    pub(crate) fn finish(mut self, name: &Path) -> Result<(), StoreError> {
+        self.flush()?;
+        self.disk.run(&self.path, "flushing", || self.file.sync_all())?;
+        self.disk.run(&self.path, "renaming", || fs::rename(&self.path, name))?;
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            // If this fails too, the next open removes it.
+            let _ = self.disk.remove(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod faults {
+    //! Planned failures.
+
+    use std::io;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    /// Which of the coming steps fail. Nothing fails by default.
+    #[derive(Debug)]
+    pub(crate) struct Faults {
+        /// Steps that still succeed.
+        left: AtomicI64,
+        /// Steps that fail then.
+        failing: AtomicI64,
+    }
+
+    impl Default for Faults {
+        fn default() -> Self {
+            Faults { left: AtomicI64::new(i64::MAX), failing: AtomicI64::new(0) }
+        }
+    }
+
+    impl Faults {
+        /// After `left` more steps, `failing` steps fail with "no space".
+        pub(crate) fn plan(&self, left: i64, failing: i64) {
+            self.left.store(left, Ordering::SeqCst);
+            self.failing.store(failing, Ordering::SeqCst);
+        }
+
+        pub(crate) fn step(&self) -> io::Result<()> {
+            if self.left.fetch_sub(1, Ordering::SeqCst) > 0 {
+                return Ok(());
+            }
+            if self.failing.fetch_sub(1, Ordering::SeqCst) > 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.plan(i64::MAX, 0);
+            Ok(())
+        }
+    }
+}

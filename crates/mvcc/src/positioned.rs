@@ -1,0 +1,70 @@
+//! Positioned reads that wait for the disk or that do not.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::{Io, ReadError};
+
+/// Reads exactly `length` bytes at `offset`.
+pub(crate) fn read(
+    file: &File,
+    path: &Path,
+    offset: u64,
+    length: usize,
+    io: Io,
+) -> Result<Vec<u8>, ReadError> {
+    let mut bytes = vec![0; length];
+    match io {
+        Io::Blocking => file.read_exact_at(&mut bytes, offset).map_err(|e| failed(path, e))?,
+        Io::NoWait => read_cached(file, path, offset, &mut bytes)?,
+    }
+    Ok(bytes)
+}
+
+/// Reads what the page cache has. A file system that cannot tell counts as one
+/// that has nothing there.
+fn read_cached(file: &File, path: &Path, offset: u64, into: &mut [u8]) -> Result<(), ReadError> {
+    let wanted = into.len();
+    let flags = ReadWriteFlags::NOWAIT;
+    match rustix::io::preadv2(file, &mut [IoSliceMut::new(into)], offset, flags) {
+        Ok(got) if got == wanted => Ok(()),
+        Ok(_) | Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR | Errno::NOSYS) => {
+            Err(ReadError::WouldBlock)
+        }
+        Err(errno) => Err(failed(path, errno.into())),
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> ReadError {
+    if source.kind() == io::ErrorKind::UnexpectedEof {
+        let what = "the file is shorter than it was when it was opened".into();
+        return ReadError::Corrupt { file: path.to_owned(), what };
+    }
+    ReadError::Io { file: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_exactly_or_says_why_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, b"0123456789").unwrap();
+        let file = File::open(&path).unwrap();
+        assert_eq!(read(&file, &path, 2, 5, Io::Blocking).unwrap(), b"23456");
+        let beyond = read(&file, &path, 8, 5, Io::Blocking).unwrap_err();
+        assert!(matches!(beyond, ReadError::Corrupt { .. }), "{beyond}");
+        match read(&file, &path, 2, 5, Io::NoWait) {
+            Ok(bytes) => assert_eq!(bytes, b"23456"),
+            Err(error) => assert!(matches!(error, ReadError::WouldBlock), "{error}"),
+        }
+        let beyond = read(&file, &path, 8, 5, Io::NoWait).unwrap_err();
+        assert!(matches!(beyond, ReadError::WouldBlock), "{beyond}");
+    }
+}

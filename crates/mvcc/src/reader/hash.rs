@@ -1,0 +1,75 @@
+//! etcd's hash over the key space at a revision.
+
+use std::ops::ControlFlow;
+
+use t4_kv_types::{KeyRange, Revision};
+
+use super::Reader;
+use crate::fetch::Fetch;
+use crate::files::FileSnapshot;
+use crate::hash::{RecordHash, Selection};
+use crate::index::Version;
+use crate::record::Record;
+use crate::{HashKv, Io, ReadError};
+
+/// How many records are read at once.
+const BATCH: usize = 4096;
+
+impl Reader {
+    /// etcd's HashKV at a revision: the same on every node, whatever its files
+    /// look like. Waits for the disk.
+    ///
+    /// # Errors
+    /// As [`Reader::get`].
+    pub fn hash(&self, at: Revision) -> Result<HashKv, ReadError> {
+        let (compacted, versions, files) = self.select(at.0)?;
+        let mut hash = RecordHash::new();
+        for batch in versions.chunks(BATCH) {
+            self.add_to_hash(&mut hash, batch, &files)?;
+        }
+        Ok(HashKv { hash: hash.finish(), compact_revision: compacted, hash_revision: at.0 })
+    }
+
+    /// The versions that count, and the files that they are in.
+    fn select(&self, at: i64) -> Result<(i64, Vec<Version>, FileSnapshot), ReadError> {
+        let compacted = std::cell::Cell::new(-1);
+        let selection = std::cell::RefCell::new(Selection::new(-1, at));
+        let mut files = FileSnapshot::default();
+        let mut pin = None;
+        let hold = |core: &crate::shared::Core| {
+            if pin.is_none() {
+                self.shared.check_readable(at)?;
+                compacted.set(self.shared.compacted());
+                selection.replace(Selection::new(compacted.get(), at));
+                // The pass to a later compaction waits for this one.
+                pin = Some(self.shared.pins.pin(&self.shared, compacted.get()));
+            }
+            files.extend(&core.files);
+            Ok(())
+        };
+        self.walk(&KeyRange::all(), hold, |entry| {
+            selection.borrow_mut().entry(entry);
+            ControlFlow::Continue(())
+        })?;
+        Ok((compacted.get(), selection.into_inner().finish(), files))
+    }
+
+    fn add_to_hash(
+        &self,
+        hash: &mut RecordHash,
+        versions: &[Version],
+        files: &FileSnapshot,
+    ) -> Result<(), ReadError> {
+        let mut records: Vec<Option<Record>> = vec![None; versions.len()];
+        let mut fetch = Fetch::default();
+        for (slot, version) in versions.iter().enumerate() {
+            records[slot] = fetch.want(version, slot, || files.place(version.at));
+        }
+        fetch.read(None, Io::Blocking, |slot, record| records[slot] = Some(record))?;
+        for (version, record) in versions.iter().zip(records) {
+            let Some(record) = record else { unreachable!("every record was read") };
+            hash.record(version.main, version.sub, version.deleted, &record.into_key_value());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,276 @@
+//! One change as it stands in the tail and in a segment file
+//! (`docs/formats/segment.md`, "Record").
+//!
+//! A [`Record`] is always whole: it was encoded here, or its checksum and its
+//! structure were verified. Reading one is slicing it; nothing is copied.
+
+use bytes::{Buf, Bytes};
+use t4_kv_types::{Event, EventKind, KeyValue, LeaseId, Revision};
+
+/// The bytes before the key.
+pub(crate) const HEADER: usize = 52;
+
+/// The flag of a delete.
+const DELETE: u32 = 1;
+
+/// What is recorded of a change, besides its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Change<'a> {
+    /// The revision.
+    pub(crate) main: i64,
+    /// The place within the revision.
+    pub(crate) sub: u32,
+    /// A delete: no value, and `create`, `version`, `lease` are 0.
+    pub(crate) deleted: bool,
+    /// The revision of the put that created this generation of the key.
+    pub(crate) create: i64,
+    /// 1 at creation, one more per put.
+    pub(crate) version: i64,
+    /// The lease, or 0.
+    pub(crate) lease: i64,
+    /// The key.
+    pub(crate) key: &'a [u8],
+}
+
+/// The bytes of one change, whole and verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record(Bytes);
+
+impl Record {
+    /// Encodes a change.
+    ///
+    /// # Panics
+    /// When key and value together pass 4 GiB; a request is far below.
+    pub(crate) fn encode(change: &Change<'_>, value: &[u8]) -> Record {
+        let length = HEADER + change.key.len() + value.len();
+        let stored_length = u32::try_from(length).expect("a record is below 4 GiB");
+        let key_length = change.key.len() as u32;
+        let mut bytes = Vec::with_capacity(length);
+        bytes.extend_from_slice(&stored_length.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&change.main.to_le_bytes());
+        bytes.extend_from_slice(&change.sub.to_le_bytes());
+        bytes.extend_from_slice(&(DELETE * u32::from(change.deleted)).to_le_bytes());
+        bytes.extend_from_slice(&change.create.to_le_bytes());
+        bytes.extend_from_slice(&change.version.to_le_bytes());
+        bytes.extend_from_slice(&change.lease.to_le_bytes());
+        bytes.extend_from_slice(&key_length.to_le_bytes());
+        bytes.extend_from_slice(change.key);
+        bytes.extend_from_slice(value);
+        let crc = checksum(&bytes);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        Record(Bytes::from(bytes))
+    }
+
+    /// Takes `bytes` as a record if they are exactly one, whole.
+    pub(crate) fn verify(bytes: Bytes) -> Result<Record, &'static str> {
+        let length = check(&bytes)?;
+        if length == bytes.len() { Ok(Record(bytes)) } else { Err("bytes after the record") }
+    }
+
+    /// Copies the record at the beginning of `bytes`, after verifying it, into
+    /// memory of its own, so that it pins no more than itself.
+    pub(crate) fn copy_first(bytes: &[u8]) -> Result<Record, &'static str> {
+        let length = check(bytes)?;
+        Ok(Record(Bytes::copy_from_slice(&bytes[..length])))
+    }
+
+    /// The record at the beginning of `bytes`, after verifying it, as a slice.
+    pub(crate) fn slice_first(bytes: &Bytes) -> Result<Record, &'static str> {
+        let length = check(bytes)?;
+        Ok(Record(bytes.slice(..length)))
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// All its bytes.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The revision.
+    pub(crate) fn main(&self) -> i64 {
+        self.i64_at(8)
+    }
+
+    /// The order of all changes.
+    pub(crate) fn order(&self) -> (i64, u32) {
+        (self.main(), self.u32_at(16))
+    }
+
+    /// Everything but the value.
+    pub(crate) fn change(&self) -> Change<'_> {
+        Change {
+            main: self.main(),
+            sub: self.u32_at(16),
+            deleted: self.is_delete(),
+            create: self.i64_at(24),
+            version: self.i64_at(32),
+            lease: self.i64_at(40),
+            key: self.key(),
+        }
+    }
+
+    /// The key.
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.0[HEADER..HEADER + self.u32_at(48) as usize]
+    }
+
+    /// The key and the value as slices of this record.
+    pub(crate) fn into_key_value(self) -> KeyValue {
+        let change = self.change();
+        let (create, version, lease) = (change.create, change.version, change.lease);
+        let (main, key_length) = (change.main, change.key.len());
+        let mut value = self.0;
+        value.advance(HEADER);
+        let key = value.split_to(key_length);
+        KeyValue {
+            key,
+            value,
+            create_revision: Revision(create),
+            mod_revision: Revision(main),
+            version,
+            lease: LeaseId(lease),
+        }
+    }
+
+    /// What watchers see of it.
+    pub(crate) fn into_event(self) -> Event {
+        let kind = if self.is_delete() { EventKind::Delete } else { EventKind::Put };
+        Event { kind, kv: self.into_key_value() }
+    }
+
+    fn is_delete(&self) -> bool {
+        self.u32_at(20) == DELETE
+    }
+
+    fn u32_at(&self, at: usize) -> u32 {
+        u32_at(&self.0, at)
+    }
+
+    fn i64_at(&self, at: usize) -> i64 {
+        i64_at(&self.0, at)
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn i64_at(bytes: &[u8], at: usize) -> i64 {
+    i64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+/// Of everything but the checksum itself.
+fn checksum(record: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&record[..4]), &record[8..])
+}
+
+/// Verifies the record at the beginning of `bytes`; its length.
+fn check(bytes: &[u8]) -> Result<usize, &'static str> {
+    if bytes.len() < HEADER {
+        return Err("a record is cut short");
+    }
+    let length = u32_at(bytes, 0) as usize;
+    let record = bytes.get(..length).ok_or("a record is cut short")?;
+    if length < HEADER || checksum(record) != u32_at(record, 4) {
+        return Err("a record's checksum does not hold");
+    }
+    // From here on the bytes are as they were written; what follows guards
+    // against a writer of another mind.
+    let key_length = u32_at(record, 48) as usize;
+    let flags = u32_at(record, 20);
+    let value_from = HEADER.checked_add(key_length).ok_or("a record's key is cut short")?;
+    if value_from > length {
+        return Err("a record's key is cut short");
+    }
+    let history = [24, 32, 40].map(|at| i64_at(record, at));
+    match flags {
+        _ if i64_at(record, 8) < 1 => Err("a record has no revision"),
+        0 if history[0] < 1 || history[1] < 1 => Err("a put has no history"),
+        0 => Ok(length),
+        DELETE if value_from == length && history == [0; 3] => Ok(length),
+        DELETE => Err("a delete has a value or a history"),
+        _ => Err("a record has unknown flags"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put() -> Change<'static> {
+        Change { main: 7, sub: 2, deleted: false, create: 5, version: 3, lease: -9, key: b"key" }
+    }
+
+    fn delete() -> Change<'static> {
+        Change { deleted: true, create: 0, version: 0, lease: 0, ..put() }
+    }
+
+    #[test]
+    fn reads_what_was_written() {
+        let record = Record::encode(&put(), b"value");
+        assert_eq!(record.change(), put());
+        assert_eq!(Record::verify(record.bytes().clone()), Ok(record.clone()));
+        let kv = record.into_key_value();
+        assert_eq!((kv.key.as_ref(), kv.value.as_ref()), (&b"key"[..], &b"value"[..]));
+        assert_eq!((kv.create_revision, kv.mod_revision), (Revision(5), Revision(7)));
+        assert_eq!((kv.version, kv.lease), (3, LeaseId(-9)));
+    }
+
+    #[test]
+    fn a_delete_shows_key_and_revision_alone() {
+        let event = Record::encode(&delete(), b"").into_event();
+        let kv = KeyValue {
+            key: Bytes::from_static(b"key"),
+            mod_revision: Revision(7),
+            ..KeyValue::default()
+        };
+        assert_eq!(event, Event { kind: EventKind::Delete, kv });
+    }
+
+    #[test]
+    fn the_first_of_several_is_found_by_its_length() {
+        let first = Record::encode(&put(), b"one");
+        let both = [first.bytes().as_ref(), Record::encode(&delete(), b"").bytes()].concat();
+        assert_eq!(Record::copy_first(&both), Ok(first.clone()));
+        assert_eq!(Record::slice_first(&both.clone().into()), Ok(first));
+        assert!(Record::verify(both.into()).is_err());
+    }
+
+    #[test]
+    fn any_flipped_bit_and_any_cut_is_an_error() {
+        let whole = Record::encode(&put(), b"some value").bytes().to_vec();
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(Record::copy_first(&bytes).is_err(), "bit {bit}");
+        }
+        for cut in 0..whole.len() {
+            assert!(Record::copy_first(&whole[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_valid_checksum_does_not_excuse_nonsense() {
+        let nonsense = [
+            Change { main: 0, ..put() },
+            Change { create: 0, ..put() },
+            Change { version: 0, ..put() },
+            Change { deleted: true, ..put() },
+        ];
+        for change in nonsense {
+            let record = Record::encode(&change, b"");
+            assert!(Record::verify(record.bytes().clone()).is_err(), "{change:?}");
+        }
+        assert!(Record::verify(Record::encode(&delete(), b"v").0).is_err());
+        let mut long_key = Record::encode(&put(), b"").bytes().to_vec();
+        long_key[48] = 200;
+        let crc = checksum(&long_key);
+        long_key[4..8].copy_from_slice(&crc.to_le_bytes());
+        assert!(Record::copy_first(&long_key).is_err());
+    }
+}

@@ -1,0 +1,242 @@
+//! Reads segment files.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Block, Codec, FOOTER_LEN, FORMAT, Footer, KeyCursor, MAGIC, decode_table};
+use crate::index::Version;
+use crate::manifest::SegmentMeta;
+use crate::record::Record;
+use crate::{Io, ReadError, StoreError, positioned, preamble};
+
+/// Consecutive reads are joined when the gap between them is at most this.
+const JOIN_GAP: u64 = 4 << 10;
+/// A joined read is at most this long.
+const JOIN_MAX: u64 = 256 << 10;
+
+/// An open segment file.
+#[derive(Debug)]
+pub(crate) struct SegmentFile {
+    file: File,
+    path: PathBuf,
+    number: u32,
+    meta: SegmentMeta,
+    footer: Footer,
+    blocks: Vec<Block>,
+}
+
+impl SegmentFile {
+    /// Opens the file that `meta` names in `dir`, under a local number. Checks
+    /// everything but blocks and keys, which are checked as they are read.
+    pub(crate) fn open(dir: &Path, number: u32, meta: SegmentMeta) -> Result<Self, StoreError> {
+        let path = dir.join(meta.id.file_name());
+        let corrupt = |what: &str| StoreError::Corrupt { file: path.clone(), what: what.into() };
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => StoreError::Missing {
+                file: path.clone(),
+                remedy: "the manifest needs it; restore it from a checkpoint or another node, \
+                         or start this node with an empty directory",
+            },
+            io::ErrorKind::UnexpectedEof => corrupt("it is cut short"),
+            _ => StoreError::io(&path, "opening", source),
+        };
+        let file = File::open(&path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let mut head = [0; preamble::LEN];
+        file.read_exact_at(&mut head, 0).map_err(failed)?;
+        preamble::check(&head, MAGIC, FORMAT).map_err(|error| error.in_file(&path))?;
+        let mut tail = [0; FOOTER_LEN];
+        let footer_offset = length.checked_sub(FOOTER_LEN as u64);
+        let footer_offset = footer_offset.ok_or_else(|| corrupt("it is cut short"))?;
+        file.read_exact_at(&mut tail, footer_offset).map_err(failed)?;
+        let footer = Footer::decode(&tail, length).map_err(corrupt)?;
+        if !meta.describes(&footer) {
+            return Err(corrupt("it is not the file that the manifest describes"));
+        }
+        let mut table = vec![0; footer.table_length()];
+        file.read_exact_at(&mut table, footer.table_offset).map_err(failed)?;
+        let blocks = decode_table(&table, &footer).map_err(corrupt)?;
+        Ok(SegmentFile { file, path, number, meta, footer, blocks })
+    }
+
+    /// The path under which it was opened.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its local number.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// What the manifest says of it.
+    pub(crate) fn meta(&self) -> &SegmentMeta {
+        &self.meta
+    }
+
+    /// The bytes of all its records.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        self.footer.record_bytes
+    }
+
+    pub(super) fn footer(&self) -> &Footer {
+        &self.footer
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Its blocks.
+    pub(crate) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Walks its key section.
+    pub(crate) fn keys(self: &Arc<Self>) -> KeyCursor {
+        KeyCursor::of_file(Arc::clone(self))
+    }
+
+    /// The block that holds a logical offset, and the offset within it.
+    fn block_of(&self, offset: u32) -> Result<(&Block, usize), ReadError> {
+        let after = self.blocks.partition_point(|block| block.logical <= offset);
+        let block = after.checked_sub(1).and_then(|at| self.blocks.get(at));
+        let block = block.ok_or_else(|| self.corrupt("a record is in no block"))?;
+        let within = (offset - block.logical) as usize;
+        if within < block.length as usize {
+            Ok((block, within))
+        } else {
+            Err(self.corrupt("a record is in no block"))
+        }
+    }
+
+    /// The length of the record at a logical offset, when [`Version::size`]
+    /// cannot hold it: such a record fills its block.
+    pub(crate) fn big_record_length(&self, offset: u32) -> Option<u32> {
+        let (block, within) = self.block_of(offset).ok()?;
+        (within == 0).then_some(block.length)
+    }
+
+    /// One record.
+    pub(crate) fn record(&self, offset: u32, size: u16, io: Io) -> Result<Record, ReadError> {
+        let (block, within) = self.block_of(offset)?;
+        if block.codec == Codec::Lz4 {
+            let bytes = self.block(block, io)?;
+            return Record::copy_first(&bytes[within..]).map_err(|what| self.corrupt(what));
+        }
+        let length = record_length(block, size);
+        let bytes = self.read(block.offset + within as u64, length, io)?;
+        Record::verify(bytes.into()).map_err(|what| self.corrupt(what))
+    }
+
+    /// Several records at ascending logical offsets, with as few reads as
+    /// makes sense. `found` gets the place in `wanted` and the record.
+    pub(crate) fn records(
+        &self,
+        wanted: &[(u32, u16)],
+        io: Io,
+        mut found: impl FnMut(usize, Record),
+    ) -> Result<(), ReadError> {
+        let mut at = 0;
+        while at < wanted.len() {
+            let run = self.run(&wanted[at..])?;
+            if run.count == 1 {
+                let (offset, size) = wanted[at];
+                found(at, self.record(offset, size, io)?);
+            } else {
+                let bytes = match run.compressed {
+                    Some(block) => self.block(block, io)?,
+                    None => self.read(run.start, (run.end - run.start) as usize, io)?.into(),
+                };
+                for place in at..at + run.count {
+                    let (block, within) = self.block_of(wanted[place].0)?;
+                    let from = match run.compressed {
+                        Some(_) => within,
+                        None => (block.offset - run.start) as usize + within,
+                    };
+                    let record = bytes.get(from..).ok_or("a record is cut short");
+                    let record = record.and_then(Record::copy_first);
+                    found(place, record.map_err(|what| self.corrupt(what))?);
+                }
+            }
+            at += run.count;
+        }
+        Ok(())
+    }
+
+    /// How many of the first `wanted` records are read at once, and from where.
+    fn run(&self, wanted: &[(u32, u16)]) -> Result<Run<'_>, ReadError> {
+        let (first, within) = self.block_of(wanted[0].0)?;
+        if first.codec == Codec::Lz4 {
+            let end = first.logical + first.length;
+            let count = wanted.partition_point(|&(offset, _)| offset < end);
+            return Ok(Run { count, start: 0, end: 0, compressed: Some(first) });
+        }
+        let start = first.offset + within as u64;
+        let end = start + record_length(first, wanted[0].1) as u64;
+        let mut run = Run { count: 1, start, end, compressed: None };
+        for &(offset, size) in &wanted[1..] {
+            let (block, within) = self.block_of(offset)?;
+            let from = block.offset + within as u64;
+            let to = from + record_length(block, size) as u64;
+            if block.codec == Codec::Lz4 || from > run.end + JOIN_GAP || to > start + JOIN_MAX {
+                break;
+            }
+            run.end = run.end.max(to);
+            run.count += 1;
+        }
+        Ok(run)
+    }
+
+    /// The records of a block, verified as a whole (each record still has its
+    /// own checksum).
+    pub(crate) fn block(&self, block: &Block, io: Io) -> Result<Bytes, ReadError> {
+        let stored = self.read(block.offset, block.stored as usize, io)?;
+        decode_block(block, stored).map_err(|what| self.corrupt(what))
+    }
+
+    fn read(&self, offset: u64, length: usize, io: Io) -> Result<Vec<u8>, ReadError> {
+        positioned::read(&self.file, &self.path, offset, length, io)
+    }
+
+    /// The error that this file is damaged.
+    pub(crate) fn corrupt(&self, what: &str) -> ReadError {
+        ReadError::Corrupt { file: self.path.clone(), what: what.into() }
+    }
+}
+
+/// What is read at once: a compressed block, or a stretch of the file.
+struct Run<'a> {
+    count: usize,
+    start: u64,
+    end: u64,
+    compressed: Option<&'a Block>,
+}
+
+fn record_length(block: &Block, size: u16) -> usize {
+    if size == Version::SIZE_MAX { block.length as usize } else { size.into() }
+}
+
+/// The records of a block from its stored bytes.
+pub(super) fn decode_block(block: &Block, stored: Vec<u8>) -> Result<Bytes, &'static str> {
+    if crc32c::crc32c(&stored) != block.crc {
+        return Err("a block's checksum does not hold");
+    }
+    match block.codec {
+        Codec::Stored => Ok(stored.into()),
+        Codec::Lz4 => {
+            let records = lz4_flex::block::decompress(&stored, block.length as usize)
+                .map_err(|_| "a block cannot be decompressed")?;
+            if records.len() == block.length as usize {
+                Ok(records.into())
+            } else {
+                Err("a block is not as long as the block table says")
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Records that are in no segment file yet, in memory, in order.
+//!
+//! Records stand in chunks of [`CHUNK`]; full chunks are shared, so that a
+//! snapshot of a long tail costs little under the lock, and closing a tail
+//! costs nothing.
+
+use std::sync::Arc;
+
+use crate::record::Record;
+
+/// Records per chunk.
+const CHUNK: usize = 512;
+
+/// A run of records with their logical offsets.
+#[derive(Clone, Debug, Default)]
+struct Chunk {
+    offsets: Vec<u32>,
+    records: Vec<Record>,
+}
+
+impl Chunk {
+    fn get(&self, offset: u32) -> Option<&Record> {
+        self.records.get(self.offsets.binary_search(&offset).ok()?)
+    }
+
+    /// Its records from a revision on.
+    fn since(&self, main: i64) -> Chunk {
+        let first = self.records.partition_point(|record| record.main() < main);
+        Chunk { offsets: self.offsets[first..].to_vec(), records: self.records[first..].to_vec() }
+    }
+
+    /// The offset of the first record.
+    fn start(&self) -> u32 {
+        self.offsets.first().copied().unwrap_or(u32::MAX)
+    }
+
+    /// The revision of the last record.
+    fn newest(&self) -> i64 {
+        self.records.last().map_or(0, Record::main)
+    }
+}
+
+/// The tail that the writer appends to.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    full: Vec<Arc<Chunk>>,
+    open: Chunk,
+    bytes: u32,
+}
+
+impl Tail {
+    /// Appends a record; its logical offset.
+    ///
+    /// # Panics
+    /// When the tail passes 4 GiB; the store starts a new one long before.
+    pub(crate) fn push(&mut self, record: Record) -> u32 {
+        let offset = self.bytes;
+        let length = u32::try_from(record.len()).expect("a record is below 4 GiB");
+        self.bytes = offset.checked_add(length).expect("a tail is below 4 GiB");
+        self.open.offsets.push(offset);
+        self.open.records.push(record);
+        if self.open.records.len() == CHUNK {
+            let next =
+                Chunk { offsets: Vec::with_capacity(CHUNK), records: Vec::with_capacity(CHUNK) };
+            self.full.push(Arc::new(std::mem::replace(&mut self.open, next)));
+        }
+        offset
+    }
+
+    /// The record at a logical offset.
+    pub(crate) fn get(&self, offset: u32) -> Option<&Record> {
+        if offset >= self.open.start() {
+            return self.open.get(offset);
+        }
+        find(&self.full, offset)
+    }
+
+    /// The bytes of all records.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
+    /// What the tail holds now.
+    pub(crate) fn snapshot(&self) -> Records {
+        self.since(i64::MIN)
+    }
+
+    /// What the tail holds now of the revisions from `main` on, and perhaps a
+    /// little before.
+    pub(crate) fn since(&self, main: i64) -> Records {
+        let first = self.full.partition_point(|chunk| chunk.newest() < main);
+        let mut chunks = self.full[first..].to_vec();
+        let open = self.open.since(main);
+        if !open.records.is_empty() {
+            chunks.push(Arc::new(open));
+        }
+        Records { chunks, bytes: self.bytes }
+    }
+
+    /// What the tail holds, for good.
+    pub(crate) fn close(mut self) -> Records {
+        if !self.open.records.is_empty() {
+            self.full.push(Arc::new(self.open));
+        }
+        Records { chunks: self.full, bytes: self.bytes }
+    }
+}
+
+/// Records that do not change any more.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Records {
+    chunks: Vec<Arc<Chunk>>,
+    bytes: u32,
+}
+
+impl Records {
+    /// The record at a logical offset.
+    pub(crate) fn get(&self, offset: u32) -> Option<&Record> {
+        find(&self.chunks, offset)
+    }
+
+    /// The bytes of all records.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
+    /// All records in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.chunks.iter().flat_map(|chunk| &chunk.records)
+    }
+
+    /// The records from a revision on, in order.
+    pub(crate) fn since(&self, main: i64) -> impl Iterator<Item = &Record> {
+        let chunk = self.chunks.partition_point(|chunk| chunk.newest() < main);
+        let rest = self.chunks.get(chunk..).unwrap_or_default();
+        let skip = rest
+            .first()
+            .map_or(0, |chunk| chunk.records.partition_point(|record| record.main() < main));
+        rest.iter().flat_map(|chunk| &chunk.records).skip(skip)
+    }
+
+    /// The oldest and the newest revision; none when empty.
+    pub(crate) fn revisions(&self) -> Option<(i64, i64)> {
+        let oldest = self.chunks.first()?.records.first()?.main();
+        Some((oldest, self.chunks.last()?.newest()))
+    }
+}
+
+fn find(chunks: &[Arc<Chunk>], offset: u32) -> Option<&Record> {
+    let after = chunks.partition_point(|chunk| chunk.start() <= offset);
+    chunks.get(after.checked_sub(1)?)?.get(offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Change;
+
+    fn record(main: i64) -> Record {
+        let change =
+            Change { main, sub: 0, deleted: false, create: 1, version: 1, lease: 0, key: b"k" };
+        Record::encode(&change, &vec![0; main as usize % 7])
+    }
+
+    #[test]
+    fn records_are_found_by_offset_and_by_revision() {
+        for count in [0, 1, CHUNK as i64 - 1, CHUNK as i64, CHUNK as i64 * 2 + 3] {
+            let mut tail = Tail::default();
+            let offsets: Vec<u32> = (1..=count).map(|n| tail.push(record(2 * n))).collect();
+            let early = tail.snapshot();
+            for (n, &offset) in (1..).zip(&offsets) {
+                assert_eq!(tail.get(offset).map(Record::main), Some(2 * n));
+                assert_eq!(early.get(offset).map(Record::main), Some(2 * n));
+                assert_eq!(tail.get(offset + 1), None);
+            }
+            tail.push(record(2 * count + 2));
+            let records = tail.close();
+            assert_eq!(early.iter().count() as i64, count);
+            assert_eq!(records.iter().count() as i64, count + 1);
+            assert_eq!(records.revisions(), Some((2, 2 * count + 2)));
+            assert_eq!(records.bytes(), records.iter().map(Record::len).sum::<usize>());
+            for from in 0..2 * count + 4 {
+                let first = ((from + 1) / 2).max(1);
+                assert_eq!(records.since(from).count() as i64, count + 2 - first, "{from}");
+            }
+        }
+    }
+}
