@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     const GOLDEN: &str = "t4 identity, format 1\ncluster 000000000000002a\n\
-        replica 00000000000000070000000000000001\ncrc32c b52d98b8\n";
+        replica 00000000000000070000000000000001\ncrc32c f3bc1597\n";
 
     #[test]
     fn golden_identity() {

@@ -18,6 +18,8 @@ pub struct FileDir {
     path: PathBuf,
     /// Open as long as we are, for syncing names.
     handle: File,
+    /// Whether files may be opened for writing.
+    writable: bool,
 }
 
 impl FileDir {
@@ -34,7 +36,23 @@ impl FileDir {
             }
         }
         let handle = File::open(&path)?;
-        Ok(FileDir { path, handle })
+        Ok(FileDir { path, handle, writable: true })
+    }
+
+    /// Opens a directory that is there for reading alone: it may be on a file
+    /// system that cannot be written to. For [`inspect`](crate::inspect);
+    /// whatever else is tried, the system refuses.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the system says.
+    pub fn open_read_only(path: impl Into<PathBuf>) -> io::Result<FileDir> {
+        let path = path.into();
+        let handle = File::open(&path)?;
+        Ok(FileDir { path, handle, writable: false })
+    }
+
+    fn refuse_if_read_only(&self) -> io::Result<()> {
+        if self.writable { Ok(()) } else { Err(io::ErrorKind::ReadOnlyFilesystem.into()) }
     }
 
     /// Where it is.
@@ -61,6 +79,7 @@ impl SegmentDir for FileDir {
     }
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn SegmentFile>> {
+        self.refuse_if_read_only()?;
         let path = self.at(name);
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         if let Err(error) = reserve(&file, bytes) {
@@ -74,14 +93,16 @@ impl SegmentDir for FileDir {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn SegmentFile>> {
-        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.at(name))?))
+        Ok(Arc::new(OpenOptions::new().read(true).write(self.writable).open(self.at(name))?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.refuse_if_read_only()?;
         fs::rename(self.at(from), self.at(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.refuse_if_read_only()?;
         fs::remove_file(self.at(name))
     }
 

@@ -18,7 +18,8 @@
 //! Modules, from the bytes up: `format` (the bytes of a segment; pure),
 //! `dir` (the seam to the disk) with `file_dir` and `memory_dir`, `segment`
 //! (an open file), `housekeeping` (prepares and removes files beside the log),
-//! `recovery` (opening), `reader` (reading back), `wal` (appending, syncing),
+//! `recovery` (opening), `inspection` (looking without opening), `reader`
+//! (reading back), `wal` (appending, syncing),
 //! `truncation` (taking back), `group_commit` (the thread).
 //!
 #![doc = include_str!("../README.md")]
@@ -31,6 +32,7 @@ mod file_dir;
 pub mod format;
 mod group_commit;
 mod housekeeping;
+mod inspection;
 mod memory_dir;
 mod reader;
 mod recovery;
@@ -45,6 +47,7 @@ pub use error::{Damage, Found, WalError};
 pub use file_dir::FileDir;
 pub use format::PAYLOAD_BYTES_MAX;
 pub use group_commit::{Durable, Event, GroupCommit, Refused, Ticket};
+pub use inspection::{Inspection, inspect};
 pub use memory_dir::{Call, MemoryDir, Operation};
 pub use reader::{Reader, Replay};
 pub use recovery::{Recovery, StrayBit, TornTail};

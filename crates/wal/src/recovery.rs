@@ -59,12 +59,25 @@ pub(crate) struct Recovered {
     pub(crate) report: Recovery,
 }
 
+/// What may be done about what a crash has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// All of it is put right, so that the log can be appended to.
+    Repair,
+    /// Nothing: the report says what a repair would do.
+    Look,
+}
+
 /// Finds and checks the log. Entries up to `after` are not needed: segments
 /// with only those may be missing, and are not read.
-pub(crate) fn recover(dir: &dyn SegmentDir, after: LogIndex) -> Result<Recovered, WalError> {
+pub(crate) fn recover(
+    dir: &dyn SegmentDir,
+    after: LogIndex,
+    mode: Mode,
+) -> Result<Recovered, WalError> {
     let mut report = Recovery::default();
-    let segments = find_segments(dir)?;
-    let segments = drop_leftovers(dir, segments, after, &mut report)?;
+    let segments = find_segments(dir, mode)?;
+    let segments = drop_leftovers(dir, segments, after, mode, &mut report)?;
     let needed = LogIndex(after.0.saturating_add(1));
     if let Some(first) = segments.first().map(|segment| segment.header.first)
         && first > needed
@@ -72,22 +85,24 @@ pub(crate) fn recover(dir: &dyn SegmentDir, after: LogIndex) -> Result<Recovered
         return Err(WalError::Gap { after, first });
     }
     let mut recovered = Recovered { segments, last: (Epoch(0), after), end: HEADER_PAGE, report };
-    recovered.check(needed)?;
+    recovered.check(needed, mode)?;
     if !recovered.segments.is_empty() && recovered.last.1 < after {
-        recovered.discard(dir)?;
+        recovered.discard(dir, mode)?;
         recovered.last = (recovered.last.0, after);
     }
     Ok(recovered)
 }
 
 /// All segments, by their first entry.
-fn find_segments(dir: &dyn SegmentDir) -> Result<Vec<Arc<Segment>>, WalError> {
+fn find_segments(dir: &dyn SegmentDir, mode: Mode) -> Result<Vec<Arc<Segment>>, WalError> {
     let failed = |error| WalError::fatal("list", "the directory", error);
     let mut names = dir.list().map_err(failed)?;
     names.retain(|name| name.ends_with(".wal"));
     names.sort();
-    remove_if_there(dir, PREPARED_NAME)
-        .map_err(|error| WalError::fatal("remove", PREPARED_NAME, error))?;
+    if mode == Mode::Repair {
+        remove_if_there(dir, PREPARED_NAME)
+            .map_err(|error| WalError::fatal("remove", PREPARED_NAME, error))?;
+    }
     names.iter().map(|name| Segment::open(dir, name).map(Arc::new)).collect()
 }
 
@@ -99,6 +114,7 @@ fn drop_leftovers(
     dir: &dyn SegmentDir,
     mut segments: Vec<Arc<Segment>>,
     after: LogIndex,
+    mode: Mode,
     report: &mut Recovery,
 ) -> Result<Vec<Arc<Segment>>, WalError> {
     let follows = |pair: &[Arc<Segment>]| pair[1].header.previous_salt == pair[0].header.salt;
@@ -110,10 +126,12 @@ fn drop_leftovers(
     if behind.header.first > LogIndex(after.0.saturating_add(1)) {
         return Err(WalError::corrupt(&behind.name, Found::new(40, Damage::MissingSegment)));
     }
-    for segment in &segments {
-        dir.remove(&segment.name).map_err(|e| WalError::fatal("remove", &segment.name, e))?;
+    if mode == Mode::Repair {
+        for segment in &segments {
+            dir.remove(&segment.name).map_err(|e| WalError::fatal("remove", &segment.name, e))?;
+        }
+        sync_dir(dir)?;
     }
-    sync_dir(dir)?;
     report.leftovers = segments.len();
     Ok(kept)
 }
@@ -121,7 +139,7 @@ fn drop_leftovers(
 impl Recovered {
     /// Reads and checks the segments that have entries from `needed` on, and
     /// the last one in any case.
-    fn check(&mut self, needed: LogIndex) -> Result<(), WalError> {
+    fn check(&mut self, needed: LogIndex, mode: Mode) -> Result<(), WalError> {
         let segments = self.segments.clone();
         // The epoch that the segment before ended with, if it was read.
         let mut epoch = None;
@@ -141,47 +159,53 @@ impl Recovered {
             if next.is_none() {
                 self.last = (scan.epoch, scan.last);
                 self.end = scan.end;
-                self.mend(segment, &scan, &image)?;
+                if let Tail::Torn { offset, end } = scan.tail {
+                    let (file, bytes) = (segment.name.clone(), end - offset);
+                    self.report.torn = Some(TornTail { file, offset, bytes });
+                }
+                if mode == Mode::Repair {
+                    mend(segment, &scan, &image)?;
+                }
             }
         }
         Ok(())
-    }
-
-    /// Makes the last segment fit for appending: zeros behind the last frame,
-    /// and every frame on the disk.
-    fn mend(&mut self, segment: &Segment, scan: &Scan, image: &[u8]) -> Result<(), WalError> {
-        let write = |bytes: &[u8], offset| {
-            let written = segment.file.write_at(bytes, offset);
-            written.map_err(|error| WalError::from_io("write", &segment.name, error))
-        };
-        match scan.tail {
-            Tail::Clean => {}
-            Tail::Stray { offset } => write(&[0], offset)?,
-            Tail::Torn { offset, end } => {
-                let bytes = end - offset;
-                write(&vec![0; bytes as usize], offset)?;
-                self.report.torn = Some(TornTail { file: segment.name.clone(), offset, bytes });
-            }
-        }
-        // Frames that were read may be in the page cache only. Worse, if a
-        // sync failed and the process was started again, the cache may call
-        // them clean, and a sync alone would do nothing: write them again.
-        if let Some(from) = scan.unsynced
-            && let Some(frames) = image.get(from as usize..scan.end as usize)
-        {
-            write(frames, from)?;
-        }
-        segment.file.sync().map_err(|error| WalError::fatal("sync", &segment.name, error))
     }
 
     /// Removes all segments: none of their entries is needed. In any order,
     /// because holes before entries that are not needed are fine.
-    fn discard(&mut self, dir: &dyn SegmentDir) -> Result<(), WalError> {
-        for segment in self.segments.drain(..) {
-            dir.remove(&segment.name).map_err(|e| WalError::fatal("remove", &segment.name, e))?;
+    fn discard(&mut self, dir: &dyn SegmentDir, mode: Mode) -> Result<(), WalError> {
+        let segments = std::mem::take(&mut self.segments);
+        if mode == Mode::Repair {
+            for segment in segments {
+                dir.remove(&segment.name)
+                    .map_err(|e| WalError::fatal("remove", &segment.name, e))?;
+            }
+            sync_dir(dir)?;
         }
-        sync_dir(dir)?;
         self.report.superseded = Some(self.last.1);
         Ok(())
     }
+}
+
+/// Makes the last segment fit for appending: zeros behind the last frame, and
+/// every frame on the disk.
+fn mend(segment: &Segment, scan: &Scan, image: &[u8]) -> Result<(), WalError> {
+    let write = |bytes: &[u8], offset| {
+        let written = segment.file.write_at(bytes, offset);
+        written.map_err(|error| WalError::from_io("write", &segment.name, error))
+    };
+    match scan.tail {
+        Tail::Clean => {}
+        Tail::Stray { offset } => write(&[0], offset)?,
+        Tail::Torn { offset, end } => write(&vec![0; (end - offset) as usize], offset)?,
+    }
+    // Frames that were read may be in the page cache only. Worse, if a sync
+    // failed and the process was started again, the cache may call them clean,
+    // and a sync alone would do nothing: write them again.
+    if let Some(from) = scan.unsynced
+        && let Some(frames) = image.get(from as usize..scan.end as usize)
+    {
+        write(frames, from)?;
+    }
+    segment.file.sync().map_err(|error| WalError::fatal("sync", &segment.name, error))
 }

@@ -8,7 +8,7 @@ use t4_kv_types::{Epoch, LogIndex};
 use crate::dir::{SegmentDir, SegmentFile};
 use crate::error::{Damage, Found, WalError};
 use crate::format::{
-    FORMAT_VERSION, HEADER_PAGE, HeaderFault, Next, Scan, SegmentHeader, check_length,
+    FORMAT_VERSION, HEADER_PAGE, Next, Scan, SegmentHeader, Unreadable, check_length,
     parse_segment_name, scan_segment, segment_name,
 };
 use crate::housekeeping::{PREPARED_NAME, Prepared};
@@ -41,8 +41,8 @@ impl Segment {
         let mut page = vec![0; bytes.min(HEADER_PAGE) as usize];
         file.read_at(&mut page, 0).map_err(|error| WalError::fatal("read", name, error))?;
         let header = SegmentHeader::decode(&page).map_err(|fault| match fault {
-            HeaderFault::Damaged(found) => WalError::corrupt(name, found),
-            HeaderFault::Newer { version } => {
+            Unreadable::Damaged(found) => WalError::corrupt(name, found),
+            Unreadable::Newer { version } => {
                 WalError::NewerFormat { file: name.to_owned(), version, known: FORMAT_VERSION }
             }
         })?;

@@ -12,7 +12,7 @@ use crate::error::WalError;
 use crate::format::{HEADER_PAGE, PAYLOAD_BYTES_MAX, encode_frame, frame_end};
 use crate::housekeeping::Housekeeping;
 use crate::reader::{LogMap, Reader, Replay};
-use crate::recovery::{Recovery, recover};
+use crate::recovery::{Mode, Recovery, recover};
 use crate::segment::{NewSegment, Segment};
 
 /// The largest write buffer that is kept for the next batch, in bytes.
@@ -80,7 +80,7 @@ impl Wal {
         after: LogIndex,
     ) -> Result<(Wal, Replay), WalError> {
         let dir: Arc<dyn SegmentDir> = Arc::new(dir);
-        let recovered = recover(&*dir, after)?;
+        let recovered = recover(&*dir, after, Mode::Repair)?;
         let housekeeping = Housekeeping::start(Arc::clone(&dir), config.background)
             .map_err(|error| WalError::fatal("start", "the housekeeping thread", error))?;
         let mut segments = recovered.segments;
@@ -317,7 +317,8 @@ impl Wal {
         self.alive()?;
         let released: Vec<_> = {
             let mut log = self.log.write();
-            let count = log.position_of(through.next()).min(log.segments.len() - 1);
+            let count =
+                log.position_of(LogIndex(through.0.saturating_add(1))).min(log.segments.len() - 1);
             log.segments.drain(..count).map(|segment| segment.name.clone()).collect()
         };
         if !released.is_empty() {
@@ -423,7 +424,8 @@ mod tests {
         append(&mut wal, 50 << 10).expect("append");
         wal.housekeeping.wait_until_idle();
         assert_eq!(dir.contents("next.tmp").map(|zeros| zeros.len()), Some(1 << 20));
-        append(&mut wal, 600 << 10).expect("append");
+        // Less than half of the new one, so that no other is prepared.
+        append(&mut wal, 480 << 10).expect("append");
         assert_eq!(dir.contents("next.tmp"), None);
         assert!(dir.contents("00000000000000000003.wal").is_some());
     }

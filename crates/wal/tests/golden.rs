@@ -7,7 +7,7 @@
 mod workload;
 
 use t4_kv_types::{Epoch, LogIndex};
-use t4_wal::format::{HeaderFault, Tail, decode_segment};
+use t4_wal::format::{Tail, Unreadable, decode_segment};
 use t4_wal::{Entry, MemoryDir};
 use workload::{Random, entry, open};
 
@@ -93,8 +93,8 @@ fn any_bytes_can_be_decoded() {
         bytes.truncate(if random.chance(90) { 8192 } else { random.below(8192) as usize });
         match decode_segment(&bytes) {
             Ok(contents) => assert!(contents.entries.len() <= 4),
-            Err(HeaderFault::Newer { version }) => assert!(version > 1),
-            Err(HeaderFault::Damaged(found)) => {
+            Err(Unreadable::Newer { version }) => assert!(version > 1),
+            Err(Unreadable::Damaged(found)) => {
                 assert!(found.offset <= 8192 && !found.what.to_string().is_empty());
                 refused += 1;
             }

@@ -231,12 +231,6 @@ impl<'a> Frames<'a> {
         })
     }
 
-    /// Whether a frame behind the one that ends at `offset` could begin before
-    /// the bytes end.
-    pub(super) fn has_room_for_header(&self, offset: u64) -> bool {
-        frame_start(offset) + FRAME_HEADER <= self.base + self.bytes.len() as u64
-    }
-
     fn slice(&self, from: u64, to: u64) -> Result<&'a [u8], Fault> {
         let at = |offset: u64| offset.checked_sub(self.base).and_then(|at| at.try_into().ok());
         let range = at(from).zip(at(to));

@@ -18,7 +18,7 @@ mod sparse;
 mod tail;
 
 pub use scan::{SegmentContents, decode_segment};
-pub use segment_header::{HeaderFault, SegmentHeader};
+pub use segment_header::{SegmentHeader, Unreadable};
 pub use tail::Tail;
 
 pub(crate) use frame::{Fault, Frames, encode_frame, frame_end};

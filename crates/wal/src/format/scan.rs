@@ -4,7 +4,7 @@ use t4_kv_types::{Epoch, LogIndex};
 
 use super::frame::{Fault, Frame, Frames};
 use super::tail::{Tail, judge_tail};
-use super::{HEADER_PAGE, HeaderFault, SegmentHeader};
+use super::{HEADER_PAGE, SegmentHeader, Unreadable};
 use crate::entry::Entry;
 use crate::error::{Damage, Found};
 
@@ -143,13 +143,13 @@ pub struct SegmentContents {
 ///
 /// # Errors
 /// What keeps it from being read.
-pub fn decode_segment(image: &[u8]) -> Result<SegmentContents, HeaderFault> {
+pub fn decode_segment(image: &[u8]) -> Result<SegmentContents, Unreadable> {
     let header = SegmentHeader::decode(image)?;
-    check_length(&header, image.len() as u64).map_err(HeaderFault::Damaged)?;
+    check_length(&header, image.len() as u64).map_err(Unreadable::Damaged)?;
     let mut entries = Vec::new();
     let scan =
         scan_segment(image, &header, Next::Nothing, &mut |frame| entries.push(frame.entry()))
-            .map_err(HeaderFault::Damaged)?;
+            .map_err(Unreadable::Damaged)?;
     Ok(SegmentContents { header, entries, tail: scan.tail })
 }
 

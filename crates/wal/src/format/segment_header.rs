@@ -26,9 +26,9 @@ pub struct SegmentHeader {
     pub file_bytes: u64,
 }
 
-/// Why there is no header to be had from a page.
+/// Why a segment, or its header, cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeaderFault {
+pub enum Unreadable {
     /// A newer version wrote it.
     Newer {
         /// Which.
@@ -61,8 +61,8 @@ impl SegmentHeader {
     ///
     /// # Errors
     /// What keeps it from being read.
-    pub fn decode(page: &[u8]) -> Result<SegmentHeader, HeaderFault> {
-        let damaged = |offset, what| HeaderFault::Damaged(Found::new(offset, what));
+    pub fn decode(page: &[u8]) -> Result<SegmentHeader, Unreadable> {
+        let damaged = |offset, what| Unreadable::Damaged(Found::new(offset, what));
         let short = || damaged(0, Damage::ShortFile { bytes: page.len() as u64 });
         let page = page.get(..HEADER_PAGE as usize).ok_or_else(short)?;
         if page[..8] != MAGIC {
@@ -73,7 +73,7 @@ impl SegmentHeader {
         }
         let version = u32_at(page, 8);
         if version > FORMAT_VERSION {
-            return Err(HeaderFault::Newer { version });
+            return Err(Unreadable::Newer { version });
         }
         if u32_at(page, 60) != crc32c::crc32c(&page[..60]) {
             return Err(damaged(16, Damage::HeaderChecksum));
@@ -132,7 +132,7 @@ mod tests {
             let mut flipped = page.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let got = SegmentHeader::decode(&flipped);
-            assert!(matches!(got, Err(HeaderFault::Damaged(_))), "bit {bit}: {got:?}");
+            assert!(matches!(got, Err(Unreadable::Damaged(_))), "bit {bit}: {got:?}");
         }
     }
 
@@ -143,7 +143,7 @@ mod tests {
         let crc = crc32c::crc32c(&page[..12]).to_le_bytes();
         page[12..16].copy_from_slice(&crc);
         page[16..].fill(0xee);
-        assert_eq!(SegmentHeader::decode(&page), Err(HeaderFault::Newer { version: 2 }));
+        assert_eq!(SegmentHeader::decode(&page), Err(Unreadable::Newer { version: 2 }));
     }
 
     #[test]
@@ -151,10 +151,10 @@ mod tests {
         let short = SegmentHeader::decode(&header().encode()[..4095]);
         assert!(matches!(
             short,
-            Err(HeaderFault::Damaged(Found { what: Damage::ShortFile { .. }, .. }))
+            Err(Unreadable::Damaged(Found { what: Damage::ShortFile { .. }, .. }))
         ));
         let impossible = SegmentHeader { first: LogIndex(0), ..header() }.encode();
         let got = SegmentHeader::decode(&impossible);
-        assert!(matches!(got, Err(HeaderFault::Damaged(Found { what: Damage::HeaderValue, .. }))));
+        assert!(matches!(got, Err(Unreadable::Damaged(Found { what: Damage::HeaderValue, .. }))));
     }
 }

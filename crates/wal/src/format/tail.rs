@@ -47,10 +47,9 @@ pub(super) fn judge_tail(
     }
     match fault {
         Fault::Damaged(what) => return Err(Found::new(offset, what(expected))),
-        Fault::Beyond(_) if whole.has_room_for_header(offset) => {
+        Fault::Beyond(_) => {
             return Err(Found::new(offset, Damage::FrameLength { index: expected }));
         }
-        Fault::Beyond(_) => return Err(Found::new(offset, Damage::AfterEnd)),
         Fault::Blank | Fault::Torn => {}
     }
     let own = frame_start(offset);
@@ -83,4 +82,72 @@ fn few_bits(bytes: &[u8]) -> FewBits {
     };
     let alone = bytes[at].is_power_of_two() && bytes[at + 1..].iter().all(|&byte| byte == 0);
     if alone { FewBits::One { at } } else { FewBits::More }
+}
+
+#[cfg(test)]
+mod tests {
+    use t4_kv_types::Epoch;
+
+    use super::*;
+    use crate::entry::Entry;
+    use crate::format::frame::encode_frame;
+
+    const SALT: u64 = 77;
+
+    /// A segment whose last frame ends at 4096, with a lost sector and then a
+    /// sound frame.
+    fn image(index: u64, durable: u64) -> Vec<u8> {
+        let mut image = vec![0; 4096 + 512];
+        let payload = vec![1; 100].into();
+        let entry = Entry { epoch: Epoch(1), index: LogIndex(index), payload };
+        encode_frame(&mut image, 0, SALT, &entry, LogIndex(durable));
+        image.resize(8192, 0);
+        image
+    }
+
+    fn judge(image: &[u8]) -> Result<Tail, Found> {
+        let whole = Frames { bytes: image, base: 0, salt: SALT };
+        let fault = whole.at(4096).expect_err("no frame");
+        judge_tail(whole, 4096, LogIndex(10), &fault)
+    }
+
+    #[test]
+    fn frames_of_the_same_unsynced_writes_are_part_of_the_tear() {
+        let end = 4096 + 512 + 39 + 100 + 1;
+        assert_eq!(judge(&image(12, 9)), Ok(Tail::Torn { offset: 4096, end }));
+    }
+
+    #[test]
+    fn a_frame_that_vouches_for_the_lost_one_is_proof_of_damage() {
+        let what = Damage::DurableLost { lost: LogIndex(10), witness: LogIndex(12) };
+        assert_eq!(judge(&image(12, 10)), Err(Found::new(4096, what)));
+    }
+
+    #[test]
+    fn a_frame_that_belongs_before_or_here_is_damage() {
+        for index in [9, 10] {
+            let what = Damage::Order { expected: LogIndex(10), found: LogIndex(index) };
+            assert_eq!(judge(&image(index, 8)), Err(Found::new(4096 + 512, what)));
+        }
+    }
+
+    #[test]
+    fn zeros_and_single_bits() {
+        let mut image = vec![0; 8192];
+        assert_eq!(judge(&image), Ok(Tail::Clean));
+        image[8000] = 8;
+        assert_eq!(judge(&image), Ok(Tail::Stray { offset: 8000 }));
+        image[8000] = 9;
+        assert_eq!(judge(&image), Ok(Tail::Torn { offset: 4096, end: 8001 }));
+    }
+
+    #[test]
+    fn a_sound_frame_that_leaves_the_file_is_damage() {
+        let image = image(10, 9);
+        let whole = Frames { bytes: &image[..4700], base: 0, salt: SALT };
+        let fault = whole.at(4608).expect_err("cut off");
+        let got = judge_tail(whole, 4608, LogIndex(10), &fault);
+        let what = Damage::FrameLength { index: LogIndex(10) };
+        assert_eq!(got, Err(Found::new(4608, what)));
+    }
 }
