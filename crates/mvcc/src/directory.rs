@@ -22,8 +22,17 @@ pub(crate) struct DirLock {
 impl DirLock {
     /// Locks a directory that exists.
     pub(crate) fn take(dir: &Path) -> Result<Self, StoreError> {
+        Self::lock(dir, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Locks it against owners, but not against others who only read.
+    pub(crate) fn share(dir: &Path) -> Result<Self, StoreError> {
+        Self::lock(dir, FlockOperation::NonBlockingLockShared)
+    }
+
+    fn lock(dir: &Path, operation: FlockOperation) -> Result<Self, StoreError> {
         let file = File::open(dir).map_err(|error| StoreError::io(dir, "opening", error))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match rustix::fs::flock(&file, operation) {
             Ok(()) => Ok(DirLock { _dir: file }),
             Err(Errno::WOULDBLOCK) => Err(StoreError::Locked { dir: dir.to_owned() }),
             Err(errno) => Err(StoreError::io(dir, "locking", errno.into())),

@@ -30,13 +30,39 @@ pub(crate) fn open_on(disk: Disk, config: Config) -> Result<(Store, Background),
     let lock = Arc::new(DirLock::take(dir)?);
     let manifest = match Manifest::load(dir)? {
         Some(manifest) => manifest,
-        None => create(&disk, &config)?,
+        None => {
+            let manifest = new_manifest(&config)?;
+            manifest.store(&disk, dir)?;
+            manifest
+        }
     };
     let core = load(&config, &manifest)?;
     // Only now: what cannot be opened is not touched.
     remove_leftovers(&disk, dir, &manifest)?;
+    let (store, shared) = assemble(&config, core, &manifest, Arc::clone(&lock));
+    let background = Background::new(shared, disk, manifest, &config, lock);
+    Ok((store, background))
+}
+
+/// See [`Store::open_read_only`].
+pub(crate) fn open_read_only(config: Config) -> Result<Store, StoreError> {
+    let lock = Arc::new(DirLock::share(&config.dir)?);
+    let manifest = match Manifest::load(&config.dir)? {
+        Some(manifest) => manifest,
+        None => new_manifest(&config)?,
+    };
+    let core = load(&config, &manifest)?;
+    Ok(assemble(&config, core, &manifest, lock).0)
+}
+
+fn assemble(
+    config: &Config,
+    core: Core,
+    manifest: &Manifest,
+    lock: Arc<DirLock>,
+) -> (Store, Arc<Shared>) {
     let (revision, compacted) = (manifest.revision, manifest.compacted);
-    let shared = Shared::new(core, revision, compacted, config.cache_bytes, dir.clone());
+    let shared = Shared::new(core, revision, compacted, config.cache_bytes, config.dir.clone());
     let shared = Arc::new(shared);
     shared.manifest_bytes.store(manifest.encode().len() as u64, Ordering::Relaxed);
     let store = Store::assemble(
@@ -44,14 +70,13 @@ pub(crate) fn open_on(disk: Disk, config: Config) -> Result<(Store, Background),
         manifest.position,
         manifest.tables.clone(),
         config.seal_bytes,
-        Arc::clone(&lock),
+        lock,
     );
-    let background = Background::new(shared, disk, manifest, &config, lock);
-    Ok((store, background))
+    (store, shared)
 }
 
-/// The manifest of a new store.
-fn create(disk: &Disk, config: &Config) -> Result<Manifest, StoreError> {
+/// The manifest of a new store, unless there was a store.
+fn new_manifest(config: &Config) -> Result<Manifest, StoreError> {
     if any_segment(&config.dir)?.is_some() {
         return Err(StoreError::Missing {
             file: config.dir.join(manifest::NAME),
@@ -59,9 +84,7 @@ fn create(disk: &Disk, config: &Config) -> Result<Manifest, StoreError> {
                      checkpoint or another node, or start this node with an empty directory",
         });
     }
-    let manifest = Manifest::empty();
-    manifest.store(disk, &config.dir)?;
-    Ok(manifest)
+    Ok(Manifest::empty())
 }
 
 fn load(config: &Config, manifest: &Manifest) -> Result<Core, StoreError> {

@@ -53,6 +53,19 @@ impl Store {
         crate::open::open(config)
     }
 
+    /// Opens the store in `config.dir` for looking at it: nothing is written,
+    /// made or removed, also when it fails. A log may be applied to it, in
+    /// memory; there is nobody to seal it. Others may look at the same time,
+    /// but nobody can open it to write. A directory without files is an empty
+    /// store.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`] that come from reading; [`StoreError::Io`] when
+    /// there is no such directory.
+    pub fn open_read_only(config: Config) -> Result<Store, StoreError> {
+        crate::open::open_read_only(config)
+    }
+
     /// What `open` found.
     pub(crate) fn assemble(
         shared: Arc<Shared>,

@@ -4,6 +4,7 @@ mod basic;
 mod damage;
 mod model;
 mod oracle;
+mod read_only;
 mod traps;
 
 use bytes::Bytes;
