@@ -3,6 +3,7 @@
 //! Each verb is a file of this folder with a `run` that takes the arguments
 //! after the verb; this file only finds it.
 
+mod bench;
 mod codegen;
 
 use std::path::Path;
@@ -12,8 +13,10 @@ use std::process::ExitCode;
 type Verb = (&'static str, &'static str, fn(Vec<String>) -> anyhow::Result<()>);
 
 /// Every verb, in the order of the help text.
-const VERBS: &[Verb] =
-    &[("codegen", "write crates/proto/src/gen from proto/*.proto", codegen::run)];
+const VERBS: &[Verb] = &[
+    ("codegen", "write crates/proto/src/gen from proto/*.proto", codegen::run),
+    ("bench", "compare T4 with a real etcd, and write docs/benchmarks.md", bench::run),
+];
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);

@@ -1,0 +1,118 @@
+//! The machine that a result belongs to.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::histogram::Histogram;
+use crate::sample::micros;
+
+/// What a reader must know of the machine to judge the numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// The processor, by its own name.
+    pub cpu: String,
+    /// Cores that the benchmark may use.
+    pub cores: usize,
+    /// Main memory, GiB.
+    pub memory_gib: u64,
+    /// Name and version of the kernel.
+    pub kernel: String,
+    /// The file system that holds the data.
+    pub file_system: String,
+    /// Median time of writing 2 KiB at a file's end and `fdatasync`, µs.
+    pub fdatasync_p50_us: f64,
+    /// The 99th percentile of it, µs.
+    pub fdatasync_p99_us: f64,
+}
+
+impl Machine {
+    /// Looks at this machine and at the disk under `data_dir`.
+    ///
+    /// # Errors
+    /// When that directory cannot be written to.
+    pub fn describe(data_dir: &Path) -> anyhow::Result<Machine> {
+        let sync = probe_sync(&data_dir.join("sync-probe"))?;
+        let uname = rustix::system::uname();
+        let kernel =
+            format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy());
+        Ok(Machine {
+            cpu: field_of("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".into()),
+            cores: std::thread::available_parallelism()?.get(),
+            memory_gib: memory_gib(),
+            kernel,
+            file_system: file_system(data_dir)?,
+            fdatasync_p50_us: micros(sync.quantile(0.5)),
+            fdatasync_p99_us: micros(sync.quantile(0.99)),
+        })
+    }
+}
+
+/// The floor under every put's latency: both servers wait for this.
+fn probe_sync(path: &Path) -> anyhow::Result<Histogram> {
+    const WRITES: u64 = 500;
+    const WRITE_BYTES: usize = 2_048;
+    let mut file = File::create(path)?;
+    // The blocks are there, as in a log that is kept ready.
+    file.write_all(&vec![0; WRITES as usize * WRITE_BYTES])?;
+    file.sync_all()?;
+    file.seek(SeekFrom::Start(0))?;
+    let mut latency = Histogram::default();
+    for _ in 0..WRITES {
+        let began = Instant::now();
+        file.write_all(&[1; WRITE_BYTES])?;
+        file.sync_data()?;
+        latency.record(began.elapsed());
+        // Not back to back: neither server's log is.
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    std::fs::remove_file(path)?;
+    Ok(latency)
+}
+
+fn memory_gib() -> u64 {
+    let total = field_of("/proc/meminfo", "MemTotal");
+    let kib = total.and_then(|text| text.trim_end_matches(" kB").trim().parse::<u64>().ok());
+    kib.map_or(0, |kib| (kib + (1 << 19)) >> 20)
+}
+
+/// The value behind `name` and a colon, the first time that it is there.
+fn field_of(file: &str, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// The type of the file system that holds a directory, by the mount point that
+/// is the longest prefix of its path.
+fn file_system(dir: &Path) -> anyhow::Result<String> {
+    let dir = std::fs::canonicalize(dir)?;
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    let found = mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            let (point, kind) = (fields.next()?, fields.next()?);
+            dir.starts_with(point).then_some((point.len(), kind))
+        })
+        .max_by_key(|(length, _)| *length);
+    Ok(found.map_or("unknown", |(_, kind)| kind).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_can_be_described() {
+        let scratch = t4_testkit::Scratch::new("machine").expect("scratch");
+        let machine = Machine::describe(scratch.path()).expect("described");
+        assert!(machine.cores > 0 && machine.kernel.starts_with("Linux"), "{machine:?}");
+        assert!(machine.fdatasync_p50_us <= machine.fdatasync_p99_us, "{machine:?}");
+        assert_ne!(machine.file_system, "unknown");
+        assert!(!scratch.join("sync-probe").exists());
+    }
+}

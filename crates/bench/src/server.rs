@@ -1,0 +1,361 @@
+//! The two servers under measurement: how each is started, killed, and what
+//! the kernel says that it used.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use t4_proto::etcdserverpb::RangeRequest;
+use t4_testkit::{Program, free_port};
+
+use crate::client::Client;
+use crate::transport::Connection;
+
+/// How long a start, with whatever the data directory holds, may take.
+const START_DEADLINE: Duration = Duration::from_secs(120);
+/// How long one request of the readiness probe may take. A single-member etcd
+/// that has just started answers "no leader" only after seven seconds.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(250);
+/// Between two probes of a port on which nobody listens yet; the resolution of
+/// [`Server::restart`].
+const PROBE_PAUSE: Duration = Duration::from_millis(1);
+
+/// Which of the two a measurement belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// The one that is judged.
+    T4,
+    /// The one that it is measured against.
+    Etcd,
+}
+
+impl Side {
+    /// Both, in the order of the tables.
+    pub const BOTH: [Side; 2] = [Side::T4, Side::Etcd];
+
+    /// Its name in tables and messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::T4 => "t4",
+            Side::Etcd => "etcd",
+        }
+    }
+}
+
+/// Which command line a binary takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialect {
+    T4,
+    Etcd,
+}
+
+/// A server binary. Either side may be either product: etcd against etcd shows
+/// what the harness itself adds, which must be nothing.
+#[derive(Clone, Debug)]
+pub struct ServerBinary {
+    side: Side,
+    path: PathBuf,
+    dialect: Dialect,
+    version: String,
+}
+
+impl ServerBinary {
+    /// Asks the binary what it is.
+    ///
+    /// # Errors
+    /// When it cannot be run, or is neither t4 nor etcd.
+    pub fn new(side: Side, path: &Path) -> anyhow::Result<ServerBinary> {
+        let run = |argument: &str| {
+            let output = Command::new(path).arg(argument).output();
+            output.with_context(|| format!("run {} {argument}", path.display()))
+        };
+        let etcd = run("--version")?;
+        let text = String::from_utf8_lossy(&etcd.stdout).into_owned();
+        if let Some(version) = text.lines().find_map(|line| line.strip_prefix("etcd Version: ")) {
+            let version = format!("etcd {version}");
+            return Ok(ServerBinary { side, path: path.into(), dialect: Dialect::Etcd, version });
+        }
+        let t4 = run("version")?;
+        let text = String::from_utf8_lossy(&t4.stdout).into_owned();
+        let Some(version) = text.lines().next().filter(|line| line.starts_with("t4")) else {
+            bail!("{} is neither an etcd nor a t4", path.display());
+        };
+        let version = version.to_owned();
+        Ok(ServerBinary { side, path: path.into(), dialect: Dialect::T4, version })
+    }
+
+    /// Which side it stands for.
+    #[must_use]
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// What it says that it is.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn command(&self, data_dir: &Path, address: SocketAddr, second: SocketAddr) -> Command {
+        let mut command = Command::new(&self.path);
+        // Both take their flags from the environment too; what the shell of the
+        // benchmark has set must not reach them.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("ETCD_") || text.starts_with("T4_") {
+                command.env_remove(name);
+            }
+        }
+        match self.dialect {
+            Dialect::T4 => {
+                command.args(["run", "--listen", &address.to_string()]);
+                command.args(["--metrics-addr", &second.to_string(), "--log-level", "warn"]);
+            }
+            Dialect::Etcd => {
+                let client = format!("http://{address}");
+                let peer = format!("http://{second}");
+                command
+                    .args(["--name", "bench", "--log-level", "warn"])
+                    .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+                    .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+                    .args(["--initial-cluster", &format!("bench={peer}")])
+                    // The default of 2 GiB would end the runs with a million keys.
+                    .args(["--quota-backend-bytes", "8589934592"]);
+            }
+        }
+        command.arg("--data-dir").arg(data_dir);
+        command
+    }
+}
+
+/// What a process has in memory, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// `VmRSS`: all of it.
+    pub resident: u64,
+    /// `RssAnon`: its own heap and stacks.
+    pub anonymous: u64,
+}
+
+/// A running server, killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    binary: ServerBinary,
+    program: Program,
+    address: SocketAddr,
+    peer_or_metrics: SocketAddr,
+    data_dir: PathBuf,
+}
+
+impl Server {
+    /// Starts one on a directory and returns when it serves.
+    ///
+    /// # Errors
+    /// When it does not serve within two minutes.
+    pub fn start(binary: &ServerBinary, data_dir: &Path) -> anyhow::Result<Server> {
+        std::fs::create_dir_all(data_dir)?;
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let (address, peer_or_metrics) = (local(free_port()), local(free_port()));
+        let command = binary.command(&data_dir.join("data"), address, peer_or_metrics);
+        let program = Program::start(binary.side.name(), command, &data_dir.join("log"))?;
+        let mut server = Server {
+            binary: binary.clone(),
+            program,
+            address,
+            peer_or_metrics,
+            data_dir: data_dir.into(),
+        };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    /// SIGKILL, then a start on the same directory. Returns how long it took
+    /// from exec to the answer of the first linearizable get.
+    ///
+    /// # Errors
+    /// When it does not serve within two minutes.
+    pub fn restart(&mut self) -> anyhow::Result<Duration> {
+        self.program.kill()?;
+        let data = self.data_dir.join("data");
+        let command = self.binary.command(&data, self.address, self.peer_or_metrics);
+        let log = self.data_dir.join("log");
+        let began = Instant::now();
+        self.program = Program::start(self.binary.side.name(), command, &log)?;
+        self.wait_until_ready()?;
+        Ok(began.elapsed())
+    }
+
+    /// Which side it stands for.
+    #[must_use]
+    pub fn side(&self) -> Side {
+        self.binary.side
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The id of its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.program.pid()
+    }
+
+    /// Whether it has `KV.RangeStream`: etcd has it from 3.7 on.
+    #[must_use]
+    pub fn has_range_stream(&self) -> bool {
+        self.binary.dialect == Dialect::T4
+    }
+
+    /// Whether its process has not ended.
+    ///
+    /// # Errors
+    /// When the operating system does not tell.
+    pub fn is_running(&mut self) -> anyhow::Result<bool> {
+        self.program.is_running()
+    }
+
+    /// User and system time of the process since it started, by
+    /// `/proc/PID/stat`: in steps of a clock tick, 10 ms on Linux.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        cpu_of(&self.pid().to_string())
+            .with_context(|| format!("{} is gone:\n{}", self.side().name(), self.log_tail()))
+    }
+
+    /// What it has in memory now, by `/proc/PID/status`.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn memory(&self) -> anyhow::Result<Memory> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.pid()))?;
+        Ok(Memory {
+            resident: status_bytes(&status, "VmRSS:")?,
+            anonymous: status_bytes(&status, "RssAnon:")?,
+        })
+    }
+
+    /// Blocks until the process uses less than a tenth of a core, so that what
+    /// one measurement has left to do is not charged to the next. Returns false
+    /// if it still works after `deadline`.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn settle(&self, deadline: Duration) -> anyhow::Result<bool> {
+        const LOOK: Duration = Duration::from_millis(100);
+        let end = Instant::now() + deadline;
+        loop {
+            let before = self.cpu()?;
+            std::thread::sleep(LOOK);
+            if self.cpu()? - before <= LOOK / 10 {
+                return Ok(true);
+            }
+            if Instant::now() >= end {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// The last lines of its log, for messages.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        self.program.log_tail()
+    }
+
+    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let end = Instant::now() + START_DEADLINE;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        loop {
+            let probe =
+                async { tokio::time::timeout(PROBE_TIMEOUT, first_get(self.address)).await? };
+            let Err(reason) = runtime.block_on(probe) else { return Ok(()) };
+            let name = self.side().name();
+            ensure!(self.program.is_running()?, "{name} ended:\n{}", self.log_tail());
+            ensure!(
+                Instant::now() < end,
+                "{name} does not serve after {START_DEADLINE:?} ({reason:#}):\n{}",
+                self.log_tail()
+            );
+            std::thread::sleep(PROBE_PAUSE);
+        }
+    }
+}
+
+/// Connects and reads a key that nobody writes, linearizable.
+async fn first_get(address: SocketAddr) -> anyhow::Result<()> {
+    let mut client = Client::new(Connection::open(address).await?);
+    let key = Bytes::from_static(b"is anybody there");
+    client.kv.range(RangeRequest { key, ..RangeRequest::default() }).await?;
+    Ok(())
+}
+
+/// User and system time of a process; `pid` may be `self`.
+///
+/// # Errors
+/// When there is no such process.
+pub fn cpu_of(pid: &str) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let ticks = ticks_in(&stat).context("/proc/PID/stat is not as proc(5) has it")?;
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_nanos(ticks * 1_000_000_000 / per_second))
+}
+
+/// Fields 14 and 15 of proc_pid_stat(5). The second field is the program's
+/// name in brackets and may hold anything, so counting starts behind it.
+fn ticks_in(stat: &str) -> Option<u64> {
+    let (_, behind_name) = stat.rsplit_once(')')?;
+    let mut fields = behind_name.split_ascii_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+fn status_bytes(status: &str, field: &str) -> anyhow::Result<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
+    Ok(kib.with_context(|| format!("no {field} in /proc/PID/status"))?.trim().parse::<u64>()? << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_is_counted_behind_a_name_with_brackets_and_spaces() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 900 0 0 0 31 11 0 0 20 0 1 0 12 1000 300 1";
+        assert_eq!(ticks_in(stat), Some(42));
+        assert_eq!(ticks_in("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let status = "Name:\tx\nVmRSS:\t    2048 kB\nRssAnon:\t    1024 kB\n";
+        assert_eq!(status_bytes(status, "VmRSS:").expect("there"), 2 << 20);
+        assert_eq!(status_bytes(status, "RssAnon:").expect("there"), 1 << 20);
+        assert!(status_bytes(status, "RssFile:").is_err());
+    }
+
+    #[test]
+    fn this_process_has_used_some_cpu() {
+        let before = cpu_of("self").expect("own stat");
+        let mut state = 1_u64;
+        while cpu_of("self").expect("own stat") == before {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        }
+        assert_ne!(state, 0);
+    }
+
+    #[test]
+    fn a_binary_that_is_neither_is_refused() {
+        let error = ServerBinary::new(Side::T4, Path::new("/bin/true")).expect_err("neither");
+        assert!(error.to_string().contains("neither"), "{error}");
+    }
+}

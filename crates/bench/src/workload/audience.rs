@@ -1,0 +1,157 @@
+//! Watchers of one key, who all must hear every put once and in order.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::Bench;
+use super::watch_stream::{Stamp, WatchStream};
+use crate::client::Client;
+use crate::closed_loop::connect;
+use crate::histogram::Histogram;
+use crate::server::Server;
+
+/// When an event that has not come counts as lost.
+const LOST: Duration = Duration::from_secs(20);
+
+/// What the writer and the watchers share.
+#[derive(Debug)]
+pub(super) struct Word {
+    /// What stamps count from.
+    pub(super) base: Instant,
+    // Events of puts sent before this, in ns since `base`, are not recorded.
+    record_from_ns: AtomicU64,
+    // Watchers that do not have the put under way yet.
+    left: AtomicUsize,
+    // All have it, or one has failed.
+    all_told: Notify,
+    // One per core, so that no two threads contend for one.
+    latencies: Vec<Mutex<Histogram>>,
+    failure: Mutex<Option<anyhow::Error>>,
+}
+
+impl Word {
+    /// Says that so many watchers will get the put that is sent next.
+    pub(super) fn expect(&self, watchers: usize) {
+        self.left.store(watchers, Ordering::Release);
+    }
+
+    /// Returns when all of them have it.
+    pub(super) async fn heard(&self) -> anyhow::Result<()> {
+        let told = tokio::time::timeout(LOST, self.all_told.notified()).await;
+        if let Some(failure) = lock(&self.failure).take() {
+            return Err(failure);
+        }
+        let left = self.left.load(Ordering::Acquire);
+        told.with_context(|| format!("{left} watchers have no event after {LOST:?}"))
+    }
+
+    /// Events of puts sent from now on are recorded.
+    pub(super) fn record_from(&self, when: Instant) {
+        let ns = when.saturating_duration_since(self.base).as_nanos() as u64;
+        self.record_from_ns.store(ns, Ordering::Release);
+    }
+
+    fn hear(&self, core: usize, stamp: Stamp) {
+        if stamp.sent_ns >= self.record_from_ns.load(Ordering::Acquire) {
+            lock(&self.latencies[core]).record(stamp.age(self.base));
+        }
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.all_told.notify_one();
+        }
+    }
+
+    fn fail(&self, failure: anyhow::Error) {
+        lock(&self.failure).get_or_insert(failure);
+        self.all_told.notify_one();
+    }
+}
+
+/// The watchers, reading until this is dropped.
+#[derive(Debug)]
+pub(super) struct Audience {
+    /// What they share with the writer.
+    pub(super) word: Arc<Word>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Audience {
+    /// Begins `watchers` watches of a key, each on a stream of its own, and
+    /// returns when all have begun.
+    pub(super) fn gather(
+        bench: &Bench,
+        server: &Server,
+        key: &Bytes,
+        watchers: usize,
+    ) -> anyhow::Result<Audience> {
+        let cores = bench.cores.count();
+        let word = Arc::new(Word {
+            base: Instant::now(),
+            record_from_ns: AtomicU64::new(u64::MAX),
+            left: AtomicUsize::new(0),
+            all_told: Notify::new(),
+            latencies: (0..cores).map(|_| Mutex::default()).collect(),
+            failure: Mutex::default(),
+        });
+        word.expect(watchers);
+        let mut readers = Vec::with_capacity(watchers);
+        for (connection, client) in connect(&bench.cores, server, watchers)? {
+            let reading = listen(Arc::clone(&word), connection % cores, client, key.clone());
+            readers.push(bench.cores.of(connection).spawn(reading));
+        }
+        let audience = Audience { word, readers };
+        bench.cores.wait(audience.word.heard()).context("not all watches began")?;
+        Ok(audience)
+    }
+
+    /// Ends the watches and returns how long each recorded event took.
+    pub(super) fn dismiss(self) -> Histogram {
+        let mut all = Histogram::default();
+        for latencies in &self.word.latencies {
+            all.merge(&lock(latencies));
+        }
+        all
+    }
+}
+
+impl Drop for Audience {
+    fn drop(&mut self) {
+        self.readers.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn listen(word: Arc<Word>, core: usize, client: Client, key: Bytes) {
+    if let Err(failure) = hear_all(&word, core, client, key).await {
+        word.fail(failure);
+    }
+}
+
+async fn hear_all(word: &Word, core: usize, mut client: Client, key: Bytes) -> anyhow::Result<()> {
+    let mut stream = WatchStream::open(&mut client, vec![key]).await?;
+    if word.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+        word.all_told.notify_one();
+    }
+    let mut heard = None;
+    loop {
+        let answer = stream.next().await?;
+        ensure!(!answer.canceled, "a watch was cancelled: {}", answer.cancel_reason);
+        for event in &answer.events {
+            let Some(kv) = &event.kv else { bail!("an event without key-value") };
+            let stamp = Stamp::of(&kv.value)?;
+            let next = heard.map_or(stamp.number, |number| number + 1);
+            ensure!(stamp.number == next, "a watcher got put {} for {next}", stamp.number);
+            heard = Some(stamp.number);
+            word.hear(core, stamp);
+        }
+    }
+}
+
+/// A reader that panicked has been reported by its hook; its counts stand.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

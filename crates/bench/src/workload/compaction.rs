@@ -1,0 +1,195 @@
+//! Compaction of a million revisions while clients put and get.
+//!
+//! A million puts are made, each a revision. Then 16 clients put and get, half
+//! of each, first in a baseline window, then while the store is compacted to
+//! its newest revision: until the server says that the space is free, and at
+//! least as long as the baseline. A stall is a time in which no client at all
+//! got an answer. The baseline says which stalls the machine has anyway.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use t4_proto::etcdserverpb::{CompactionRequest, RangeRequest};
+
+use super::single::KEY_BYTES;
+use super::traffic::{Kinds, Traffic};
+use super::{Bench, Family, Scale, Workload};
+use crate::bulk;
+use crate::closed_loop::connect;
+use crate::dataset::Keys;
+use crate::gaps;
+use crate::histogram::Histogram;
+use crate::sample::{Metric, Sample, Window, millis};
+use crate::server::{Server, cpu_of};
+use crate::target::{Bound, Target};
+
+/// Few enough that they and a tenth of the puts do not fill a 64 MiB segment.
+const KEYS: usize = 50_000;
+const LOADING_CLIENTS: usize = 256;
+const CLIENTS: usize = 16;
+/// How long a compaction may take before the rest of it is not waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How many times a measurement's window the baseline is long, and the
+/// compaction at least: a stall is rare, so it takes long to be seen.
+const WINDOWS: u32 = 4;
+
+pub(super) fn family(scale: Scale) -> Family {
+    let revisions = scale.compacted_revisions;
+    let keys = Arc::new(Keys::new("bench/compaction/", KEYS, KEY_BYTES));
+    let filled = Arc::clone(&keys);
+    let fill = move |bench: &Bench, server: &mut Server| {
+        bulk::load(&bench.cores, server, &filled, &bench.values)
+    };
+    let stalls = [Metric::PutGap, Metric::GetGap]
+        .map(|metric| Target { metric, bound: Bound::AtMostOrBaseline(millis(gaps::STALL)) });
+    let sealed = Arc::clone(&keys);
+    let sealing = Workload {
+        rounds: Some(1),
+        ..Workload::new(
+            "sealing-1m",
+            format!("put by 256 clients, until there are {revisions} revisions"),
+            [stalls[0]],
+            move |bench, server| seal(bench, server, &sealed, revisions),
+        )
+    };
+    let compaction = Workload {
+        rounds: Some(1),
+        ..Workload::new(
+            "compaction-1m",
+            format!("put or get by 16 clients while {revisions} revisions are compacted"),
+            stalls,
+            move |bench, server| compact(bench, server, &keys, revisions),
+        )
+    };
+    Family { fill: Box::new(fill), workloads: vec![sealing, compaction] }
+}
+
+/// Puts until the store has so many revisions more. A server that closes or
+/// moves its files while it takes puts does it here, but not in the first
+/// tenth, in which the data does not fill a file yet: that is the baseline.
+fn seal(
+    bench: &Bench,
+    server: &mut Server,
+    keys: &Arc<Keys>,
+    revisions: usize,
+) -> anyhow::Result<Sample> {
+    let (server_cpu, client_cpu) = (server.cpu()?, cpu_of("self")?);
+    let began = Instant::now();
+    let mut latency = Histogram::default();
+    let mut put = |count| {
+        let traffic = Traffic::start(bench, server, keys, LOADING_CLIENTS, Kinds::Puts(count))?;
+        traffic.finish(bench, &mut latency)
+    };
+    let before = put(revisions / 10)?.0;
+    let during = put(revisions - revisions / 10)?.0;
+    let window = Window {
+        elapsed: began.elapsed(),
+        server_cpu: server.cpu()? - server_cpu,
+        client_cpu: cpu_of("self")? - client_cpu,
+        latency,
+    };
+    let mut sample = window.sample();
+    note_gaps(&mut sample, Metric::PutGap, before, during);
+    Ok(sample)
+}
+
+fn compact(
+    bench: &Bench,
+    server: &mut Server,
+    keys: &Arc<Keys>,
+    revisions: usize,
+) -> anyhow::Result<Sample> {
+    // If the puts above were left out, they are made up for.
+    let there = usize::try_from(newest_revision(bench, server)?)?;
+    let missing = Kinds::Puts(revisions.saturating_sub(there));
+    let puts = Traffic::start(bench, server, keys, LOADING_CLIENTS, missing)?;
+    puts.finish(bench, &mut Histogram::default())?;
+    let least = bench.scale.window * WINDOWS;
+    server.settle(least)?;
+    let baseline = under_traffic(bench, server, keys, || {
+        std::thread::sleep(least);
+        Ok(least)
+    })?;
+    let compaction = under_traffic(bench, server, keys, || {
+        let took = compact_all(bench, server)?;
+        // What a server does after it has answered counts too.
+        std::thread::sleep(least.saturating_sub(took));
+        Ok(took)
+    })?;
+    let mut sample = compaction.window.sample();
+    note_gaps(&mut sample, Metric::PutGap, baseline.puts, compaction.puts);
+    note_gaps(&mut sample, Metric::GetGap, baseline.gets, compaction.gets);
+    let before = baseline.window.sample();
+    sample.baseline.extend(before.metrics);
+    sample.notes.insert("compaction took, ms", millis(compaction.took));
+    Ok(sample)
+}
+
+/// What was seen while something went on.
+struct Seen {
+    window: Window,
+    puts: gaps::Seen,
+    gets: gaps::Seen,
+    took: Duration,
+}
+
+/// Does some work, which says how long it took, while clients put and get.
+fn under_traffic(
+    bench: &Bench,
+    server: &Server,
+    keys: &Arc<Keys>,
+    work: impl FnOnce() -> anyhow::Result<Duration>,
+) -> anyhow::Result<Seen> {
+    let (server_cpu, client_cpu) = (server.cpu()?, cpu_of("self")?);
+    let began = Instant::now();
+    let traffic = Traffic::start(bench, server, keys, CLIENTS, Kinds::PutsAndGets)?;
+    std::thread::sleep(bench.scale.warmup);
+    traffic.end_window();
+    let took = work()?;
+    let (puts, gets) = traffic.end_window();
+    traffic.stop();
+    let mut latency = Histogram::default();
+    traffic.finish(bench, &mut latency)?;
+    let window = Window {
+        elapsed: began.elapsed(),
+        server_cpu: server.cpu()? - server_cpu,
+        client_cpu: cpu_of("self")? - client_cpu,
+        latency,
+    };
+    Ok(Seen { window, puts, gets, took })
+}
+
+/// Sets a gap and its baseline.
+fn note_gaps(sample: &mut Sample, metric: Metric, before: gaps::Seen, during: gaps::Seen) {
+    let (with, without) = match metric {
+        Metric::GetGap => ("get stalls", "get stalls without"),
+        _ => ("put stalls", "put stalls without"),
+    };
+    sample.set(metric, millis(during.longest));
+    sample.baseline.insert(metric, millis(before.longest));
+    sample.notes.insert(with, during.stalls as f64);
+    sample.notes.insert(without, before.stalls as f64);
+}
+
+/// Compacts to the newest revision and returns when the server says that the
+/// space is free, or gives up waiting for that.
+fn compact_all(bench: &Bench, server: &Server) -> anyhow::Result<Duration> {
+    let asked = Instant::now();
+    let revision = newest_revision(bench, server)?;
+    let (_, mut client) = connect(&bench.cores, server, 1)?.remove(0);
+    let compaction = client.kv.compact(CompactionRequest { revision, physical: true });
+    // The timer needs the runtime, so it is made inside.
+    let waited = bench.cores.wait(async { tokio::time::timeout(PATIENCE, compaction).await });
+    if let Ok(answer) = waited {
+        answer?;
+    }
+    Ok(asked.elapsed())
+}
+
+fn newest_revision(bench: &Bench, server: &Server) -> anyhow::Result<i64> {
+    let (_, mut client) = connect(&bench.cores, server, 1)?.remove(0);
+    let range = RangeRequest { key: "bench".into(), ..RangeRequest::default() };
+    let answer = bench.cores.wait(client.kv.range(range))?.into_inner();
+    Ok(answer.header.context("an answer without header")?.revision)
+}

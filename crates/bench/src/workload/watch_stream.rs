@@ -1,0 +1,99 @@
+//! A stream of watches, and values that say when they were put.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use bytes::{BufMut, Bytes, BytesMut};
+use t4_proto::etcdserverpb::watch_request::RequestUnion;
+use t4_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
+use tokio_stream::StreamExt;
+use tonic::Streaming;
+
+use super::VALUE_BYTES;
+use crate::client::Client;
+
+/// An open stream whose watches have all begun. Dropping it ends them.
+#[derive(Debug)]
+pub(super) struct WatchStream {
+    answers: Streaming<WatchResponse>,
+}
+
+impl WatchStream {
+    /// Opens a stream with one watch per key; their ids count from 1.
+    pub(super) async fn open(client: &mut Client, keys: Vec<Bytes>) -> anyhow::Result<WatchStream> {
+        let count = keys.len();
+        let creates = (1..).zip(keys).map(|(watch_id, key)| create(watch_id, key));
+        // The requests are followed by silence, not by the end of the stream,
+        // which would end the watches.
+        let requests = tokio_stream::iter(creates.collect::<Vec<_>>());
+        let requests = requests.chain(tokio_stream::pending());
+        let answers = client.watch.watch(requests).await?.into_inner();
+        let mut stream = WatchStream { answers };
+        for _ in 0..count {
+            let answer = stream.next().await?;
+            ensure!(answer.created && !answer.canceled, "a watch was not begun: {answer:?}");
+        }
+        Ok(stream)
+    }
+
+    /// The next answer.
+    pub(super) async fn next(&mut self) -> anyhow::Result<WatchResponse> {
+        self.answers.message().await?.context("the server ended a watch stream")
+    }
+}
+
+fn create(watch_id: i64, key: Bytes) -> WatchRequest {
+    let create = WatchCreateRequest { key, watch_id, ..WatchCreateRequest::default() };
+    WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }
+}
+
+/// When a value was put, in nanoseconds since a base that writers and readers
+/// share, and its number among the values of its key. It leads the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) sent_ns: u64,
+    pub(super) number: u64,
+}
+
+impl Stamp {
+    /// The stamp of a value that is sent now.
+    pub(super) fn now(base: Instant, number: u64) -> Stamp {
+        Stamp { sent_ns: base.elapsed().as_nanos() as u64, number }
+    }
+
+    /// A value that begins with the stamp.
+    pub(super) fn value(self, filling: &Bytes) -> Bytes {
+        let mut value = BytesMut::with_capacity(VALUE_BYTES);
+        value.put_u64(self.sent_ns);
+        value.put_u64(self.number);
+        value.extend_from_slice(&filling[16..VALUE_BYTES]);
+        value.freeze()
+    }
+
+    /// The stamp that a value begins with.
+    pub(super) fn of(value: &[u8]) -> anyhow::Result<Stamp> {
+        let (sent, rest) = value.split_first_chunk().context("a value without a stamp")?;
+        let (number, _) = rest.split_first_chunk().context("a value without a stamp")?;
+        Ok(Stamp { sent_ns: u64::from_be_bytes(*sent), number: u64::from_be_bytes(*number) })
+    }
+
+    /// How long ago it was sent.
+    pub(super) fn age(self, base: Instant) -> Duration {
+        base.elapsed().saturating_sub(Duration::from_nanos(self.sent_ns))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_read_back_from_its_value() {
+        let base = Instant::now();
+        let stamp = Stamp::now(base, 7);
+        let value = stamp.value(&Bytes::from(vec![9; VALUE_BYTES]));
+        assert_eq!(value.len(), VALUE_BYTES);
+        assert_eq!(Stamp::of(&value).expect("stamped"), stamp);
+        assert!(Stamp::of(&value[..15]).is_err());
+    }
+}

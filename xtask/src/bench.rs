@@ -1,0 +1,82 @@
+//! `cargo xtask bench`: builds T4 and the client, fetches etcd, compares them.
+//!
+//! What is measured and how is in `crates/bench`; this only gets everything
+//! together. A run of everything writes `docs/benchmarks.md`; a part of it, or
+//! a quick look, must not replace what a whole run found.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use t4_testkit::{EtcdDistro, target_dir};
+
+/// Runs the verb. The arguments go to `t4-bench` as they are; the binaries and
+/// the page are added where they are missing.
+pub(crate) fn run(args: Vec<String>) -> Result<()> {
+    // Apart, so that the client's wishes do not change how the server is built.
+    build("t4-bench")?;
+    let mut bench = Command::new(target_dir().join("release/t4-bench"));
+    bench.args(&args);
+    if asks_for_help(&args) {
+        return succeed(&mut bench);
+    }
+    if !has(&args, "--t4-bin") {
+        build("t4")?;
+        bench.arg("--t4-bin").arg(target_dir().join("release/t4"));
+    }
+    if !has(&args, "--etcd-bin") {
+        bench.arg("--etcd-bin").arg(EtcdDistro::fetch()?.etcd());
+    }
+    if let Some(page) = page(&args) {
+        bench.arg("--doc").arg(page);
+    }
+    succeed(&mut bench)
+}
+
+/// Where the page goes, unless the arguments say something else or make the
+/// run less than whole.
+fn page(args: &[String]) -> Option<PathBuf> {
+    let partial = ["--doc", "--quick", "--only", "--rounds", "--t4-bin", "--etcd-bin"];
+    let whole = !partial.iter().any(|flag| has(args, flag));
+    whole.then(|| crate::root().join("docs/benchmarks.md"))
+}
+
+fn has(args: &[String], flag: &str) -> bool {
+    args.iter().any(|arg| arg.split('=').next() == Some(flag))
+}
+
+fn asks_for_help(args: &[String]) -> bool {
+    ["-h", "--help", "-V", "--version"].iter().any(|flag| has(args, flag))
+}
+
+fn build(package: &str) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--release", "--package", package]).current_dir(crate::root());
+    succeed(&mut command)
+}
+
+fn succeed(command: &mut Command) -> Result<()> {
+    println!("$ {command:?}");
+    let status = command.status().with_context(|| format!("run {command:?}"))?;
+    ensure!(status.success(), "{command:?} failed: {status}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn only_a_whole_run_writes_the_page() {
+        assert!(page(&args("")).is_some_and(|page| page.ends_with("docs/benchmarks.md")));
+        assert!(page(&args("--json out.json")).is_some());
+        for partial in ["--quick", "--only put", "--only=put", "--rounds 1", "--t4-bin x"] {
+            assert_eq!(page(&args(partial)), None, "{partial}");
+        }
+    }
+}
