@@ -1,0 +1,29 @@
+//! Why a server does not start.
+
+use std::io;
+
+use thiserror::Error;
+
+/// Why a server does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The node does not open.
+    #[error(transparent)]
+    Node(#[from] t4_node::OpenError),
+    /// An address cannot be listened on.
+    #[error(
+        "cannot listen on {address}: {source}. Is another process using it, or is it not an address of this machine?"
+    )]
+    Bind {
+        /// The address.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// There is no address for clients.
+    #[error("no address to listen on was given")]
+    NoAddress,
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}

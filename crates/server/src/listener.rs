@@ -1,0 +1,127 @@
+//! Bound sockets, and the tasks that accept on them.
+
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use crate::config::ListenAddress;
+use crate::error::StartError;
+use crate::shard::Shard;
+use crate::socket::Accepted;
+
+/// Connections that the kernel completes before they are accepted, at most.
+const BACKLOG: i32 = 4096;
+/// How long accepting rests after an error (mostly: too many open files).
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// A bound socket.
+pub(crate) struct Listener {
+    socket: Bound,
+    /// Where, with the port that the system chose if it was 0.
+    address: ListenAddress,
+    metrics_only: bool,
+}
+
+enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+/// A Unix socket's file; removed at the end.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    pub(crate) fn bind(address: &ListenAddress, metrics_only: bool) -> Result<Self, StartError> {
+        let failed = |source| StartError::Bind { address: address.to_string(), source };
+        let (socket, address) = match address {
+            ListenAddress::Tcp(wanted) => {
+                let listener = bind_tcp(*wanted).map_err(failed)?;
+                let bound = listener.local_addr().map_err(failed)?;
+                (Bound::Tcp(listener), ListenAddress::Tcp(bound))
+            }
+            ListenAddress::Unix(path) => {
+                remove_stale(path).map_err(failed)?;
+                let listener = UnixListener::bind(path).map_err(failed)?;
+                (Bound::Unix(listener, SocketFile(path.clone())), address.clone())
+            }
+        };
+        Ok(Listener { socket, address, metrics_only })
+    }
+
+    pub(crate) fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    /// Accepts until `drain` turns true.
+    pub(crate) async fn accept(self, shards: Arc<Vec<Shard>>, mut drain: watch::Receiver<bool>) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.socket.accept() => accepted,
+                _ = drain.wait_for(|drain| *drain) => return,
+            };
+            match accepted {
+                Ok(connection) => self.dispatch(&shards, connection),
+                Err(error) => {
+                    tracing::warn!(%error, address = %self.address, "a connection was not accepted");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// To the shard with the fewest connections.
+    fn dispatch(&self, shards: &[Shard], connection: Accepted) {
+        let Some(shard) = shards.iter().min_by_key(|shard| shard.load()) else { return };
+        if !shard.hand_over(connection, self.metrics_only) {
+            tracing::warn!(address = %self.address, "a connection was dropped: too many at once");
+        }
+    }
+}
+
+impl Bound {
+    async fn accept(&self) -> io::Result<Accepted> {
+        Ok(match self {
+            Bound::Tcp(listener) => Accepted::Tcp(listener.accept().await?.0.into_std()?),
+            Bound::Unix(listener, _) => Accepted::Unix(listener.accept().await?.0.into_std()?),
+        })
+    }
+}
+
+fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the connections of the last run to be
+    // forgotten.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Removes the socket file that a killed process left behind; anything that
+/// answers, or is no socket, stays.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::other("a file of that name exists and is not a socket"));
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
+        Err(_) => std::fs::remove_file(path),
+    }
+}

@@ -1,0 +1,386 @@
+//! What is counted, under the names that etcd's and T4's dashboards read
+//! (reference: etcd's metrics list; `docs/metrics.md`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use t4_etcd_api::{ETCD_VERSION, GrpcStats, HANDLING_BUCKETS_S, Method};
+use t4_kv_types::AlarmKind;
+use t4_node::{HistogramSnapshot, Node};
+use tonic::Code;
+
+use crate::exposition::Exposition;
+use crate::health::{Checks, alarm_name};
+use crate::process::Process;
+
+/// The counters of a server that are not the node's.
+pub(crate) struct Metrics {
+    grpc: Arc<GrpcStats>,
+    health_success: AtomicU64,
+    health_failures: AtomicU64,
+    /// By (set, check): how often it passed, how often not, how it was last.
+    checks: Mutex<BTreeMap<(&'static str, &'static str), CheckCount>>,
+}
+
+#[derive(Default)]
+struct CheckCount {
+    passed: u64,
+    failed: u64,
+    last: bool,
+}
+
+impl Metrics {
+    pub(crate) fn new(grpc: Arc<GrpcStats>) -> Self {
+        Metrics {
+            grpc,
+            health_success: AtomicU64::new(0),
+            health_failures: AtomicU64::new(0),
+            checks: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn health(&self, well: bool) {
+        let counter = if well { &self.health_success } else { &self.health_failures };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn health_check(&self, checks: Checks, name: &'static str, passed: bool) {
+        let mut all = self.checks.lock();
+        let count = all.entry((checks.label(), name)).or_default();
+        count.last = passed;
+        if passed {
+            count.passed += 1;
+        } else {
+            count.failed += 1;
+        }
+    }
+
+    /// All metrics now, as text.
+    pub(crate) fn render(&self, node: &Node) -> String {
+        let mut out = Exposition::default();
+        self.server(&mut out, node);
+        self.storage(&mut out, node);
+        leases_and_watches(&mut out, node);
+        self.grpc(&mut out);
+        t4(&mut out, node);
+        process(&mut out);
+        out.finish()
+    }
+
+    fn server(&self, out: &mut Exposition, node: &Node) {
+        let status = node.status();
+        let leads = u64::from(status.leader == node.member_id());
+        let has_leader = u64::from(status.leader.0 != 0);
+        out.single("etcd_server_has_leader", "gauge", "Whether a leader is known.", has_leader);
+        out.single("etcd_server_is_leader", "gauge", "Whether this member leads.", leads);
+        out.single("etcd_server_is_learner", "gauge", "Whether this member only learns.", 0);
+        out.single(
+            "etcd_server_leader_changes_seen_total",
+            "counter",
+            "Changes of the leader seen since the start.",
+            has_leader,
+        );
+        let heartbeats = "etcd_server_heartbeat_send_failures_total";
+        out.single(heartbeats, "counter", "Heartbeats that could not be sent.", 0);
+        let counters = node.counters();
+        let failed = read(&counters.writes_failed);
+        let proposals = "etcd_server_proposals_";
+        let name = |end: &str| format!("{proposals}{end}");
+        out.single(&name("failed_total"), "counter", "Writes that failed.", failed);
+        let committed = status.log_index.0;
+        out.single(&name("committed_total"), "gauge", "Log entries committed.", committed);
+        let applied = status.applied_index.0;
+        out.single(&name("applied_total"), "gauge", "Log entries applied.", applied);
+        out.single(&name("pending"), "gauge", "Writes waiting to be committed.", status.pending);
+        for (name, help) in [
+            ("etcd_server_slow_apply_total", "Applies that were slow."),
+            ("etcd_server_slow_read_indexes_total", "Read indexes that were slow."),
+            ("etcd_server_read_indexes_failed_total", "Read indexes that failed."),
+            ("etcd_server_learner_promote_successes", "Promotions of learners."),
+        ] {
+            out.single(name, "counter", help, 0);
+        }
+        out.single(
+            "etcd_server_quota_backend_bytes",
+            "gauge",
+            "The space quota in bytes; 0: none.",
+            status.quota_bytes.unwrap_or(0),
+        );
+        let successes = read(&self.health_success);
+        out.single("etcd_server_health_success", "counter", "Health checks passed.", successes);
+        let failures = read(&self.health_failures);
+        out.single("etcd_server_health_failures", "counter", "Health checks failed.", failures);
+        self.identity(out, node);
+        self.health_checks(out);
+    }
+
+    fn identity(&self, out: &mut Exposition, node: &Node) {
+        let member = format!("{:x}", node.member_id().0);
+        let major_minor = ETCD_VERSION.rsplit_once('.').map_or("", |(version, _)| version);
+        let rustc = concat!("T4 ", env!("CARGO_PKG_VERSION"));
+        for (name, help, label, value) in [
+            ("etcd_server_version", "The version of the API.", "server_version", ETCD_VERSION),
+            ("etcd_cluster_version", "The version of the cluster.", "cluster_version", major_minor),
+            ("etcd_server_go_version", "What this server is.", "server_go_version", rustc),
+            ("etcd_server_id", "The id of this member.", "server_id", &member),
+        ] {
+            out.metric(name, "gauge", help);
+            out.sample(name, &[(label, value)], 1);
+        }
+        out.metric("etcd_debugging_server_alarms", "gauge", "Alarms that are on.");
+        for (id, kind) in node.alarms() {
+            let id = format!("{:x}", id.0);
+            let labels = [("server_id", id.as_str()), ("alarm_type", alarm_name(kind))];
+            out.sample("etcd_debugging_server_alarms", &labels, 1);
+        }
+    }
+
+    fn health_checks(&self, out: &mut Exposition) {
+        let checks = self.checks.lock();
+        out.metric("etcd_server_healthcheck", "gauge", "The last outcome of each check.");
+        for ((set, name), count) in checks.iter() {
+            let labels = [("type", *set), ("name", *name)];
+            out.sample("etcd_server_healthcheck", &labels, u64::from(count.last));
+        }
+        out.metric("etcd_server_healthchecks_total", "counter", "Outcomes of each check.");
+        for ((set, name), count) in checks.iter() {
+            for (status, value) in [("success", count.passed), ("error", count.failed)] {
+                let labels = [("type", *set), ("name", *name), ("status", status)];
+                out.sample("etcd_server_healthchecks_total", &labels, value);
+            }
+        }
+    }
+
+    fn storage(&self, out: &mut Exposition, node: &Node) {
+        let (status, counters) = (node.status(), node.counters());
+        for (name, help, value) in [
+            ("etcd_mvcc_range_total", "Ranges answered.", &counters.ranges),
+            ("etcd_mvcc_put_total", "Puts answered.", &counters.puts),
+            ("etcd_mvcc_delete_total", "Deletes answered.", &counters.deletes),
+            ("etcd_mvcc_txn_total", "Transactions answered.", &counters.txns),
+            ("etcd_debugging_mvcc_events_total", "Events made.", &counters.events),
+            (
+                "etcd_debugging_mvcc_db_compaction_keys_total",
+                "Records that collections dropped.",
+                &counters.records_collected,
+            ),
+        ] {
+            out.single(name, "counter", help, read(value));
+        }
+        let compacted = status.compacted.map_or(-1, |at| at.0);
+        let compacted_at = read(&counters.compacted_at_s);
+        for (name, help, value) in [
+            (
+                "etcd_mvcc_db_total_size_in_bytes",
+                "Bytes of the key space on the disk.",
+                status.bytes_on_disk,
+            ),
+            (
+                "etcd_mvcc_db_total_size_in_use_in_bytes",
+                "Bytes of keys and values that can still be read.",
+                status.bytes_in_use,
+            ),
+            ("etcd_mvcc_db_open_read_transactions", "Always 0: reads take no transaction.", 0),
+            ("etcd_debugging_mvcc_keys_total", "Keys.", status.keys),
+            ("etcd_debugging_mvcc_db_compaction_last", "When, in Unix seconds.", compacted_at),
+            ("etcd_disk_wal_write_bytes_total", "Bytes logged.", read(&counters.log_bytes)),
+            ("etcd_disk_defrag_inflight", "Always 0: there is nothing to defragment.", 0),
+        ] {
+            out.single(name, "gauge", help, value);
+        }
+        let revision = status.revision.0;
+        out.single("etcd_debugging_mvcc_current_revision", "gauge", "The revision.", revision);
+        let name = "etcd_debugging_mvcc_compact_revision";
+        out.single(name, "gauge", "The revision compacted to; -1: none.", compacted);
+        for (name, help, histogram) in [
+            (
+                "etcd_disk_wal_fsync_duration_seconds",
+                "How long the log's fsyncs took.",
+                counters.log_fsync.snapshot(),
+            ),
+            (
+                "etcd_disk_backend_commit_duration_seconds",
+                "How long seals took; no write waits for one.",
+                counters.seal.snapshot(),
+            ),
+        ] {
+            out.metric(name, "histogram", help);
+            disk_histogram(out, name, &histogram);
+        }
+    }
+
+    fn grpc(&self, out: &mut Exposition) {
+        let received = read(&self.grpc.received_bytes);
+        let name = "etcd_network_client_grpc_received_bytes_total";
+        out.single(name, "counter", "Bytes of requests.", received);
+        let sent = read(&self.grpc.sent_bytes);
+        let name = "etcd_network_client_grpc_sent_bytes_total";
+        out.single(name, "counter", "Bytes of responses.", sent);
+        let name = "etcd_network_server_stream_failures_total";
+        out.metric(name, "counter", "Streams that failed.");
+        for (api, value) in [
+            ("watch", &self.grpc.watch_receive_failures),
+            ("lease-keepalive", &self.grpc.keep_alive_receive_failures),
+        ] {
+            out.sample(name, &[("Type", "receive"), ("API", api)], read(value));
+        }
+        let name = "etcd_server_client_requests_total";
+        out.metric(name, "counter", "Calls by kind and version of the client's API.");
+        for (version, unary, stream) in self.grpc.client_versions.counts() {
+            for (kind, count) in [("unary", unary), ("stream", stream)] {
+                out.sample(name, &[("type", kind), ("client_api_version", &version)], count);
+            }
+        }
+        self.grpc_methods(out);
+    }
+
+    fn grpc_methods(&self, out: &mut Exposition) {
+        let labels = |method: &Method| {
+            [
+                ("grpc_type", method.kind().label()),
+                ("grpc_service", method.service()),
+                ("grpc_method", method.name()),
+            ]
+        };
+        out.metric("grpc_server_started_total", "counter", "Calls begun.");
+        for method in Method::ALL {
+            let value = read(&self.grpc.of(*method).started);
+            out.sample("grpc_server_started_total", &labels(method), value);
+        }
+        out.metric("grpc_server_handled_total", "counter", "Calls ended, by code.");
+        for method in Method::ALL {
+            for (code, count) in self.grpc.of(*method).handled.iter().enumerate() {
+                let mut labels = labels(method).to_vec();
+                labels.push(("grpc_code", code_name(Code::from_i32(code as i32))));
+                out.sample("grpc_server_handled_total", &labels, read(count));
+            }
+        }
+        out.metric("grpc_server_msg_received_total", "counter", "Messages received.");
+        for method in Method::ALL {
+            let value = read(&self.grpc.of(*method).received);
+            out.sample("grpc_server_msg_received_total", &labels(method), value);
+        }
+        out.metric("grpc_server_msg_sent_total", "counter", "Messages sent.");
+        for method in Method::ALL {
+            let value = read(&self.grpc.of(*method).sent);
+            out.sample("grpc_server_msg_sent_total", &labels(method), value);
+        }
+        let name = "grpc_server_handling_seconds";
+        out.metric(name, "histogram", "How long calls took.");
+        for method in Method::ALL {
+            let stats = self.grpc.of(*method);
+            let mut count = 0;
+            let mut cumulative = Vec::new();
+            for (n, bucket) in stats.handling.iter().enumerate() {
+                count += read(bucket);
+                if let Some(bound) = HANDLING_BUCKETS_S.get(n) {
+                    cumulative.push((*bound, count));
+                }
+            }
+            let sum_s = read(&stats.handling_sum_ns) as f64 / 1e9;
+            out.histogram(name, &labels(method), cumulative, count, sum_s);
+        }
+    }
+}
+
+fn leases_and_watches(out: &mut Exposition, node: &Node) {
+    let counters = node.counters();
+    for (name, help, value) in [
+        ("etcd_debugging_lease_granted_total", "Leases granted.", &counters.leases_granted),
+        ("etcd_debugging_lease_revoked_total", "Leases revoked.", &counters.leases_revoked),
+        ("etcd_debugging_lease_renewed_total", "Leases renewed.", &counters.leases_renewed),
+        ("etcd_debugging_server_lease_expired_total", "Leases expired.", &counters.leases_expired),
+    ] {
+        out.single(name, "counter", help, read(value));
+    }
+    let watch = node.watch_stats();
+    for (name, help, value) in [
+        ("etcd_debugging_mvcc_watch_stream_total", "Watch streams.", watch.streams),
+        ("etcd_debugging_mvcc_watcher_total", "Watchers.", watch.watchers),
+        ("etcd_debugging_mvcc_slow_watcher_total", "Watchers behind.", watch.slow_watchers),
+        ("etcd_debugging_mvcc_pending_events_total", "Events queued.", watch.pending_events),
+    ] {
+        out.single(name, "gauge", help, value);
+    }
+}
+
+/// The names that T4's own dashboards read.
+fn t4(out: &mut Exposition, node: &Node) {
+    let (status, counters) = (node.status(), node.counters());
+    out.metric("t4_writes_total", "counter", "Writes answered, by kind.");
+    for (op, value) in
+        [("put", &counters.puts), ("delete", &counters.deletes), ("txn", &counters.txns)]
+    {
+        out.sample("t4_writes_total", &[("op", op)], read(value));
+    }
+    let failed = read(&counters.writes_failed);
+    out.single("t4_write_errors_total", "counter", "Writes that failed.", failed);
+    out.single("t4_current_revision", "gauge", "The revision.", status.revision.0);
+    let compacted = status.compacted.map_or(-1, |at| at.0);
+    out.single("t4_compact_revision", "gauge", "The revision compacted to.", compacted);
+    out.metric("t4_role", "gauge", "What this replica is: 1 for its role.");
+    for (role, is) in [("leader", status.leader == node.member_id()), ("follower", false)] {
+        out.sample("t4_role", &[("role", role)], u64::from(is));
+    }
+    out.single("t4_epoch", "gauge", "The epoch.", status.epoch.0);
+    out.single("t4_watch_active", "gauge", "Watchers.", node.watch_stats().watchers);
+    let full = status.alarms.iter().any(|(_, kind)| *kind == AlarmKind::NoSpace);
+    out.single("t4_no_space", "gauge", "Whether the space alarm is on.", u64::from(full));
+}
+
+fn process(out: &mut Exposition) {
+    let process = Process::read();
+    out.single(
+        "process_cpu_seconds_total",
+        "counter",
+        "CPU time of the process in seconds.",
+        process.cpu.as_secs_f64(),
+    );
+    for (name, help, value) in [
+        ("process_resident_memory_bytes", "Resident memory.", process.resident_bytes),
+        ("process_virtual_memory_bytes", "Virtual memory.", process.virtual_bytes),
+        ("process_open_fds", "Open files.", process.fds_open),
+        ("process_max_fds", "Open files, at most.", process.fds_max),
+        ("process_threads", "Threads.", process.threads),
+        ("os_fd_used", "Open files.", process.fds_open),
+        ("os_fd_limit", "Open files, at most.", process.fds_max),
+    ] {
+        out.single(name, "gauge", help, value);
+    }
+    let started = process.started.as_secs_f64();
+    out.single("process_start_time_seconds", "gauge", "Start, in Unix time.", started);
+}
+
+fn disk_histogram(out: &mut Exposition, name: &str, histogram: &HistogramSnapshot) {
+    let cumulative = histogram.cumulative.iter().map(|(bound, n)| (bound.as_secs_f64(), *n));
+    out.histogram(name, &[], cumulative, histogram.count, histogram.sum.as_secs_f64());
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// The names that Go's gRPC gives the codes.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "Canceled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
+    }
+}

@@ -1,0 +1,79 @@
+//! What the operating system says of this process.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The process at one moment.
+pub(crate) struct Process {
+    pub(crate) cpu: Duration,
+    pub(crate) resident_bytes: u64,
+    pub(crate) virtual_bytes: u64,
+    pub(crate) fds_open: u64,
+    pub(crate) fds_max: u64,
+    pub(crate) threads: u64,
+    /// Since the start of Unix time.
+    pub(crate) started: Duration,
+}
+
+/// Linux reports CPU time in units of 1/100 s on every architecture.
+const TICKS_PER_S: u64 = 100;
+
+impl Process {
+    /// Reads `/proc/self`; what cannot be read is 0.
+    pub(crate) fn read() -> Process {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        // The command, in parentheses, may hold anything.
+        let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let field = |n: usize| -> u64 {
+            after.split_whitespace().nth(n).and_then(|text| text.parse().ok()).unwrap_or(0)
+        };
+        let page = rustix::param::page_size() as u64;
+        let ticks = |ticks: u64| Duration::from_millis(ticks * 1000 / TICKS_PER_S);
+        Process {
+            cpu: ticks(field(11) + field(12)),
+            threads: field(17),
+            started: boot_time() + ticks(field(19)),
+            virtual_bytes: field(20),
+            resident_bytes: field(21) * page,
+            fds_open: fs::read_dir("/proc/self/fd").map_or(0, |dir| dir.count() as u64),
+            fds_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
+        }
+    }
+}
+
+fn boot_time() -> Duration {
+    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let uptime_s: f64 =
+        uptime.split_whitespace().next().and_then(|text| text.parse().ok()).unwrap_or(0.0);
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    now.saturating_sub(Duration::from_secs_f64(uptime_s))
+}
+
+/// Allows as many open files as the system lets this process have, and says
+/// how many those are.
+pub(crate) fn raise_open_files_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of open files cannot be raised");
+        }
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_numbers() {
+        let process = Process::read();
+        assert!(process.resident_bytes > 0 && process.virtual_bytes >= process.resident_bytes);
+        assert!(process.fds_open > 0 && process.fds_open <= process.fds_max);
+        assert!(process.threads > 0);
+        assert!(process.started > Duration::from_secs(1_000_000_000));
+    }
+}
