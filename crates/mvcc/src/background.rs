@@ -54,6 +54,18 @@ struct Pass {
     cursor: Option<Box<[u8]>>,
 }
 
+/// Bugs that tests can build in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// None.
+    #[cfg(test)]
+    None,
+    /// A collection drops deletes without looking for what they hide.
+    DropsDeletes,
+    /// A collection drops records whose successors are in no file yet.
+    CollectsUncovered,
+}
+
 /// The worker of a store; owned by one thread.
 #[derive(Debug)]
 pub struct Background {
@@ -71,7 +83,7 @@ pub struct Background {
     /// write to the end; removed after the next one.
     pub(crate) doubtful: Vec<SegmentMeta>,
     #[cfg(test)]
-    pub(crate) drops_deletes: bool,
+    pub(crate) mutant: Mutant,
     _lock: Arc<DirLock>,
 }
 
@@ -95,7 +107,7 @@ impl Background {
             pass: None,
             doubtful: Vec::new(),
             #[cfg(test)]
-            drops_deletes: false,
+            mutant: Mutant::None,
             _lock: lock,
         }
     }
@@ -199,13 +211,15 @@ impl Background {
         }
     }
 
-    /// Whether a test has built the classic bug of this design in, to see that
-    /// its model finds it.
-    pub(crate) fn drops_deletes(&self) -> bool {
+    /// Whether a test has built this bug in, to see that its model finds it.
+    pub(crate) fn has_bug(&self, bug: Mutant) -> bool {
         #[cfg(test)]
-        return self.drops_deletes;
+        return self.mutant == bug;
         #[cfg(not(test))]
-        false
+        {
+            let _ = bug;
+            false
+        }
     }
 
     /// One short step of the compaction pass. True when there is more to do.
@@ -240,23 +254,27 @@ impl Background {
         settled.then_some(self.passed)
     }
 
+    /// Whether the manifest covers a compaction: what supersedes the records
+    /// that may go is in files too. Otherwise the log, replayed after a crash,
+    /// would compute other versions.
+    fn covers(&self, compacted: i64) -> bool {
+        compacted <= self.manifest.revision || self.has_bug(Mutant::CollectsUncovered)
+    }
+
     /// Whether a collection would free enough to be worth it: the pass is done,
     /// the manifest covers the compaction, and a good part of the files that
     /// only hold older revisions is not needed any more.
     #[must_use]
     pub fn wants_collect(&self) -> bool {
-        self.settled().is_some_and(|c| c <= self.manifest.revision && self.victims(c).is_some())
+        self.settled().is_some_and(|c| self.covers(c) && self.victims(c).is_some())
     }
 
-    /// Whether it would be worth it if a seal came first. A record may only go
-    /// when what supersedes it is in a file; else the log, replayed after a
-    /// crash, would compute other versions.
+    /// Whether it would be worth it if a seal came first, so that the manifest
+    /// covers the compaction.
     #[must_use]
     pub fn wants_seal_for_collect(&self) -> bool {
         self.unfinished.is_empty()
-            && self
-                .settled()
-                .is_some_and(|c| c > self.manifest.revision && self.victims(c).is_some())
+            && self.settled().is_some_and(|c| !self.covers(c) && self.victims(c).is_some())
     }
 
     fn victims(&self, compacted: i64) -> Option<Victims> {
@@ -271,7 +289,7 @@ impl Background {
     /// # Errors
     /// Nothing is lost; it can be tried again.
     pub fn collect(&mut self) -> Result<CollectStats, StoreError> {
-        let settled = self.settled().filter(|&c| c <= self.manifest.revision);
+        let settled = self.settled().filter(|&c| self.covers(c));
         let chosen = settled.and_then(|c| Some((c, self.victims(c)?)));
         match chosen {
             Some((compacted, victims)) => collect::run(self, compacted, &victims),

@@ -15,7 +15,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use crate::background::Background;
+use crate::background::{Background, Mutant};
 use crate::fetch::Fetch;
 use crate::files::{Data, FileTable};
 use crate::index::{Index, Location, Version};
@@ -217,7 +217,7 @@ impl<'a> Rewrite<'a> {
                 let hides = newest_known == Some(at)
                     && sourced.entry.deleted
                     && entries[..at].iter().any(|older| !self.victims.has(older.file));
-                let hides = hides && !self.background.drops_deletes();
+                let hides = hides && !self.background.has_bug(Mutant::DropsDeletes);
                 if is_named(&core.index, key, &version) || hides {
                     self.kept_bytes += u64::from(sourced.entry.length);
                     self.kept.push(version);

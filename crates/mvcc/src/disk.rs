@@ -34,6 +34,15 @@ impl Disk {
         Ok(())
     }
 
+    /// Flushes, unless a test has no use for it.
+    fn flush(&self, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        #[cfg(test)]
+        if self.faults.skips_flushes() {
+            return Ok(());
+        }
+        act()
+    }
+
     fn run<T>(
         &self,
         file: &Path,
@@ -61,7 +70,7 @@ impl Disk {
 
     /// Makes the names in a directory durable.
     pub(crate) fn sync_dir(&self, dir: &Path) -> Result<(), StoreError> {
-        self.run(dir, "flushing the directory", || File::open(dir)?.sync_all())
+        self.run(dir, "flushing the directory", || self.flush(|| File::open(dir)?.sync_all()))
     }
 
     /// Removes a file; one that is gone already is no error.
@@ -114,7 +123,7 @@ impl NewFile {
         self.pending.clear();
         if self.unsynced >= FLUSH_EVERY {
             self.unsynced = 0;
-            self.disk.run(&self.path, "flushing", || self.file.sync_data())?;
+            self.disk.run(&self.path, "flushing", || self.disk.flush(|| self.file.sync_data()))?;
         }
         Ok(())
     }
@@ -123,7 +132,7 @@ impl NewFile {
     /// is durable after [`Disk::sync_dir`].
     pub(crate) fn finish(mut self, name: &Path) -> Result<(), StoreError> {
         self.flush()?;
-        self.disk.run(&self.path, "flushing", || self.file.sync_all())?;
+        self.disk.run(&self.path, "flushing", || self.disk.flush(|| self.file.sync_all()))?;
         self.disk.run(&self.path, "renaming", || fs::rename(&self.path, name))?;
         self.kept = true;
         Ok(())
@@ -144,7 +153,7 @@ pub(crate) mod faults {
     //! Planned failures.
 
     use std::io;
-    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
     /// Which of the coming steps fail. Nothing fails by default.
     #[derive(Debug)]
@@ -153,11 +162,16 @@ pub(crate) mod faults {
         left: AtomicI64,
         /// Steps that fail then.
         failing: AtomicI64,
+        skip_flushes: AtomicBool,
     }
 
     impl Default for Faults {
         fn default() -> Self {
-            Faults { left: AtomicI64::new(i64::MAX), failing: AtomicI64::new(0) }
+            Faults {
+                left: AtomicI64::new(i64::MAX),
+                failing: AtomicI64::new(0),
+                skip_flushes: AtomicBool::new(false),
+            }
         }
     }
 
@@ -166,6 +180,16 @@ pub(crate) mod faults {
         pub(crate) fn plan(&self, left: i64, failing: i64) {
             self.left.store(left, Ordering::SeqCst);
             self.failing.store(failing, Ordering::SeqCst);
+        }
+
+        /// Flushes succeed without doing anything: the tests do not cut the
+        /// power.
+        pub(crate) fn skip_flushes(&self) {
+            self.skip_flushes.store(true, Ordering::SeqCst);
+        }
+
+        pub(crate) fn skips_flushes(&self) -> bool {
+            self.skip_flushes.load(Ordering::SeqCst)
         }
 
         pub(crate) fn step(&self) -> io::Result<()> {

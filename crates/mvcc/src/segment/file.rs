@@ -157,7 +157,7 @@ impl SegmentFile {
                     let (block, within) = self.block_of(wanted[place].0)?;
                     let from = match run.compressed {
                         Some(_) => within,
-                        None => (block.offset - run.start) as usize + within,
+                        None => (block.offset + within as u64 - run.start) as usize,
                     };
                     let record = bytes.get(from..).ok_or("a record is cut short");
                     let record = record.and_then(Record::copy_first);
