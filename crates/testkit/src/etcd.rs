@@ -87,12 +87,21 @@ impl Etcd {
     /// # Errors
     /// When it does not serve within a minute.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
-        self.kill()?;
-        let program = Program::start("etcd", self.command(), &self.scratch.join("etcd.log"))?;
-        let program = self.program.insert(program);
-        program
+        self.begin_start()?;
+        self.program()
             .wait_for_line("ready to serve client requests", START_DEADLINE)
             .context("etcd does not start")?;
+        Ok(())
+    }
+
+    /// The same, but does not wait until it serves.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn begin_start(&mut self) -> anyhow::Result<()> {
+        self.kill()?;
+        let log = self.scratch.join("etcd.log");
+        self.program = Some(Program::start("etcd", self.command(), &log)?);
         Ok(())
     }
 

@@ -140,12 +140,21 @@ impl T4 {
     /// # Errors
     /// When it does not say that it serves within a minute, with its log's tail.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
-        self.kill()?;
-        let program = Program::start("t4", self.command(), &self.log_path())?;
-        let program = self.program.insert(program);
-        program
+        self.begin_start()?;
+        self.program()
             .wait_for_line("ready to serve client requests", START_DEADLINE)
             .context("t4 does not start")?;
+        Ok(())
+    }
+
+    /// The same, but does not wait until it serves.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn begin_start(&mut self) -> anyhow::Result<()> {
+        self.kill()?;
+        let log = self.log_path();
+        self.program = Some(Program::start("t4", self.command(), &log)?);
         Ok(())
     }
 
