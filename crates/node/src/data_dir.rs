@@ -33,8 +33,9 @@ pub struct Identity {
 pub(crate) struct DataDir {
     root: PathBuf,
     identity: Identity,
-    /// Held for as long as this value lives.
-    _lock: File,
+    /// Held for as long as this value lives. None: it was opened for reading,
+    /// and no process has ever had it, so that there is nothing to lock.
+    _lock: Option<File>,
 }
 
 impl DataDir {
@@ -44,7 +45,7 @@ impl DataDir {
             let path = path.to_owned();
             move |source: io::Error| OpenError::DataDir { path, op, source }
         };
-        fs::create_dir_all(root).map_err(io("create the directory", root))?;
+        create_durably(root).map_err(io("create the directory", root))?;
         let lock = lock(root)?;
         let identity_path = root.join("IDENTITY");
         let identity = match fs::read_to_string(&identity_path) {
@@ -59,11 +60,30 @@ impl DataDir {
             }
             Err(error) => return Err(io("read", &identity_path)(error)),
         };
-        let dir = DataDir { root: root.to_owned(), identity, _lock: lock };
+        let dir = DataDir { root: root.to_owned(), identity, _lock: Some(lock) };
         for part in [dir.log(), dir.state()] {
-            fs::create_dir_all(&part).map_err(io("create the directory", &part))?;
+            create_durably(&part).map_err(io("create the directory", &part))?;
         }
         Ok(dir)
+    }
+
+    /// Opens a directory for looking at it: nothing is made, and nobody can
+    /// run a node on it meanwhile. Others may look at the same time.
+    pub(crate) fn open_read_only(root: &Path) -> Result<Self, OpenError> {
+        let failed =
+            |op, path: &Path, source| OpenError::DataDir { path: path.to_owned(), op, source };
+        fs::read_dir(root).map_err(|source| failed("read the directory", root, source))?;
+        let lock = lock_shared(root)?;
+        let path = root.join("IDENTITY");
+        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => OpenError::Identity {
+                path: path.clone(),
+                what: "it is missing: no node of T4 has run in this directory".to_owned(),
+            },
+            _ => failed("read", &path, source),
+        })?;
+        let identity = Identity::parse(&text).map_err(|what| OpenError::Identity { path, what })?;
+        Ok(DataDir { root: root.to_owned(), identity, _lock: lock })
     }
 
     pub(crate) fn identity(&self) -> &Identity {
@@ -89,6 +109,43 @@ fn lock(root: &Path) -> Result<File, OpenError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { path: root.to_owned() }),
         Err(errno) => Err(failed(errno.into())),
     }
+}
+
+/// Needs no permission to write, and makes no file.
+fn lock_shared(root: &Path) -> Result<Option<File>, OpenError> {
+    let path = root.join("LOCK");
+    let failed = |source| OpenError::DataDir { path: path.clone(), op: "lock", source };
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { path: root.to_owned() }),
+        Err(errno) => Err(failed(errno.into())),
+    }
+}
+
+/// Makes a directory, and those above it, so that a power cut does not take
+/// it, and with it what was acknowledged in it.
+fn create_durably(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => Path::new("/"),
+    };
+    create_durably(parent)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists || !path.is_dir() => {
+            return Err(error);
+        }
+        _ => {}
+    }
+    File::open(parent)?.sync_all()
 }
 
 /// A directory that has data but no identity is not a new one.
@@ -214,6 +271,33 @@ mod tests {
         let identity = first.identity().clone();
         drop(first);
         assert_eq!(DataDir::open(scratch.path()).unwrap().identity(), &identity);
+    }
+
+    #[test]
+    fn lookers_share_and_keep_a_node_out() {
+        let scratch = tempfile::tempdir().unwrap();
+        let look = || DataDir::open_read_only(scratch.path());
+        assert!(matches!(look(), Err(OpenError::Identity { .. })));
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing is made");
+        let owner = DataDir::open(scratch.path()).unwrap();
+        assert!(matches!(look(), Err(OpenError::Locked { .. })));
+        drop(owner);
+        let (one, two) = (look().unwrap(), look().unwrap());
+        assert_eq!(one.identity(), two.identity());
+        assert!(matches!(DataDir::open(scratch.path()), Err(OpenError::Locked { .. })));
+        drop((one, two));
+        DataDir::open(scratch.path()).unwrap();
+    }
+
+    #[test]
+    fn directories_above_are_made() {
+        let scratch = tempfile::tempdir().unwrap();
+        let deep = scratch.path().join("a/b/c");
+        drop(DataDir::open(&deep).unwrap());
+        assert!(deep.join("log").is_dir());
+        fs::write(scratch.path().join("file"), b"").unwrap();
+        let below_a_file = DataDir::open(&scratch.path().join("file/d"));
+        assert!(matches!(below_a_file, Err(OpenError::DataDir { .. })));
     }
 
     #[test]

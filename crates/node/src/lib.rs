@@ -37,6 +37,7 @@ mod lane;
 mod lanes;
 mod maintenance;
 mod node;
+mod offline;
 mod open;
 mod reads;
 mod shared;
@@ -48,6 +49,7 @@ pub use counters::{Counters, Histogram, HistogramSnapshot};
 pub use data_dir::Identity;
 pub use error::{Closed, OpenError};
 pub use node::{HashKv, Member, Node, Status};
+pub use offline::{LogSummary, Offline};
 pub use watch::WatchStream;
 
 pub use t4_watch_hub as watch_hub;
