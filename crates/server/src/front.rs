@@ -19,10 +19,15 @@ pub(crate) struct Front {
 }
 
 impl Front {
+    /// The same, with calls served on the runtime that this is called on.
+    pub(crate) fn on_this_runtime(self) -> Front {
+        Front { services: self.services.on_this_runtime(), ..self }
+    }
+
     /// A request on the client port.
     pub(crate) async fn client(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         if is_grpc(&request) {
-            return self.services.call(request).await.map(ResponseBody::Grpc);
+            return self.services.serve(request).await.map(ResponseBody::Grpc);
         }
         let path = request.uri().path();
         match path {

@@ -73,8 +73,8 @@ pub(crate) async fn all(
     query: &str,
 ) -> Response<ResponseBody> {
     let excluded = values(query, "exclude");
-    let names = checks.names().iter().copied();
-    let chosen = names.filter(|name| !excluded.iter().any(|excluded| excluded == name));
+    let mut chosen = checks.names().to_vec();
+    chosen.retain(|name| !excluded.iter().any(|excluded| excluded == name));
     let verbose = query.split('&').any(|part| part == "verbose" || part.starts_with("verbose="));
     report(node, metrics, checks, chosen, verbose).await
 }
@@ -87,7 +87,7 @@ pub(crate) async fn one(
     check: &str,
 ) -> Response<ResponseBody> {
     match checks.names().iter().copied().find(|name| *name == check) {
-        Some(name) => report(node, metrics, checks, [name], false).await,
+        Some(name) => report(node, metrics, checks, vec![name], false).await,
         None => text(StatusCode::NOT_FOUND, PLAIN, "404 page not found\n"),
     }
 }
@@ -96,7 +96,7 @@ async fn report(
     node: &Node,
     metrics: &Metrics,
     checks: Checks,
-    names: impl IntoIterator<Item = &'static str>,
+    names: Vec<&'static str>,
     verbose: bool,
 ) -> Response<ResponseBody> {
     let mut lines = String::new();

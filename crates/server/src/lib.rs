@@ -31,7 +31,7 @@ mod socket;
 
 use std::sync::Arc;
 
-use t4_etcd_api::{ApiConfig, GrpcStats, Services};
+use t4_etcd_api::ApiConfig;
 use t4_node::{Closed, Node};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -145,18 +145,17 @@ fn start_shards(
         measure_handling_time: config.measure_handling_time,
         ..ApiConfig::default()
     };
-    let stats = Arc::new(GrpcStats::default());
-    let metrics = Arc::new(Metrics::new(stats.clone()));
+    let services = t4_etcd_api::services(node.clone(), api);
+    let metrics = Arc::new(Metrics::new(services.stats().clone()));
     let config = Arc::new(config);
     (0..config.io_threads.max(1))
         .map(|number| {
-            let (api, stats, metrics) = (api.clone(), stats.clone(), metrics.clone());
-            let front = move |node: Node| Front {
-                services: Services::new(node.clone(), api, stats),
-                node,
-                metrics,
+            let front = Front {
+                services: services.clone(),
+                node: node.clone(),
+                metrics: metrics.clone(),
             };
-            Shard::start(number, node.clone(), config.clone(), front, drain.subscribe())
+            Shard::start(number, config.clone(), front, drain.subscribe())
                 .map_err(StartError::Thread)
         })
         .collect()

@@ -12,7 +12,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
-use t4_node::Node;
 use tokio::sync::{mpsc, watch};
 
 use crate::body::ResponseBody;
@@ -56,9 +55,8 @@ impl Shard {
     /// Starts a shard; `drain` turns true when connections shall end.
     pub(crate) fn start(
         number: usize,
-        node: Node,
         config: Arc<Config>,
-        front: impl FnOnce(Node) -> Front + Send + 'static,
+        front: Front,
         drain: watch::Receiver<bool>,
     ) -> io::Result<Shard> {
         let (connections, incoming) = mpsc::channel(HAND_OVER_QUEUE);
@@ -66,10 +64,7 @@ impl Shard {
         let thread =
             std::thread::Builder::new().name(format!("t4-io-{number}")).spawn(move || {
                 runtime.block_on(async move {
-                    // The lane belongs to this runtime.
-                    let front = Arc::new(front(node.on_this_runtime()));
-                    drop(node);
-                    serve(incoming, config, front, drain).await;
+                serve(incoming, config, Arc::new(front.on_this_runtime()), drain).await;
                 });
                 // Connections that did not drain in time end with their runtime.
                 runtime.shutdown_background();
@@ -102,8 +97,9 @@ async fn serve(
     mut incoming: mpsc::Receiver<Handed>,
     config: Arc<Config>,
     front: Arc<Front>,
-    mut drain: watch::Receiver<bool>,
+    drain: watch::Receiver<bool>,
 ) {
+    let mut drained = drain.clone();
     let mut connections = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
@@ -112,7 +108,7 @@ async fn serve(
                 connections.spawn(converse(handed, config.clone(), front.clone(), drain.clone()));
             }
             Some(_) = connections.join_next() => {}
-            _ = drain.wait_for(|drain| *drain) => break,
+            _ = drained.wait_for(|drain| *drain) => break,
         }
     }
     incoming.close();
