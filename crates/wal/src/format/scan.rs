@@ -160,3 +160,73 @@ pub(crate) fn check_length(header: &SegmentHeader, actual: u64) -> Result<(), Fo
     }
     Err(Found::new(actual, Damage::FileLength { header: header.file_bytes, actual }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::encode_frame;
+
+    fn entry(index: u64, epoch: u64) -> Entry {
+        Entry { epoch: Epoch(epoch), index: LogIndex(index), payload: vec![1; 50].into() }
+    }
+
+    /// A segment that begins with entry 5 after epoch 3, with sound frames.
+    fn segment(entries: &[(u64, u64)]) -> Vec<u8> {
+        let header = SegmentHeader {
+            salt: 9,
+            first: LogIndex(5),
+            epoch: Epoch(3),
+            previous_salt: 0,
+            file_bytes: 8192,
+        };
+        let mut image = header.encode();
+        for &(index, epoch) in entries {
+            encode_frame(&mut image, 0, 9, &entry(index, epoch), LogIndex(4));
+        }
+        image.resize(8192, 0);
+        image
+    }
+
+    fn damage(entries: &[(u64, u64)]) -> Damage {
+        match decode_segment(&segment(entries)) {
+            Err(Unreadable::Damaged(found)) => found.what,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn sound_frames_in_order() {
+        let contents = decode_segment(&segment(&[(5, 3), (6, 3), (7, 8)])).expect("sound");
+        assert_eq!(contents.entries, [entry(5, 3), entry(6, 3), entry(7, 8)]);
+    }
+
+    #[test]
+    fn sound_frames_out_of_order_are_damage() {
+        let order = |expected, found| Damage::Order {
+            expected: LogIndex(expected),
+            found: LogIndex(found),
+        };
+        assert_eq!(damage(&[(4, 3)]), order(5, 4));
+        assert_eq!(damage(&[(5, 3), (7, 3)]), order(6, 7));
+        assert_eq!(damage(&[(5, 3), (5, 3)]), order(6, 5));
+    }
+
+    #[test]
+    fn an_epoch_below_the_one_before_is_damage() {
+        let order = |index, last, found| Damage::EpochOrder {
+            index: LogIndex(index),
+            last: Epoch(last),
+            found: Epoch(found),
+        };
+        assert_eq!(damage(&[(5, 2)]), order(5, 3, 2));
+        assert_eq!(damage(&[(5, 4), (6, 3)]), order(6, 4, 3));
+    }
+
+    #[test]
+    fn a_file_of_another_length_is_damage() {
+        let mut image = segment(&[(5, 3)]);
+        image.push(0);
+        let what = Damage::FileLength { header: 8192, actual: 8193 };
+        assert_eq!(decode_segment(&image), Err(Unreadable::Damaged(Found::new(8193, what))));
+    }
+}
