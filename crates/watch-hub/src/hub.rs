@@ -226,7 +226,9 @@ impl Hub {
         let slot = self.streams.slot(stream)?;
         let message = self.streams.pop(slot)?;
         let state = self.streams.stream(slot);
-        if self.cohorts.has_parked(state.parked) && state.has_drained(self.streams.limits()) {
+        if self.cohorts.has_parked(state.parked)
+            && state.has_room_for_history(self.streams.limits())
+        {
             self.unpark(slot);
         }
         Some(message)

@@ -101,8 +101,9 @@ impl Stream {
         self.queue.len() >= self.messages_max(limits) || self.bytes >= limits.stream_queue_bytes
     }
 
-    /// Whether at most half of the queue is used.
-    pub(crate) fn has_drained(&self, limits: &Limits) -> bool {
+    /// Whether at most half of the queue is used: then a watcher that catches up
+    /// may queue events, and leaves the other half to the live ones.
+    pub(crate) fn has_room_for_history(&self, limits: &Limits) -> bool {
         self.queue.len() <= self.messages_max(limits) / 2
             && self.bytes <= limits.stream_queue_bytes / 2
     }
@@ -110,12 +111,6 @@ impl Stream {
     /// Whether a live watcher may queue events.
     pub(crate) fn has_room_for_live(&self, limits: &Limits) -> bool {
         !self.congested && !self.is_full(limits)
-    }
-
-    /// Whether a watcher that catches up may queue events: it leaves half of
-    /// the queue to the live ones.
-    pub(crate) fn has_room_for_history(&self, limits: &Limits) -> bool {
-        !self.congested && self.has_drained(limits)
     }
 
     fn newest(&mut self) -> Option<&mut Message> {

@@ -4,11 +4,13 @@
 //! Each run prints its seed. `T4_SEED=n` replays that run alone; `T4_ROUNDS=n`
 //! makes more or fewer runs. `planted` checks that the oracle finds bugs.
 
+mod deeds;
 mod dice;
 mod oracle;
 mod planted;
 mod world;
 
+use deeds::Deeds;
 use dice::Dice;
 use planted::Fault;
 use world::World;
@@ -36,7 +38,7 @@ fn the_hub_does_what_the_oracle_says() {
         }
     };
     println!("seeds {seeds:?}");
-    let mut deeds = world::Deeds::default();
+    let mut deeds = Deeds::default();
     for seed in seeds {
         let (result, world) = run(seed, Fault::None);
         if let Err(violation) = result {

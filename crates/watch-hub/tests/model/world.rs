@@ -9,48 +9,10 @@ use bytes::Bytes;
 use t4_kv_types::{Event, EventKind, KeyRange, KeyValue, RangeEnd, Revision};
 use t4_watch_hub::{HistoryChunk, HistoryRequest, Hub, Limits, Message, StreamId, WatchSpec};
 
+use crate::deeds::Deeds;
 use crate::dice::Dice;
 use crate::oracle::{Check, Client, Now, Seen, check, compacted, essence};
 use crate::planted::{Fault, tamper};
-
-/// What happened, to know that the runs reach what they are meant to reach.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Deeds(BTreeMap<&'static str, usize>);
-
-impl Deeds {
-    fn count(&mut self, deed: &'static str) {
-        *self.0.entry(deed).or_default() += 1;
-    }
-
-    pub(crate) fn add(&mut self, other: &Deeds) {
-        for (deed, count) in &other.0 {
-            *self.0.entry(deed).or_default() += count;
-        }
-    }
-
-    pub(crate) fn assert_all_happened(&self) {
-        for deed in [
-            "live event",
-            "batch of several revisions",
-            "compacted at creation",
-            "compacted later",
-            "cancelled",
-            "refused",
-            "progress of all behind",
-            "progress of all live",
-            "progress of one",
-            "history",
-            "history cut short",
-            "history ahead of the hub",
-            "history failed",
-            "history compacted",
-            "full queue",
-            "closed with a backlog",
-        ] {
-            assert!(self.0.get(deed).is_some_and(|&count| count >= 20), "{deed}: {self:?}");
-        }
-    }
-}
 
 struct Peer {
     client: Client,

@@ -77,6 +77,9 @@ fn the_tick_tells_quiet_live_watchers_that_asked() {
     bed.hub.notify_progress(stream);
     assert_eq!(bed.pop_all(stream), [Seen::Progress(2, 5)], "0 had events, 1 did not ask");
     bed.catch_up(stream);
+    let caught_up = bed.hub.create(stream, None, notify(since(5, key("a"))));
+    assert_eq!(caught_up, Some(5));
+    bed.catch_up(stream);
     bed.hub.notify_progress(stream);
     assert_eq!(bed.pop_all(stream), [0, 2, 4].map(|id| Seen::Progress(id, 5)));
 }

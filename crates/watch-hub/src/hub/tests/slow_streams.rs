@@ -42,6 +42,7 @@ fn only_watchers_that_match_fall_behind() {
     assert_eq!(bed.hub.stats().slow_watchers, 1);
     assert!(bed.hub.cancel(stream, 0));
     assert_eq!(bed.hub.stats().slow_watchers, 0);
+    assert_eq!(bed.hub.streams.stream(0).behind, 0);
     bed.pop_all(stream);
     bed.publish(&[put("b")]);
     assert_eq!(bed.pop_all(stream), [events(1, 21, &[(21, "b")])]);
@@ -92,9 +93,26 @@ fn requests_wait_for_a_queue_with_room() {
     assert!(bed.hub.accepts_requests(stream));
 }
 
-/// Everyone behind gets on, even where one alone could fill the queue.
+/// A client that takes one message for each that comes never drains its queue;
+/// who found it full must not wait for as long as that lasts.
 #[test]
-fn a_hot_watcher_does_not_starve_a_waiting_one() {
+fn a_live_watcher_does_not_take_the_places_of_a_waiting_one() {
+    let mut bed = Bed::new(tiny());
+    let stream = bed.stream(&[key("hot"), key("cold")]);
+    bed.publish_until(6, "hot");
+    bed.publish(&[put("cold")]);
+    let mut took = (0..20).map(|_| {
+        let seen = bed.pop(stream);
+        bed.publish(&[put("hot")]);
+        bed.answer_all();
+        seen
+    });
+    assert!(took.any(|seen| matches!(seen, Some(Seen::Events(1, ..)))));
+}
+
+/// Of two that wait, either could fill the queue alone.
+#[test]
+fn the_one_furthest_behind_is_served_first() {
     let limits = Limits { stream_queue_bytes: 4_000, ..tiny() };
     let mut bed = Bed::new(limits);
     let stream = bed.stream(&[key("hot"), key("cold")]);

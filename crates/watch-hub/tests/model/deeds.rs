@@ -1,0 +1,42 @@
+//! What the runs reached, so that a test that stopped testing is noticed.
+
+use std::collections::BTreeMap;
+
+/// What happened, to know that the runs reach what they are meant to reach.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Deeds(BTreeMap<&'static str, usize>);
+
+impl Deeds {
+    pub(crate) fn count(&mut self, deed: &'static str) {
+        *self.0.entry(deed).or_default() += 1;
+    }
+
+    pub(crate) fn add(&mut self, other: &Deeds) {
+        for (deed, count) in &other.0 {
+            *self.0.entry(deed).or_default() += count;
+        }
+    }
+
+    pub(crate) fn assert_all_happened(&self) {
+        for deed in [
+            "live event",
+            "batch of several revisions",
+            "compacted at creation",
+            "compacted later",
+            "cancelled",
+            "refused",
+            "progress of all behind",
+            "progress of all live",
+            "progress of one",
+            "history",
+            "history cut short",
+            "history ahead of the hub",
+            "history failed",
+            "history compacted",
+            "full queue",
+            "closed with a backlog",
+        ] {
+            assert!(self.0.get(deed).is_some_and(|&count| count >= 20), "{deed}: {self:?}");
+        }
+    }
+}
