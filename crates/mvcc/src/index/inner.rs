@@ -5,7 +5,7 @@ use super::keys::{PackedKeys, make_room};
 use super::leaf::Leaf;
 
 /// Most children of an inner node.
-pub(super) const CHILDREN_MAX: usize = 64;
+pub(super) const CHILDREN_MAX: usize = 128;
 
 /// An inner node with more bytes of separators than this is split, unless it
 /// has only few children.

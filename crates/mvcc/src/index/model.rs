@@ -213,6 +213,19 @@ impl Model {
         assert_eq!(self.index.live_keys(), live as u64);
     }
 
+    /// As an open does it.
+    fn preload(&mut self, keys: usize) {
+        for _ in 0..keys {
+            self.revision += 1;
+            let (key, at) = (self.key(), self.location());
+            let version = Version { main: self.revision, sub: 0, deleted: false, size: 0, at };
+            let newest = Newest { version, create: self.revision, count: 1, lease: 0 };
+            self.naive.entry(key).or_default().push(newest);
+        }
+        self.rebuild_in_bulk();
+        self.assert_everything();
+    }
+
     fn rebuild_in_bulk(&mut self) {
         self.index = Index::bulk(self.naive.iter().map(|(key, changes)| {
             let (newest, older) = in_index(changes);
@@ -368,6 +381,16 @@ fn few_keys_with_long_histories() {
 #[test]
 fn ascending_keys() {
     with_seeds(4, |seed| check(seed, Shape::Ascending, 1, 12_000));
+}
+
+#[test]
+fn deep_trees() {
+    with_seeds(1, |seed| {
+        let mut model = Model::new(seed, Shape::Paths, 50_000);
+        model.preload(25_000);
+        model.run(8_000);
+        model.run_down();
+    });
 }
 
 #[test]
