@@ -171,6 +171,14 @@ fn damage_to_whole_files_is_told_apart() {
     damaged.put(second, vec![b'?'; whole.len()]);
     check_corrupt(&damaged, 0, |what| *what == Damage::Magic);
 
+    // A header with a right checksum that denies how the segment before ends.
+    let mut rewritten = whole.clone();
+    rewritten[32] += 1;
+    let crc = crc32c::crc32c(&rewritten[..60]).to_le_bytes();
+    rewritten[60..64].copy_from_slice(&crc);
+    damaged.put(second, rewritten);
+    check_corrupt(&damaged, 0, |what| *what == Damage::HeaderValue);
+
     // The same name from another log.
     let other = MemoryDir::new();
     (0..9).for_each(|_| drop(other.fresh_salt()));
