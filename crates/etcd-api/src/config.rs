@@ -1,0 +1,50 @@
+//! What the API can be told: plain data with documented defaults.
+
+use std::time::Duration;
+
+/// The version of etcd whose behaviour is followed, as `Status` and `/version`
+/// tell it: clients decide by it what they may ask for.
+pub const ETCD_VERSION: &str = "3.7.0";
+
+/// How far a gRPC message may exceed `max_request_bytes`: room for what is
+/// around keys and values.
+const MESSAGE_OVERHEAD_BYTES: usize = 512 * 1024;
+
+/// What the API needs beside the node.
+#[derive(Clone, Debug)]
+pub struct ApiConfig {
+    /// Largest write, in encoded bytes. Default 1.5 MiB.
+    pub max_request_bytes: usize,
+    /// Longest list in a transaction. Default 128.
+    pub max_txn_ops: usize,
+    /// How often watchers that ask for it are told of progress when nothing
+    /// happens; each stream adds up to a tenth. Default 10 min.
+    pub watch_progress_notify_interval: Duration,
+    /// A stream that requires a leader ends after three times this long
+    /// without one. Default 1 s.
+    pub election_timeout: Duration,
+    /// Measure how long calls take (`grpc_server_handling_seconds`). Costs two
+    /// looks at the clock per call. Default off, as etcd's `--metrics basic`.
+    pub measure_handling_time: bool,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        ApiConfig {
+            max_request_bytes: 3 * 512 * 1024,
+            max_txn_ops: 128,
+            watch_progress_notify_interval: Duration::from_secs(600),
+            election_timeout: Duration::from_secs(1),
+            measure_handling_time: false,
+        }
+    }
+}
+
+impl ApiConfig {
+    /// Largest gRPC message that is taken, and the size at which the responses
+    /// of watchers that allow it are split, in bytes.
+    #[must_use]
+    pub fn message_bytes_max(&self) -> usize {
+        self.max_request_bytes.saturating_add(MESSAGE_OVERHEAD_BYTES)
+    }
+}

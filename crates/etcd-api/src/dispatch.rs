@@ -1,0 +1,316 @@
+//! From a request's path to the method that serves it, and what all calls have
+//! in common: metadata, size, deadline, counters.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body::Body;
+use prost::Message;
+use t4_node::Node;
+use tonic::{Code, Status};
+
+use crate::api::Api;
+use crate::config::ApiConfig;
+use crate::errors::{self, ApiError};
+use crate::health::Health;
+use crate::leader_watch::LeaderWatch;
+use crate::metadata::Metadata;
+use crate::method::{CallKind, Method};
+use crate::sink::Sink;
+use crate::stats::{GrpcStats, Meter};
+use crate::wire::{self, Requests, ResponseBody};
+
+/// All services of one runtime. Clones are cheap and share everything.
+#[derive(Clone)]
+pub struct Services {
+    api: Arc<Api>,
+}
+
+/// Serves etcd's API on `node`, to which it talks on the runtime that the
+/// handle was made on.
+#[must_use]
+pub fn services(node: Node, config: ApiConfig) -> Services {
+    let (config, stats) = (Arc::new(config), Arc::new(GrpcStats::default()));
+    Services { api: Arc::new(Api::new(node, config, stats, Health::serving())) }
+}
+
+impl Services {
+    /// The same services, with their work done on the runtime that this is
+    /// called on. Counters and the state of health are shared.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn on_this_runtime(&self) -> Services {
+        let node = self.api.node.on_this_runtime();
+        let Api { config, stats, health, .. } = &*self.api;
+        let api = Api::new(node, config.clone(), stats.clone(), health.clone());
+        Services { api: Arc::new(api) }
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<GrpcStats> {
+        &self.api.stats
+    }
+
+    /// The configuration that the services were made with.
+    #[must_use]
+    pub fn config(&self) -> &ApiConfig {
+        &self.api.config
+    }
+
+    /// Sets what the health service answers; at first, it is that the server
+    /// takes calls.
+    pub fn set_serving(&self, serving: bool) {
+        self.api.health.set(serving);
+    }
+
+    /// Serves one gRPC request. This is the way without a box per call; the
+    /// `tower_service::Service` is for whoever needs a named future.
+    ///
+    /// Dropping the future, or the body of a streamed response, cancels the
+    /// call: no write is left half done, but one that was submitted may yet
+    /// take effect.
+    pub fn serve<B>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Response<ResponseBody>> + Send + use<B>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+    {
+        let api = self.api.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            if let Some(refusal) = refuse_non_grpc(&parts.method, &parts.headers) {
+                return refusal;
+            }
+            let Some(method) = Method::from_path(parts.uri.path()) else {
+                let status = errors::unknown_path(parts.uri.path(), Method::serves);
+                return wire::error_response(&status);
+            };
+            let metadata = match Metadata::read(&parts.headers, &api.stats.client_versions) {
+                Ok(metadata) => metadata,
+                Err(status) => return wire::error_response(&status),
+            };
+            drop(parts);
+            match method.kind() {
+                CallKind::Unary => serve_unary(&api, method, metadata, body).await,
+                CallKind::ServerStream | CallKind::BidiStream => {
+                    serve_stream(api, method, metadata, body)
+                }
+            }
+        }
+    }
+}
+
+impl<B> tower_service::Service<Request<B>> for Services
+where
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let response = self.serve(request);
+        Box::pin(async move { Ok(response.await) })
+    }
+}
+
+/// The answer to what is not a gRPC request at all.
+fn refuse_non_grpc(method: &http::Method, headers: &HeaderMap) -> Option<Response<ResponseBody>> {
+    let refuse = |status_code, status: Status| {
+        let mut response = wire::error_response(&status);
+        *response.status_mut() = status_code;
+        Some(response)
+    };
+    if method != http::Method::POST {
+        return refuse(StatusCode::METHOD_NOT_ALLOWED, errors::not_post(method));
+    }
+    let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |it| it.as_bytes());
+    match content_type.strip_prefix(b"application/grpc") {
+        Some([] | [b'+' | b';', ..]) => None,
+        _ => refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, errors::bad_content_type(content_type)),
+    }
+}
+
+async fn serve_unary<B: Body<Data = Bytes>>(
+    api: &Arc<Api>,
+    method: Method,
+    metadata: Metadata,
+    body: B,
+) -> Response<ResponseBody> {
+    let meter = Meter::start(&api.stats, method, api.config.measure_handling_time);
+    let call = Call { api, method, metadata, meter: &meter };
+    match wire::within(metadata.timeout, call.unary(body)).await {
+        Ok(frame) => {
+            meter.sent(frame.len());
+            meter.finish(Code::Ok);
+            wire::unary_response(frame)
+        }
+        Err(status) => {
+            meter.finish(status.code());
+            wire::error_response(&status)
+        }
+    }
+}
+
+/// The work begins when the body is polled; what is wrong with the metadata
+/// ends the call there too.
+fn serve_stream<B: Body<Data = Bytes> + Send + 'static>(
+    api: Arc<Api>,
+    method: Method,
+    metadata: Metadata,
+    body: B,
+) -> Response<ResponseBody> {
+    wire::streaming_response(move |outlet| async move {
+        let meter = Meter::start(&api.stats, method, api.config.measure_handling_time);
+        let sink = Sink::new(outlet, meter);
+        let call = Call { api: &api, method, metadata, meter: sink.meter() };
+        let result = wire::within(metadata.timeout, call.stream(body, &sink)).await;
+        sink.finish(result)
+    })
+}
+
+/// One call on its way.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    api: &'a Arc<Api>,
+    method: Method,
+    metadata: Metadata,
+    meter: &'a Meter<'a>,
+}
+
+/// Receives a request, serves it with a method of [`Api`], encodes the response.
+macro_rules! answer {
+    ($call:expr, $body:expr, $serve:ident) => {{
+        let request = $call.receive($body).await?;
+        Ok(wire::encode_frame(&$call.api.$serve(request).await?))
+    }};
+}
+
+impl Call<'_> {
+    /// The methods that are called all the time. The others share one box, so
+    /// that these have a small future.
+    async fn unary<B: Body<Data = Bytes>>(self, body: B) -> Result<Bytes, Status> {
+        match self.method {
+            Method::Range => answer!(self, body, range),
+            Method::Put => answer!(self, body, put),
+            Method::Txn => answer!(self, body, txn),
+            Method::DeleteRange => answer!(self, body, delete_range),
+            _ => Box::pin(self.rare_unary(body)).await,
+        }
+    }
+
+    async fn rare_unary<B: Body<Data = Bytes>>(self, body: B) -> Result<Bytes, Status> {
+        match self.method {
+            Method::Compact => answer!(self, body, compact),
+            Method::LeaseGrant => answer!(self, body, lease_grant),
+            Method::LeaseRevoke => answer!(self, body, lease_revoke),
+            Method::LeaseTimeToLive => answer!(self, body, lease_time_to_live),
+            Method::LeaseLeases => answer!(self, body, lease_leases),
+            Method::Lock => answer!(self, body, lock),
+            Method::Unlock => answer!(self, body, unlock),
+            Method::Campaign => answer!(self, body, campaign),
+            Method::Proclaim => answer!(self, body, proclaim),
+            Method::Leader => answer!(self, body, leader),
+            Method::Resign => answer!(self, body, resign),
+            Method::MemberAdd => answer!(self, body, member_add),
+            Method::MemberRemove => answer!(self, body, member_remove),
+            Method::MemberUpdate => answer!(self, body, member_update),
+            Method::MemberList => answer!(self, body, member_list),
+            Method::MemberPromote => answer!(self, body, member_promote),
+            Method::Alarm => answer!(self, body, alarm),
+            Method::Status => answer!(self, body, status),
+            Method::Defragment => answer!(self, body, defragment),
+            Method::Hash => answer!(self, body, hash),
+            Method::HashKv => answer!(self, body, hash_kv),
+            Method::MoveLeader => answer!(self, body, move_leader),
+            Method::Downgrade => answer!(self, body, downgrade),
+            Method::HealthCheck => answer!(self, body, health_check),
+            Method::AuthStatus => answer!(self, body, auth_status),
+            Method::Authenticate => answer!(self, body, authenticate),
+            _ => {
+                self.receive::<B, ()>(body).await?;
+                Err(ApiError::AuthUnsupported.status())
+            }
+        }
+    }
+
+    async fn stream<B: Body<Data = Bytes>>(self, body: B, sink: &Sink<'_>) -> Result<(), Status> {
+        let api = self.api;
+        let election_timeout = api.config.election_timeout;
+        let leader = LeaderWatch::new(self.metadata.requires_leader, election_timeout);
+        match self.method {
+            Method::Watch => {
+                self.admit_stream()?;
+                api.watch(self.requests(body), leader, sink).await
+            }
+            Method::LeaseKeepAlive => {
+                self.admit_stream()?;
+                api.lease_keep_alive(self.requests(body), leader, sink).await
+            }
+            Method::RangeStream => {
+                let request = self.receive(body).await?;
+                api.range_stream(request, sink).await
+            }
+            Method::Observe => {
+                let request = self.receive(body).await?;
+                api.observe(request, leader, sink).await
+            }
+            Method::HealthWatch => {
+                let request = self.receive(body).await?;
+                api.health_watch(request, sink).await
+            }
+            _ => {
+                self.receive::<B, ()>(body).await?;
+                Err(ApiError::SnapshotUnsupported.status())
+            }
+        }
+    }
+
+    fn requests<B: Body<Data = Bytes>, M: Message + Default>(self, body: B) -> Requests<B, M> {
+        Requests::new(body, self.api.config.message_bytes_max())
+    }
+
+    /// The one message of a request, once the call is admitted.
+    async fn receive<B, M>(self, body: B) -> Result<M, Status>
+    where
+        B: Body<Data = Bytes>,
+        M: Message + Default,
+    {
+        let (message, bytes) = wire::read_unary(body, self.api.config.message_bytes_max()).await?;
+        self.meter.received(bytes);
+        match self.method.kind() {
+            CallKind::Unary => self.admit_unary()?,
+            CallKind::ServerStream | CallKind::BidiStream => self.admit_stream()?,
+        }
+        Ok(message)
+    }
+
+    fn admit_unary(self) -> Result<(), ApiError> {
+        let version = self.metadata.client_version()?;
+        self.api.stats.client_versions.count_unary(version);
+        self.require_leader()
+    }
+
+    fn admit_stream(self) -> Result<(), ApiError> {
+        let version = self.metadata.client_version()?;
+        self.api.stats.client_versions.count_stream(version);
+        self.require_leader()
+    }
+
+    fn require_leader(self) -> Result<(), ApiError> {
+        if self.metadata.requires_leader { self.api.require_leader() } else { Ok(()) }
+    }
+}

@@ -1,0 +1,135 @@
+//! The service Election: whoever has the oldest key under a name leads, and
+//! what it proclaims is the value of that key.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use t4_kv_types::{EventKind, KeyRange, LeaseId, Revision};
+use t4_proto::etcdserverpb as pb;
+use t4_proto::v3electionpb::{
+    CampaignRequest, CampaignResponse, LeaderKey, LeaderRequest, LeaderResponse, ProclaimRequest,
+    ProclaimResponse, ResignRequest, ResignResponse,
+};
+use tonic::Status;
+
+use crate::api::Api;
+use crate::convert;
+use crate::errors::{ApiError, refused};
+use crate::leader_watch::LeaderWatch;
+use crate::recipe::{self, Changes};
+use crate::sink::Sink;
+
+impl Api {
+    /// Waits until the candidate leads. A lease that stands already proclaims
+    /// the new value.
+    pub(crate) async fn campaign(
+        self: &Arc<Self>,
+        request: CampaignRequest,
+    ) -> Result<CampaignResponse, Status> {
+        let lease = self.session(request.lease).await?;
+        let prefix = recipe::prefix(&request.name);
+        let queued = self.queue_up(&prefix, lease, request.value.clone()).await?;
+        if queued.existing.as_ref().is_some_and(|kv| kv.value != request.value) {
+            self.proclaim_as(&queued.key, queued.created, lease, request.value).await?;
+        }
+        self.wait_for_turn(&prefix, queued.created).await?;
+        if let Some(place) = queued.place {
+            place.keep();
+        }
+        let leader =
+            LeaderKey { name: request.name, key: queued.key, rev: queued.created, lease: lease.0 };
+        Ok(CampaignResponse { header: Some(queued.header), leader: Some(leader) })
+    }
+
+    /// Changes the value of a leader that still leads.
+    pub(crate) async fn proclaim(
+        &self,
+        request: ProclaimRequest,
+    ) -> Result<ProclaimResponse, Status> {
+        let leader = request.leader.ok_or(ApiError::MissingLeaderKey)?;
+        let lease = self.session(leader.lease).await?;
+        let header = self.proclaim_as(&leader.key, leader.rev, lease, request.value).await?;
+        Ok(ProclaimResponse { header })
+    }
+
+    async fn proclaim_as(
+        &self,
+        key: &Bytes,
+        created: i64,
+        lease: LeaseId,
+        value: Bytes,
+    ) -> Result<Option<pb::ResponseHeader>, Status> {
+        let request = pb::TxnRequest {
+            compare: vec![recipe::created_at(key, created)],
+            success: vec![recipe::put_op(key, value, lease)],
+            failure: vec![],
+        };
+        let response = self.txn(request).await?;
+        if !response.succeeded {
+            return Err(ApiError::ElectionNotLeader.status());
+        }
+        Ok(response.header)
+    }
+
+    /// Gives a leadership up; that it is gone already is no error.
+    pub(crate) async fn resign(&self, request: ResignRequest) -> Result<ResignResponse, Status> {
+        let leader = request.leader.ok_or(ApiError::MissingLeaderKey)?;
+        let response = self.give_up(&leader.key, leader.rev).await?;
+        Ok(ResignResponse { header: response.header })
+    }
+
+    pub(crate) async fn leader(&self, request: LeaderRequest) -> Result<LeaderResponse, Status> {
+        let (leader, _) = self.leader_now(&recipe::prefix(&request.name)).await?;
+        leader.ok_or_else(|| ApiError::ElectionNoLeader.status())
+    }
+
+    /// Who leads, and the revision at which that was so.
+    async fn leader_now(
+        &self,
+        prefix: &Bytes,
+    ) -> Result<(Option<LeaderResponse>, Revision), Status> {
+        let found = self.node.range(recipe::first_created(prefix)).await.map_err(refused)?;
+        let leader = found.kvs.into_iter().next().map(|kv| LeaderResponse {
+            header: Some(self.header(found.revision)),
+            kv: Some(convert::key_value(kv)),
+        });
+        Ok((leader, found.revision))
+    }
+
+    /// Tells who leads, every value that it proclaims, and who comes after it.
+    pub(crate) async fn observe(
+        &self,
+        request: LeaderRequest,
+        mut no_leader: LeaderWatch,
+        sink: &Sink<'_>,
+    ) -> Result<(), Status> {
+        let prefix = recipe::prefix(&request.name);
+        tokio::select! {
+            ended = self.observe_under(&prefix, sink) => ended,
+            lost = no_leader.lost(self) => Err(lost.status()),
+        }
+    }
+
+    async fn observe_under(&self, prefix: &Bytes, sink: &Sink<'_>) -> Result<(), Status> {
+        loop {
+            let (leader, revision) = self.leader_now(prefix).await?;
+            let Some(leader) = leader else {
+                // Whoever comes first is the oldest; look again then.
+                let range = KeyRange::prefix(prefix.clone());
+                Changes::of(&self.node, range, revision).next().await?;
+                continue;
+            };
+            let key = leader.kv.as_ref().map(|kv| kv.key.clone()).unwrap_or_default();
+            sink.send(&leader).await;
+            let mut changes = Changes::of(&self.node, KeyRange::single(key), revision);
+            while let Some(event) = changes.next().await? {
+                if event.kind == EventKind::Delete {
+                    break;
+                }
+                let header = Some(self.header(event.kv.mod_revision));
+                let kv = Some(convert::key_value(event.kv));
+                sink.send(&LeaderResponse { header, kv }).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! Every error that a client sees: its gRPC code and its text, in one file.
+//!
+//! Clients of etcd tell errors apart by the text, so the texts are a contract.
+//! [`ApiError`] is etcd's own table; the functions below it make the statuses
+//! whose text has a part that varies, and those that only this server has.
+
+use std::fmt;
+
+use t4_kv_types::OpError;
+use t4_node::watch_hub::RefusalReason;
+use tonic::{Code, Status};
+
+macro_rules! api_errors {
+    ($($(#[$doc:meta])* $name:ident = $code:ident, $text:literal;)*) => {
+        /// The errors that clients of etcd know by their text.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ApiError {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl ApiError {
+            /// Every error, in the order of etcd's table.
+            pub const ALL: &[ApiError] = &[$(ApiError::$name),*];
+
+            /// The gRPC code on the wire.
+            #[must_use]
+            pub const fn code(self) -> Code {
+                match self { $(ApiError::$name => Code::$code,)* }
+            }
+
+            /// The text on the wire.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(ApiError::$name => $text,)* }
+            }
+        }
+    };
+}
+
+api_errors! {
+    /// The key is empty.
+    EmptyKey = InvalidArgument, "etcdserver: key is not provided";
+    /// `ignore_value` or `ignore_lease` on a key that is not there; also a
+    /// transaction with an operation that is not one.
+    KeyNotFound = InvalidArgument, "etcdserver: key not found";
+    /// `ignore_value` with a value.
+    ValueProvided = InvalidArgument, "etcdserver: value is provided";
+    /// `ignore_lease` with a lease.
+    LeaseProvided = InvalidArgument, "etcdserver: lease is provided";
+    /// A list of a transaction is longer than allowed.
+    TooManyOps = InvalidArgument, "etcdserver: too many operations in txn request";
+    /// A transaction puts a key twice, or puts and deletes it.
+    DuplicateKey = InvalidArgument, "etcdserver: duplicate key given in txn request";
+    /// The metadata `client-api-version` is not UTF-8.
+    InvalidClientApiVersion = InvalidArgument, "etcdserver: invalid client api version";
+    /// An unknown sort order or target.
+    InvalidSortOption = InvalidArgument, "etcdserver: invalid sort option";
+    /// The revision was compacted away.
+    Compacted = OutOfRange, "etcdserver: mvcc: required revision has been compacted";
+    /// The revision does not exist yet.
+    FutureRevision = OutOfRange, "etcdserver: mvcc: required revision is a future revision";
+    /// The quota is used up.
+    NoSpace = ResourceExhausted, "etcdserver: mvcc: database space exceeded";
+    /// There is no such lease.
+    LeaseNotFound = NotFound, "etcdserver: requested lease not found";
+    /// There is such a lease already.
+    LeaseExists = FailedPrecondition, "etcdserver: lease already exists";
+    /// The time to live is over 9,000,000,000 s.
+    LeaseTtlTooLarge = OutOfRange, "etcdserver: too large lease TTL";
+    /// The client has cancelled the call of a watch stream.
+    WatchCanceled = Cancelled, "etcdserver: watch canceled";
+    /// The new member has the id of another.
+    MemberExists = FailedPrecondition, "etcdserver: member ID already exist";
+    /// A peer URL belongs to another member.
+    PeerUrlExists = FailedPrecondition, "etcdserver: Peer URLs already exists";
+    /// Too few members run. Unknown on the wire, as etcd sends it.
+    MemberNotEnoughStarted = Unknown,
+        "etcdserver: re-configuration failed due to not enough started members";
+    /// A peer URL is not a URL of a peer.
+    MemberBadUrls = InvalidArgument, "etcdserver: given member URLs are invalid";
+    /// There is no such member.
+    MemberNotFound = NotFound, "etcdserver: member not found";
+    /// The member has its vote already.
+    MemberNotLearner = FailedPrecondition, "etcdserver: can only promote a learner member";
+    /// The learner is behind.
+    LearnerNotReady = FailedPrecondition,
+        "etcdserver: can only promote a learner member which is in sync with leader";
+    /// There are learners enough.
+    TooManyLearners = FailedPrecondition, "etcdserver: too many learner members in cluster";
+    /// A member of another cluster.
+    ClusterIdMismatch = FailedPrecondition, "etcdserver: cluster ID mismatch";
+    /// The request is over `max_request_bytes`.
+    RequestTooLarge = InvalidArgument, "etcdserver: request is too large";
+    /// The commit queue is full. Unknown on the wire, as etcd sends it.
+    TooManyRequests = Unknown, "etcdserver: too many requests";
+    /// Authentication needs a user `root`.
+    RootUserNotExist = FailedPrecondition, "etcdserver: root user does not exist";
+    /// The user `root` needs the role `root`.
+    RootRoleNotExist = FailedPrecondition, "etcdserver: root user does not have root role";
+    /// There is such a user already.
+    UserAlreadyExist = FailedPrecondition, "etcdserver: user name already exists";
+    /// No user is named, or the call has no credentials.
+    UserEmpty = InvalidArgument, "etcdserver: user name is empty";
+    /// There is no such user.
+    UserNotFound = FailedPrecondition, "etcdserver: user name not found";
+    /// There is such a role already.
+    RoleAlreadyExist = FailedPrecondition, "etcdserver: role name already exists";
+    /// There is no such role.
+    RoleNotFound = FailedPrecondition, "etcdserver: role name not found";
+    /// No role is named.
+    RoleEmpty = InvalidArgument, "etcdserver: role name is empty";
+    /// Wrong name or password.
+    AuthFailed = InvalidArgument,
+        "etcdserver: authentication failed, invalid user ID or password";
+    /// A permission is missing in the request.
+    PermissionNotGiven = InvalidArgument, "etcdserver: permission not given";
+    /// The user may not do that.
+    PermissionDenied = PermissionDenied, "etcdserver: permission denied";
+    /// The user does not have the role.
+    RoleNotGranted = FailedPrecondition, "etcdserver: role is not granted to the user";
+    /// The role does not have the permission.
+    PermissionNotGranted = FailedPrecondition,
+        "etcdserver: permission is not granted to the role";
+    /// Authentication is off.
+    AuthNotEnabled = FailedPrecondition, "etcdserver: authentication is not enabled";
+    /// The token is unknown or expired.
+    InvalidAuthToken = Unauthenticated, "etcdserver: invalid auth token";
+    /// What keeps the administrator in charge must not be taken away.
+    InvalidAuthManagement = InvalidArgument, "etcdserver: invalid auth management";
+    /// The token was made before users or roles changed.
+    AuthOldRevision = InvalidArgument, "etcdserver: revision of auth store is old";
+    /// No member leads.
+    NoLeader = Unavailable, "etcdserver: no leader";
+    /// Another member leads.
+    NotLeader = FailedPrecondition, "etcdserver: not leader";
+    /// The leadership moved while the request was served.
+    LeaderChanged = Unavailable, "etcdserver: leader changed";
+    /// The version of the cluster is not known yet.
+    NotCapable = FailedPrecondition, "etcdserver: not capable";
+    /// The member stops.
+    Stopped = Unavailable, "etcdserver: server stopped";
+    /// It is not known whether the request was carried out.
+    Timeout = Unavailable, "etcdserver: request timed out";
+    /// The same, after a leader failed.
+    TimeoutDueToLeaderFail = Unavailable,
+        "etcdserver: request timed out, possibly due to previous leader failure";
+    /// The same, after a connection was lost.
+    TimeoutDueToConnectionLost = Unavailable,
+        "etcdserver: request timed out, possibly due to connection lost";
+    /// The member has not applied what it must have for the answer.
+    TimeoutWaitAppliedIndex = Unavailable,
+        "etcdserver: request timed out, waiting for the applied index took too long";
+    /// Too few members are connected.
+    Unhealthy = Unavailable, "etcdserver: unhealthy cluster";
+    /// The alarm CORRUPT is on.
+    Corrupt = DataLoss, "etcdserver: corrupt cluster";
+    /// A learner does not serve that.
+    NotSupportedForLearner = FailedPrecondition, "etcdserver: rpc not supported for learner";
+    /// The leadership cannot go to that member.
+    BadLeaderTransferee = FailedPrecondition, "etcdserver: bad leader transferee";
+    /// The target of a downgrade is not a version.
+    WrongDowngradeVersionFormat = InvalidArgument,
+        "etcdserver: wrong downgrade target version format";
+    /// The target of a downgrade is not one minor version below.
+    InvalidDowngradeTargetVersion = InvalidArgument,
+        "etcdserver: invalid downgrade target version";
+    /// A downgrade needs a cluster version.
+    ClusterVersionNotFound = FailedPrecondition,
+        "etcdserver: cluster version not found during downgrade";
+    /// A downgrade is under way.
+    DowngradeInProcess = FailedPrecondition,
+        "etcdserver: cluster has a downgrade job in progress";
+    /// No downgrade is under way.
+    NoInflightDowngrade = FailedPrecondition, "etcdserver: no inflight downgrade job";
+    /// The client has cancelled the request.
+    RequestCanceled = Cancelled, "etcdserver: request canceled";
+    /// The client's time is over; from etcd's own waits.
+    DeadlineExceeded = DeadlineExceeded, "etcdserver: context deadline exceeded";
+
+    // What etcd sends without a code of its own.
+
+    /// The call's `grpc-timeout` has passed.
+    ContextDeadlineExceeded = DeadlineExceeded, "context deadline exceeded";
+    /// The client has cancelled the call.
+    ContextCanceled = Cancelled, "context canceled";
+    /// A downgrade action that does not exist.
+    UnknownMethod = Unknown, "etcdserver: unknown method";
+    /// The lock's key went away while waiting for it.
+    SessionExpired = Unknown, "mutex: session is expired";
+    /// The key given does not lead any more.
+    ElectionNotLeader = Unknown, "election: not leader";
+    /// Nobody stands in the election.
+    ElectionNoLeader = Unknown, "election: no leader";
+    /// `leader` is missing in the request.
+    MissingLeaderKey = Unknown, "\"leader\" field must be provided";
+    /// A health check of a service that does not exist.
+    UnknownHealthService = NotFound, "unknown service";
+    /// A stream of a range cannot be sorted.
+    StreamSort = Unimplemented, "RangeStream does not support custom sort orders";
+    /// A stream of a range cannot be filtered.
+    StreamFilter = Unimplemented, "RangeStream does not support revision filters";
+
+    // What only this server says.
+
+    /// Users and roles cannot be managed.
+    AuthUnsupported = Unimplemented,
+        "t4: authentication is not supported by this version; access is open to every client";
+    /// The members cannot be changed.
+    MembershipUnsupported = Unimplemented,
+        "t4: this version runs clusters of one member; its membership cannot be changed";
+    /// The store cannot be copied out.
+    SnapshotUnsupported = Unimplemented,
+        "t4: this version does not stream snapshots; back up the data directory instead";
+    /// There is no older version to prepare for.
+    DowngradeUnsupported = Unimplemented, "t4: this version cannot be downgraded";
+}
+
+impl ApiError {
+    /// The status on the wire.
+    #[must_use]
+    pub fn status(self) -> Status {
+        Status::new(self.code(), self.text())
+    }
+}
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        error.status()
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+/// What a client is told when the node refuses.
+#[must_use]
+pub fn refused(error: OpError) -> Status {
+    match error {
+        OpError::Compacted => ApiError::Compacted.status(),
+        OpError::FutureRevision => ApiError::FutureRevision.status(),
+        OpError::KeyNotFound => ApiError::KeyNotFound.status(),
+        OpError::LeaseNotFound => ApiError::LeaseNotFound.status(),
+        OpError::LeaseExists => ApiError::LeaseExists.status(),
+        OpError::LeaseTtlTooLarge => ApiError::LeaseTtlTooLarge.status(),
+        OpError::NoSpace => ApiError::NoSpace.status(),
+        OpError::Corrupt => ApiError::Corrupt.status(),
+        OpError::TooManyRequests => ApiError::TooManyRequests.status(),
+        OpError::Stopped => ApiError::Stopped.status(),
+        OpError::Timeout => ApiError::Timeout.status(),
+        // As etcd: what has no place in the table is Unknown with its text.
+        error @ OpError::Io(_) => Status::unknown(error.to_string()),
+    }
+}
+
+/// Why a watcher was not created: the `cancel_reason` of the response.
+pub(crate) fn watch_refusal(reason: RefusalReason) -> &'static str {
+    match reason {
+        RefusalReason::NegativeStart => ApiError::Compacted.text(),
+        RefusalReason::EmptyRange => "mvcc: watcher range is empty",
+        RefusalReason::DuplicateId => "mvcc: duplicate watch ID provided on the WatchStream",
+    }
+}
+
+/// A message is over the limit of the receiver, in bytes.
+pub(crate) fn message_too_large(found: usize, limit: usize) -> Status {
+    Status::resource_exhausted(format!(
+        "grpc: received message larger than max ({found} vs. {limit})"
+    ))
+}
+
+/// A message is not what its method takes.
+pub(crate) fn malformed_message(error: &prost::DecodeError) -> Status {
+    Status::internal(format!("grpc: error unmarshalling request: {error}"))
+}
+
+/// A unary call came without its message.
+pub(crate) fn missing_message() -> Status {
+    Status::internal(
+        "cardinality violation: received no request message from non-client-streaming RPC",
+    )
+}
+
+/// A unary call came with more than one message.
+pub(crate) fn surplus_message() -> Status {
+    Status::internal(
+        "cardinality violation: received multiple request messages for non-client-streaming RPC",
+    )
+}
+
+/// The request ended inside a message.
+pub(crate) fn truncated_message() -> Status {
+    Status::internal("unexpected EOF")
+}
+
+/// The byte before a message's length is neither 0 nor 1.
+pub(crate) fn bad_compression_flag(flag: u8) -> Status {
+    Status::internal(format!("grpc: received unexpected payload format {flag}"))
+}
+
+/// A message is compressed.
+pub(crate) fn compressed_message(encoding: Option<&str>) -> Status {
+    match encoding {
+        None | Some("identity") => {
+            Status::internal("grpc: compressed flag set with identity or empty encoding")
+        }
+        Some(name) => Status::unimplemented(format!(
+            "grpc: Decompressor is not installed for grpc-encoding {name:?}"
+        )),
+    }
+}
+
+/// The path of a request does not name a method.
+pub(crate) fn unknown_path(path: &str, service_is_known: impl Fn(&str) -> bool) -> Status {
+    let name = path.strip_prefix('/').unwrap_or(path);
+    match name.rsplit_once('/') {
+        None => Status::unimplemented(format!("malformed method name: {path:?}")),
+        Some((service, method)) if service_is_known(service) => {
+            Status::unimplemented(format!("unknown method {method} for service {service}"))
+        }
+        Some((service, _)) => Status::unimplemented(format!("unknown service {service}")),
+    }
+}
+
+/// The `grpc-timeout` of a request is not one.
+pub(crate) fn malformed_timeout(value: &[u8]) -> Status {
+    let value = String::from_utf8_lossy(value);
+    Status::internal(format!("malformed grpc-timeout: {value:?}"))
+}
+
+/// The request's content type is not gRPC's.
+pub(crate) fn bad_content_type(value: &[u8]) -> Status {
+    let value = String::from_utf8_lossy(value);
+    Status::invalid_argument(format!("invalid gRPC request content-type {value:?}"))
+}
+
+/// The request's method is not POST.
+pub(crate) fn not_post(method: &http::Method) -> Status {
+    Status::internal(format!(
+        "Received a HEADERS frame with :method {:?} which should be POST",
+        method.as_str()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn texts_tell_errors_apart() {
+        let texts: HashSet<_> = ApiError::ALL.iter().map(|error| error.text()).collect();
+        assert_eq!(texts.len(), ApiError::ALL.len());
+    }
+
+    /// Codes that differ from what the name suggests, and those that clients
+    /// decide on.
+    #[test]
+    fn codes_are_those_of_the_wire() {
+        for (error, code) in [
+            (ApiError::KeyNotFound, 3),
+            (ApiError::Compacted, 11),
+            (ApiError::NoSpace, 8),
+            (ApiError::LeaseExists, 9),
+            (ApiError::MemberNotEnoughStarted, 2),
+            (ApiError::TooManyRequests, 2),
+            (ApiError::UserNotFound, 9),
+            (ApiError::PermissionDenied, 7),
+            (ApiError::InvalidAuthToken, 16),
+            (ApiError::NoLeader, 14),
+            (ApiError::Corrupt, 15),
+            (ApiError::WatchCanceled, 1),
+            (ApiError::DeadlineExceeded, 4),
+            (ApiError::LeaseNotFound, 5),
+        ] {
+            assert_eq!(error.code() as i32, code, "{error}");
+        }
+    }
+
+    #[test]
+    fn unknown_paths_are_told_in_the_words_of_grpc_go() {
+        let message = |path| {
+            let status = unknown_path(path, |service| service == "etcdserverpb.KV");
+            assert_eq!(status.code(), Code::Unimplemented);
+            status.message().to_owned()
+        };
+        assert_eq!(message("/nonsense"), "malformed method name: \"/nonsense\"");
+        assert_eq!(message("/a.B/C"), "unknown service a.B");
+        assert_eq!(
+            message("/etcdserverpb.KV/Got"),
+            "unknown method Got for service etcdserverpb.KV"
+        );
+    }
+
+    #[test]
+    fn every_refusal_of_the_node_has_its_status() {
+        assert_eq!(refused(OpError::Compacted).code(), Code::OutOfRange);
+        assert_eq!(refused(OpError::Timeout).message(), "etcdserver: request timed out");
+        let io = refused(OpError::Io("gone".to_owned()));
+        assert_eq!(
+            (io.code(), io.message()),
+            (Code::Unknown, "reading from the disk failed: gone")
+        );
+    }
+}

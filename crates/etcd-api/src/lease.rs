@@ -1,0 +1,97 @@
+//! The service Lease.
+
+use http_body::Body;
+use t4_kv_types::LeaseId;
+use t4_proto::etcdserverpb as pb;
+use tonic::{Code, Status};
+
+use crate::api::Api;
+use crate::errors::refused;
+use crate::leader_watch::LeaderWatch;
+use crate::sink::Sink;
+use crate::validate;
+use crate::wire::Requests;
+
+impl Api {
+    pub(crate) async fn lease_grant(
+        &self,
+        request: pb::LeaseGrantRequest,
+    ) -> Result<pb::LeaseGrantResponse, Status> {
+        self.node.check_quota(validate::LEASE_COST).await.map_err(refused)?;
+        let granted =
+            self.node.lease_grant(LeaseId(request.id), request.ttl).await.map_err(refused)?;
+        Ok(pb::LeaseGrantResponse {
+            header: Some(self.header(granted.revision)),
+            id: granted.id.0,
+            ttl: granted.ttl_s,
+            error: String::new(),
+        })
+    }
+
+    pub(crate) async fn lease_revoke(
+        &self,
+        request: pb::LeaseRevokeRequest,
+    ) -> Result<pb::LeaseRevokeResponse, Status> {
+        let revision = self.node.lease_revoke(LeaseId(request.id)).await.map_err(refused)?;
+        Ok(pb::LeaseRevokeResponse { header: Some(self.header(revision)) })
+    }
+
+    /// Renews one lease per request. A lease that is not there is answered
+    /// with a time to live of 0; the stream goes on.
+    pub(crate) async fn lease_keep_alive<B: Body<Data = bytes::Bytes>>(
+        &self,
+        mut requests: Requests<B, pb::LeaseKeepAliveRequest>,
+        mut leader: LeaderWatch,
+        sink: &Sink<'_>,
+    ) -> Result<(), Status> {
+        loop {
+            let next = tokio::select! {
+                next = requests.next() => next,
+                lost = leader.lost(self) => return Err(lost.status()),
+            };
+            let next = next.inspect_err(|status| {
+                if status.code() != Code::Cancelled {
+                    let failures = &sink.stats().keep_alive_receive_failures;
+                    failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                }
+            });
+            let Some((request, bytes)) = next? else { return Ok(()) };
+            sink.count_received(bytes);
+            // Before the renewal: a client that sees the header knows that
+            // the lease lived at that revision.
+            let header = self.header_now();
+            let id = LeaseId(request.id);
+            let ttl = self.node.lease_keep_alive(id).await.map_err(refused)?;
+            sink.send(&pb::LeaseKeepAliveResponse { header: Some(header), id: id.0, ttl }).await;
+        }
+    }
+
+    pub(crate) async fn lease_time_to_live(
+        &self,
+        request: pb::LeaseTimeToLiveRequest,
+    ) -> Result<pb::LeaseTimeToLiveResponse, Status> {
+        let found = self
+            .node
+            .lease_time_to_live(LeaseId(request.id), request.keys)
+            .await
+            .map_err(refused)?;
+        Ok(pb::LeaseTimeToLiveResponse {
+            header: Some(self.header_now()),
+            id: found.id.0,
+            ttl: found.ttl_s,
+            granted_ttl: found.granted_ttl_s,
+            keys: found.keys,
+        })
+    }
+
+    pub(crate) async fn lease_leases(
+        &self,
+        _: pb::LeaseLeasesRequest,
+    ) -> Result<pb::LeaseLeasesResponse, Status> {
+        let leases = self.node.leases().await.map_err(refused)?;
+        Ok(pb::LeaseLeasesResponse {
+            header: Some(self.header_now()),
+            leases: leases.into_iter().map(|id| pb::LeaseStatus { id: id.0 }).collect(),
+        })
+    }
+}

@@ -1,0 +1,211 @@
+//! `KV.RangeStream`: a range in chunks that are all read at one revision.
+//!
+//! The chunks are as large as a request may be, more or less; the first is
+//! small, as the size of what is stored is not known before.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use t4_kv_types::{KeyValue, RangeEnd, RangeRequest, RangeResult, Revision, SortTarget};
+use t4_proto::etcdserverpb as pb;
+use tonic::Status;
+
+use crate::api::Api;
+use crate::errors::refused;
+use crate::sink::Sink;
+use crate::{convert, validate};
+
+/// Keys in the first chunk.
+const FIRST_CHUNK_KEYS: i64 = 10;
+
+impl Api {
+    pub(crate) async fn range_stream(
+        &self,
+        request: pb::RangeRequest,
+        sink: &Sink<'_>,
+    ) -> Result<(), Status> {
+        validate::range_stream(&request)?;
+        let target_bytes = self.config.max_request_bytes;
+        let mut chunks = Chunks::new(convert::range_request(request), target_bytes);
+        while let Some(request) = chunks.next_request() {
+            let result = self.node.range(request).await.map_err(refused)?;
+            let response = match chunks.take(result) {
+                Taken::Part(kvs) => pb::RangeResponse {
+                    kvs: kvs.into_iter().map(convert::key_value).collect(),
+                    ..Default::default()
+                },
+                Taken::Last(result) => {
+                    convert::range_response(self.header(result.revision), result)
+                }
+            };
+            sink.send(&pb::RangeStreamResponse { range_response: Some(response) }).await;
+        }
+        Ok(())
+    }
+}
+
+/// Which chunk to read next. Knows nothing of how.
+struct Chunks {
+    /// What is still to be read: range, limit and revision move on.
+    rest: Option<RangeRequest>,
+    /// Keys that the client still wants; `None`: all.
+    wanted: Option<i64>,
+    chunk_keys: i64,
+    /// What a chunk shall have, in bytes: half of it to twice of it.
+    target_bytes: usize,
+    /// Count and revision, as the first chunk has told them.
+    first: Option<(i64, Revision)>,
+}
+
+/// What of a chunk to send.
+#[derive(Debug, PartialEq)]
+enum Taken {
+    Part(Vec<KeyValue>),
+    Last(RangeResult),
+}
+
+impl Chunks {
+    fn new(mut request: RangeRequest, target_bytes: usize) -> Self {
+        // Unordered and ascending keys are the same; chunks need the latter.
+        request.sort_target = SortTarget::Key;
+        Chunks {
+            wanted: (request.limit > 0).then_some(request.limit),
+            rest: Some(request),
+            chunk_keys: FIRST_CHUNK_KEYS,
+            target_bytes,
+            first: None,
+        }
+    }
+
+    fn next_request(&self) -> Option<RangeRequest> {
+        let mut request = self.rest.clone()?;
+        request.limit = self.wanted.unwrap_or(i64::MAX).min(self.chunk_keys);
+        Some(request)
+    }
+
+    fn take(&mut self, mut result: RangeResult) -> Taken {
+        let (count, revision) = *self.first.get_or_insert((result.count, result.revision));
+        if let Some(wanted) = &mut self.wanted {
+            *wanted -= result.kvs.len() as i64;
+        }
+        match (result.kvs.last(), self.wanted) {
+            (Some(last), None | Some(1..)) if result.more => self.go_on_after(last, revision),
+            _ => {
+                self.rest = None;
+                result.count = count;
+                result.revision = revision;
+                return Taken::Last(result);
+            }
+        }
+        self.adapt(&result.kvs);
+        Taken::Part(result.kvs)
+    }
+
+    fn go_on_after(&mut self, last: &KeyValue, revision: Revision) {
+        let Some(rest) = &mut self.rest else { return };
+        rest.range.start = successor(&last.key);
+        debug_assert!(rest.range.end != RangeEnd::Single, "one key has no rest");
+        if rest.revision.0 <= 0 {
+            rest.revision = revision;
+        }
+        // This replica has that revision: it has just been read here.
+        rest.serializable = true;
+    }
+
+    /// Twice the keys or half of them, until a chunk is about as large as it
+    /// shall be.
+    fn adapt(&mut self, kvs: &[KeyValue]) {
+        let bytes: usize = kvs.iter().map(|kv| kv.key.len() + kv.value.len()).sum();
+        if bytes < self.target_bytes / 2 {
+            self.chunk_keys = self.chunk_keys.saturating_mul(2);
+        } else if bytes > self.target_bytes.saturating_mul(2) {
+            self.chunk_keys = (self.chunk_keys / 2).max(1);
+        }
+    }
+}
+
+/// The first key after `key`.
+fn successor(key: &[u8]) -> Bytes {
+    let mut next = BytesMut::with_capacity(key.len() + 1);
+    next.extend_from_slice(key);
+    next.put_u8(0);
+    next.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use t4_kv_types::KeyRange;
+
+    /// Reads keys `0..keys` with values of `value_bytes` as the chunks ask for
+    /// it; gives the numbers of keys per chunk and the last result.
+    fn read(request: RangeRequest, keys: u32, value_bytes: usize) -> (Vec<usize>, RangeResult) {
+        let key = |n: u32| Bytes::copy_from_slice(&n.to_be_bytes());
+        let mut chunks = Chunks::new(request, 10_000);
+        let (mut sizes, mut seen) = (Vec::new(), 0);
+        while let Some(request) = chunks.next_request() {
+            assert!(seen == 0 || (request.serializable && request.revision == Revision(7)));
+            let inside: Vec<u32> = (0..keys).filter(|&n| request.range.contains(&key(n))).collect();
+            let kvs: Vec<_> = inside
+                .iter()
+                .take(request.limit as usize)
+                .map(|&n| KeyValue {
+                    key: key(n),
+                    value: vec![0; value_bytes].into(),
+                    ..Default::default()
+                })
+                .collect();
+            let result = RangeResult {
+                // The store moves on meanwhile.
+                revision: Revision(7 + i64::from(seen)),
+                more: kvs.len() < inside.len(),
+                count: inside.len() as i64,
+                kvs,
+            };
+            for kv in &result.kvs {
+                assert_eq!(kv.key, key(seen));
+                seen += 1;
+            }
+            sizes.push(result.kvs.len());
+            if let Taken::Last(result) = chunks.take(result) {
+                return (sizes, result);
+            }
+        }
+        panic!("no last chunk");
+    }
+
+    fn all() -> RangeRequest {
+        RangeRequest::new(KeyRange::all())
+    }
+
+    #[test]
+    fn chunks_grow_to_the_target() {
+        let (sizes, last) = read(all(), 1000, 96);
+        assert_eq!(sizes, [10, 20, 40, 80, 80, 80, 80, 80, 80, 80, 80, 80, 80, 80, 50]);
+        assert_eq!((last.count, last.more, last.revision), (1000, false, Revision(7)));
+    }
+
+    #[test]
+    fn chunks_shrink_to_the_target() {
+        let (sizes, _) = read(all(), 40, 5_000);
+        assert_eq!(sizes, [10, 5, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1]);
+        let (sizes, _) = read(all(), 20, 50_000);
+        assert_eq!(sizes, [10, 5, 2, 1, 1, 1], "never below one key");
+    }
+
+    #[test]
+    fn a_limit_holds_over_all_chunks() {
+        let (sizes, last) = read(RangeRequest { limit: 35, ..all() }, 1000, 1);
+        assert_eq!(sizes, [10, 20, 5]);
+        assert_eq!((last.count, last.more), (1000, true));
+        let (sizes, last) = read(RangeRequest { limit: 1000, ..all() }, 15, 1);
+        assert_eq!(sizes, [10, 5]);
+        assert_eq!((last.count, last.more), (15, false));
+    }
+
+    #[test]
+    fn what_fits_comes_at_once() {
+        let (sizes, last) = read(all(), 10, 1);
+        assert_eq!((sizes, last.kvs.len(), last.count), (vec![10], 10, 10));
+        let (sizes, last) = read(all(), 0, 1);
+        assert_eq!((sizes, last.kvs.len(), last.count), (vec![0], 0, 0));
+    }
+}

@@ -1,0 +1,262 @@
+//! What the services Lock and Election are made of: a queue of keys under a
+//! prefix, ordered by their create revision.
+//!
+//! Everything goes through the same paths as the requests of a client that
+//! runs the recipe itself; the keys are the same too, so that both kinds of
+//! clients share locks and elections.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use t4_kv_types as kv;
+use t4_kv_types::{KeyRange, LeaseId, RangeRequest, Revision};
+use t4_node::{Node, WatchMessage, WatchSpec, WatchStream};
+use t4_proto::etcdserverpb as pb;
+use t4_proto::etcdserverpb::request_op::Request;
+use t4_proto::mvccpb;
+use tonic::Status;
+
+use crate::api::Api;
+use crate::errors::{ApiError, refused};
+
+/// Seconds that a lease lives that the server grants because none is given.
+const SESSION_TTL_S: i64 = 60;
+
+/// The prefix of everyone who waits for `name`.
+pub(crate) fn prefix(name: &[u8]) -> Bytes {
+    let mut prefix = BytesMut::with_capacity(name.len() + 1);
+    prefix.extend_from_slice(name);
+    prefix.put_u8(b'/');
+    prefix.freeze()
+}
+
+/// The key of the one with this lease: the prefix and the lease in hex.
+pub(crate) fn key_of(prefix: &[u8], lease: LeaseId) -> Bytes {
+    let sign = if lease.0 < 0 { "-" } else { "" };
+    let digits = format!("{sign}{:x}", lease.0.unsigned_abs());
+    [prefix, digits.as_bytes()].concat().into()
+}
+
+/// `create revision of key = revision`, 0 being "there is no key".
+pub(crate) fn created_at(key: &Bytes, revision: i64) -> pb::Compare {
+    pb::Compare {
+        result: pb::compare::CompareResult::Equal.into(),
+        target: pb::compare::CompareTarget::Create.into(),
+        key: key.clone(),
+        range_end: Bytes::new(),
+        target_union: Some(pb::compare::TargetUnion::CreateRevision(revision)),
+    }
+}
+
+/// Puts `key` bound to `lease`.
+pub(crate) fn put_op(key: &Bytes, value: Bytes, lease: LeaseId) -> pb::RequestOp {
+    let put = pb::PutRequest { key: key.clone(), value, lease: lease.0, ..Default::default() };
+    pb::RequestOp { request: Some(Request::RequestPut(put)) }
+}
+
+/// Reads `key`.
+pub(crate) fn get_op(key: &Bytes) -> pb::RequestOp {
+    let range = pb::RangeRequest { key: key.clone(), ..Default::default() };
+    pb::RequestOp { request: Some(Request::RequestRange(range)) }
+}
+
+/// Deletes `key`.
+pub(crate) fn delete_op(key: &Bytes) -> pb::RequestOp {
+    let delete = pb::DeleteRangeRequest { key: key.clone(), ..Default::default() };
+    pb::RequestOp { request: Some(Request::RequestDeleteRange(delete)) }
+}
+
+/// The oldest key under a prefix: the one whose turn it is.
+pub(crate) fn first_created(prefix: &Bytes) -> RangeRequest {
+    RangeRequest {
+        limit: 1,
+        sort_target: kv::SortTarget::Create,
+        sort_order: kv::SortOrder::Ascend,
+        ..RangeRequest::new(KeyRange::prefix(prefix.clone()))
+    }
+}
+
+/// The key that a transaction's operation has read, if there was one.
+pub(crate) fn read_key(response: &pb::TxnResponse) -> Option<&mvccpb::KeyValue> {
+    match &response.responses.first()?.response {
+        Some(pb::response_op::Response::ResponseRange(range)) => range.kvs.first(),
+        _ => None,
+    }
+}
+
+/// Where somebody stands in a queue.
+pub(crate) struct Queued {
+    /// Its key.
+    pub(crate) key: Bytes,
+    /// The create revision of that key: the order of the queue.
+    pub(crate) created: i64,
+    /// The key as it was, if the lease had a place before this call.
+    pub(crate) existing: Option<mvccpb::KeyValue>,
+    /// Of the request that queued up.
+    pub(crate) header: pb::ResponseHeader,
+    /// The place, if this call took it.
+    pub(crate) place: Option<Place>,
+}
+
+impl Api {
+    /// The lease to act with: the one given, or a new one if that is 0. A new
+    /// one is not kept alive.
+    pub(crate) async fn session(&self, lease: i64) -> Result<LeaseId, Status> {
+        if lease != 0 {
+            return Ok(LeaseId(lease));
+        }
+        let request = pb::LeaseGrantRequest { ttl: SESSION_TTL_S, id: 0 };
+        Ok(LeaseId(self.lease_grant(request).await?.id))
+    }
+
+    /// Takes the place of `lease` in the queue, or finds that it has one.
+    ///
+    /// A client that goes away at any moment leaves no place behind that it
+    /// does not know of: the request is carried to its end in a task of its
+    /// own, and the place is given up if nobody takes it.
+    pub(crate) async fn queue_up(
+        self: &Arc<Self>,
+        prefix: &Bytes,
+        lease: LeaseId,
+        value: Bytes,
+    ) -> Result<Queued, Status> {
+        let (api, key) = (self.clone(), key_of(prefix, lease));
+        let queued = tokio::spawn(async move {
+            let request = pb::TxnRequest {
+                compare: vec![created_at(&key, 0)],
+                success: vec![put_op(&key, value, lease)],
+                failure: vec![get_op(&key)],
+            };
+            let response = api.txn(request).await?;
+            let existing = read_key(&response).cloned();
+            let header = response.header.unwrap_or_default();
+            let place = response.succeeded.then(|| Place {
+                api,
+                key: key.clone(),
+                created: header.revision,
+                kept: false,
+            });
+            let created = existing.as_ref().map_or(header.revision, |kv| kv.create_revision);
+            Ok(Queued { key, created, existing, header, place })
+        });
+        queued.await.map_err(|_| ApiError::Stopped.status())?
+    }
+
+    /// Deletes `key` if it is still the one that was created at `created`.
+    pub(crate) async fn give_up(
+        &self,
+        key: &Bytes,
+        created: i64,
+    ) -> Result<pb::TxnResponse, Status> {
+        self.txn(pb::TxnRequest {
+            compare: vec![created_at(key, created)],
+            success: vec![delete_op(key)],
+            failure: vec![],
+        })
+        .await
+    }
+
+    /// Waits until every key under the prefix that is older than `revision`
+    /// is gone.
+    pub(crate) async fn wait_for_turn(&self, prefix: &Bytes, revision: i64) -> Result<(), Status> {
+        let older = RangeRequest {
+            limit: 1,
+            sort_target: kv::SortTarget::Create,
+            sort_order: kv::SortOrder::Descend,
+            max_create_revision: Revision(revision - 1),
+            keys_only: true,
+            ..RangeRequest::new(KeyRange::prefix(prefix.clone()))
+        };
+        loop {
+            let found = self.node.range(older.clone()).await.map_err(refused)?;
+            let Some(before_us) = found.kvs.into_iter().next() else { return Ok(()) };
+            let mut changes =
+                Changes::of(&self.node, KeyRange::single(before_us.key), found.revision);
+            while let Some(event) = changes.next().await? {
+                if event.kind == kv::EventKind::Delete {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// The changes of a range after a revision, one by one.
+pub(crate) struct Changes {
+    stream: WatchStream,
+    pending: VecDeque<kv::Event>,
+}
+
+impl Changes {
+    pub(crate) fn of(node: &Node, range: KeyRange, after: Revision) -> Self {
+        let stream = node.watch();
+        stream.create(None, WatchSpec { start: after.next(), ..WatchSpec::new(range) });
+        Changes { stream, pending: VecDeque::new() }
+    }
+
+    /// The next change; `None` if history was compacted away before it could
+    /// be read: the caller looks at the state again.
+    pub(crate) async fn next(&mut self) -> Result<Option<kv::Event>, Status> {
+        loop {
+            if let Some(event) = self.pending.pop_front() {
+                return Ok(Some(event));
+            }
+            match self.stream.next().await {
+                Some(WatchMessage::Events { batch, .. }) => {
+                    self.pending.extend(batch.events().cloned());
+                }
+                Some(WatchMessage::Canceled { .. } | WatchMessage::CreateRefused { .. }) => {
+                    return Ok(None);
+                }
+                Some(WatchMessage::Created { .. } | WatchMessage::Progress { .. }) => {}
+                None => return Err(ApiError::Stopped.status()),
+            }
+        }
+    }
+}
+
+/// A place in the queue that this call has taken. Unless it is kept, it is
+/// given up when it is dropped: the client has gone, or waiting has failed.
+pub(crate) struct Place {
+    api: Arc<Api>,
+    key: Bytes,
+    created: i64,
+    kept: bool,
+}
+
+impl Place {
+    /// The place is the client's from now on.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        // Outside of a runtime everything stops anyway; the lease will end it.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (api, key, created) = (self.api.clone(), self.key.clone(), self.created);
+        runtime.spawn(async move {
+            if let Err(status) = api.give_up(&key, created).await {
+                tracing::warn!(%status, "a place in a queue stays taken until its lease ends");
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_the_recipe() {
+        let prefix = prefix(b"lock");
+        assert_eq!(prefix, "lock/");
+        assert_eq!(key_of(&prefix, LeaseId(0x7bfa)), "lock/7bfa");
+        assert_eq!(key_of(&prefix, LeaseId(-255)), "lock/-ff");
+    }
+}

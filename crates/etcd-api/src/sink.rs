@@ -1,0 +1,58 @@
+//! Where the services put the messages of a streamed response.
+
+use bytes::Bytes;
+use prost::Message;
+use tonic::{Code, Status};
+
+use crate::stats::{GrpcStats, Meter};
+use crate::wire::{Outlet, encode_frame};
+
+/// The responses of one call, counted on their way out.
+pub(crate) struct Sink<'a> {
+    outlet: Outlet,
+    meter: Meter<'a>,
+}
+
+impl<'a> Sink<'a> {
+    pub(crate) fn new(outlet: Outlet, meter: Meter<'a>) -> Self {
+        Sink { outlet, meter }
+    }
+
+    /// Sends a message; waits while the client does not read.
+    pub(crate) async fn send(&self, message: &impl Message) {
+        let frame = encode_frame(message);
+        self.meter.sent(frame.len());
+        self.outlet.send(frame).await;
+    }
+
+    /// Sends bytes of framed messages. Each message is to be counted with
+    /// [`Sink::count_sent`].
+    pub(crate) async fn send_framed(&self, chunk: Bytes) {
+        self.outlet.send(chunk).await;
+    }
+
+    /// Counts a message of so many bytes, with what frames it.
+    pub(crate) fn count_sent(&self, bytes: usize) {
+        self.meter.sent(bytes);
+    }
+
+    /// Counts a request of so many bytes on the same call.
+    pub(crate) fn count_received(&self, bytes: usize) {
+        self.meter.received(bytes);
+    }
+
+    /// What counts the call.
+    pub(crate) fn meter(&self) -> &Meter<'a> {
+        &self.meter
+    }
+
+    pub(crate) fn stats(&self) -> &GrpcStats {
+        self.meter.stats()
+    }
+
+    /// The call has ended.
+    pub(crate) fn finish(self, result: Result<(), Status>) -> Result<(), Status> {
+        self.meter.finish(result.as_ref().err().map_or(Code::Ok, Status::code));
+        result
+    }
+}

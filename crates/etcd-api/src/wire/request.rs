@@ -1,0 +1,95 @@
+//! Reading the messages of a request body.
+
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::Body;
+use prost::Message;
+use tonic::Status;
+
+use super::frame::FrameReader;
+use crate::errors::{self, ApiError};
+
+/// The messages of a request body, one after the other.
+pub(crate) struct Requests<B, M> {
+    body: Pin<Box<B>>,
+    frames: FrameReader,
+    message: PhantomData<fn() -> M>,
+}
+
+impl<B, M> Requests<B, M>
+where
+    B: Body<Data = Bytes>,
+    M: Message + Default,
+{
+    pub(crate) fn new(body: B, message_bytes_max: usize) -> Self {
+        let frames = FrameReader::new(message_bytes_max);
+        Requests { body: Box::pin(body), frames, message: PhantomData }
+    }
+
+    /// The next message, with the bytes that it took on the wire; `None` when
+    /// the client has no more. Dropping the future loses nothing.
+    pub(crate) async fn next(&mut self) -> Result<Option<(M, usize)>, Status> {
+        let next = poll_fn(|cx| poll_message(self.body.as_mut(), &mut self.frames, cx)).await?;
+        next.map(decode).transpose()
+    }
+}
+
+/// The one message of a unary request, with the bytes that it took on the wire.
+pub(crate) async fn read_unary<B, M>(
+    body: B,
+    message_bytes_max: usize,
+) -> Result<(M, usize), Status>
+where
+    B: Body<Data = Bytes>,
+    M: Message + Default,
+{
+    let mut body = std::pin::pin!(body);
+    let mut frames = FrameReader::new(message_bytes_max);
+    let first = poll_fn(|cx| poll_message(body.as_mut(), &mut frames, cx)).await?;
+    let message = first.ok_or_else(errors::missing_message)?;
+    if poll_fn(|cx| poll_message(body.as_mut(), &mut frames, cx)).await?.is_some() {
+        return Err(errors::surplus_message());
+    }
+    decode(message)
+}
+
+fn decode<M: Message + Default>(bytes: Bytes) -> Result<(M, usize), Status> {
+    let length = bytes.len();
+    match M::decode(bytes) {
+        Ok(message) => Ok((message, length)),
+        Err(error) => Err(errors::malformed_message(&error)),
+    }
+}
+
+fn poll_message<B: Body<Data = Bytes>>(
+    mut body: Pin<&mut B>,
+    frames: &mut FrameReader,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Option<Bytes>, Status>> {
+    loop {
+        if let Some(message) = frames.decode_next()? {
+            return Poll::Ready(Ok(Some(message)));
+        }
+        if body.is_end_stream() {
+            return Poll::Ready(end(frames));
+        }
+        match ready!(body.as_mut().poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(chunk) => frames.push(chunk),
+                // Trailers: a request has none that matter, and nothing after.
+                Err(_) => return Poll::Ready(end(frames)),
+            },
+            // The client has gone, or has reset the stream.
+            Some(Err(_)) => return Poll::Ready(Err(ApiError::ContextCanceled.status())),
+            None => return Poll::Ready(end(frames)),
+        }
+    }
+}
+
+fn end(frames: &FrameReader) -> Result<Option<Bytes>, Status> {
+    if frames.is_between_messages() { Ok(None) } else { Err(errors::truncated_message()) }
+}
