@@ -241,7 +241,7 @@ mod tests {
     }
 
     fn replay(recording: &str, passes: bool) -> usize {
-        let (index, records) = (Index::new(), BTreeMap::new());
+        let (index, records) = (Index::default(), BTreeMap::new());
         let mut replay = Replay { index, records, compacted: -1, passes };
         recording.lines().map(|line| replay.line(line)).sum()
     }

@@ -45,17 +45,13 @@ pub(crate) struct Index {
 }
 
 impl Default for Index {
+    /// An index without keys.
     fn default() -> Self {
         Index { root: Node::Leaf(Leaf::default()), live: 0 }
     }
 }
 
 impl Index {
-    /// An index without keys.
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
     /// From entries in strictly ascending key order, each with its older
     /// versions in ascending order. Nodes are filled to nine tenths.
     ///

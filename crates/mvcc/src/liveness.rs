@@ -258,7 +258,7 @@ mod tests {
     }
 
     fn model(seed: u64, liveness: Liveness) -> Model {
-        let (random, index) = (Random::new(seed), Index::new());
+        let (random, index) = (Random::new(seed), Index::default());
         Model { random, liveness, index, changes: Vec::new(), revision: 1 }
     }
 

@@ -137,13 +137,14 @@ impl Leaf {
 
     /// A new version of key `at`. Returns what was newest before.
     pub(super) fn update(&mut self, at: usize, newest: Newest) -> Newest {
-        let before = std::mem::replace(&mut self.newest[at], newest);
+        let before = self.newest[at];
         assert!(
             before.version.order() < newest.version.order(),
             "a change is newer than every change of its key: {:?} after {:?}",
             newest.version.order(),
             before.version.order(),
         );
+        self.newest[at] = newest;
         let older = self.older_at(at);
         if !self.is_updated(at) {
             self.updated |= 1 << at;

@@ -31,7 +31,7 @@ fn put(main: i64) -> Newest {
 }
 
 fn inserted(keys: &[Vec<u8>]) -> Index {
-    let mut index = Index::new();
+    let mut index = Index::default();
     for (n, key) in keys.iter().enumerate() {
         index.insert(key, put(n as i64 + 2));
     }

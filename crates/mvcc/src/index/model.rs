@@ -41,7 +41,7 @@ impl Model {
             random: Random::new(seed),
             shape,
             keys,
-            index: Index::new(),
+            index: Index::default(),
             naive: BTreeMap::new(),
             revision: 1,
             compacted: 0,
