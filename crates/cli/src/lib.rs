@@ -1,1 +1,131 @@
-//! The commands of t4: flags over environment over file over defaults.
+//! The commands of `t4`: flags over environment over file over defaults.
+//!
+//! [`run`] takes the arguments of the process and returns its exit code. Each
+//! subcommand is a module:
+//!
+//! * `run`: a server, until a signal ends it. `run/flags.rs` has the flags,
+//!   `run/settings.rs` makes the configuration of node and server of them.
+//! * `inspect`: reads a data directory on which no node runs.
+//! * `version`.
+//!
+//! Beside them, what they share: `sources` (which source of a setting wins),
+//! `config_file`, `value` (the texts that settings are written as), `usage`
+//! (what a wrong setting is told), `logging`.
+//!
+//! Exit codes: 0, done; 1, it did not work; 2, it was asked for wrongly.
+//!
+//! How anything works is left to others: the server to `t4-server`, reading a
+//! data directory to `t4-node`.
+#![doc = include_str!("../README.md")]
+
+mod config_file;
+mod inspect;
+mod logging;
+mod run;
+mod sources;
+mod usage;
+mod value;
+mod version;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use usage::UsageError;
+
+/// It was asked for wrongly.
+const EXIT_USAGE: u8 = 2;
+
+/// An etcd-compatible store that keeps its history on local disks.
+#[derive(Debug, Parser)]
+#[command(name = "t4", version, propagate_version = true, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a server until SIGTERM or SIGINT
+    Run(Box<run::RunArgs>),
+    /// Looks into a data directory while no server runs on it; changes nothing
+    Inspect(inspect::InspectArgs),
+    /// Prints the version, the etcd API that is served, and the build target
+    Version(version::VersionArgs),
+}
+
+/// Does what `args` ask for; the first is the name of the program. Blocks
+/// until it is done. Speaks on standard output and standard error.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let parsed = command().try_get_matches_from(args);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(told) => {
+            // A closed pipe leaves nobody to tell.
+            let _ = told.print();
+            return if told.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let done = match cli.command {
+        Command::Run(args) => run::run(*args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Version(args) => version::run(&args),
+    };
+    done.unwrap_or_else(|error| failed(&error))
+}
+
+/// The command line, with the environment variable of each setting in its help.
+fn command() -> clap::Command {
+    Cli::command()
+        .mut_subcommand("run", |run| run.mut_args(name_variable))
+        .mut_subcommand("inspect", |inspect| {
+            inspect.mut_subcommands(|sub| sub.mut_arg("data_dir", name_variable))
+        })
+}
+
+fn name_variable(arg: clap::Arg) -> clap::Arg {
+    let Some(flag) = arg.get_long().filter(|flag| !matches!(*flag, "help" | "version")) else {
+        return arg;
+    };
+    let variable = sources::variable(flag);
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let long = arg.get_long_help().map(ToString::to_string);
+    let arg = arg.help(format!("{help} [env: {variable}]"));
+    match long {
+        Some(long) => arg.long_help(format!("{long}\n\n[env: {variable}]")),
+        None => arg,
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let broken_pipe = error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+    if broken_pipe {
+        // Whoever read our output has seen enough.
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("t4: {error:#}");
+    let is_usage = error.is::<UsageError>();
+    if is_usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_names_its_variable_in_the_help() {
+        let mut command = super::command();
+        let run = command.find_subcommand_mut("run").expect("run");
+        let help = run.render_long_help().to_string();
+        for flag in crate::run::flag_names() {
+            let variable = crate::sources::variable(&flag);
+            assert!(help.contains(&format!("[env: {variable}]")), "{variable} in\n{help}");
+        }
+    }
+}

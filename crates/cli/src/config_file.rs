@@ -1,0 +1,249 @@
+//! The config file: YAML, one level deep. Its keys are the names of the flags;
+//! a value is a scalar or a list of scalars, and means what it means after the
+//! flag. What YAML makes of a scalar (number, boolean) does not matter: the
+//! text counts.
+
+use std::path::{Path, PathBuf};
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+
+use crate::usage::UsageError;
+
+/// A config file that was read.
+#[derive(Debug)]
+pub(crate) struct ConfigFile {
+    pub(crate) path: PathBuf,
+    entries: Vec<Entry>,
+}
+
+/// One key of a config file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    key: String,
+    /// Not empty.
+    pub(crate) values: Vec<String>,
+    /// Where the key stands, from 1.
+    pub(crate) line: usize,
+}
+
+impl ConfigFile {
+    /// Reads the file at `path`, whose keys must be among `known`.
+    pub(crate) fn load(path: &Path, known: &[&str]) -> Result<Self, UsageError> {
+        let text = std::fs::read_to_string(path).map_err(|error| UsageError::Unreadable {
+            path: path.to_owned(),
+            why: error.to_string(),
+        })?;
+        ConfigFile::parse(path.to_owned(), &text, known)
+    }
+
+    /// The same for a text; `path` is for messages.
+    pub(crate) fn parse(path: PathBuf, text: &str, known: &[&str]) -> Result<Self, UsageError> {
+        match read(text, known) {
+            Ok(entries) => Ok(ConfigFile { path, entries }),
+            Err(Fault { line, what }) => Err(UsageError::File { path, line, what }),
+        }
+    }
+
+    /// What it says of a key, if it does.
+    pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+}
+
+struct Fault {
+    line: usize,
+    what: String,
+}
+
+fn fault<T>(span: &Span, what: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault { line: span.start.line(), what: what.into() })
+}
+
+struct Events<'a> {
+    parser: Parser<'a, saphyr_parser::StrInput<'a>>,
+}
+
+impl<'a> Events<'a> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), Fault> {
+        loop {
+            match self.parser.next_event() {
+                Some(Ok((Event::Nothing, _))) => {}
+                Some(Ok(event)) => return Ok(event),
+                Some(Err(error)) => {
+                    let (line, what) = (error.marker().line(), error.info());
+                    return Err(Fault { line, what: format!("it is not YAML: {what}") });
+                }
+                None => return Ok((Event::StreamEnd, Span::default())),
+            }
+        }
+    }
+}
+
+fn read(text: &str, known: &[&str]) -> Result<Vec<Entry>, Fault> {
+    let mut events = Events { parser: Parser::new_from_str(text) };
+    let mut entries = Vec::new();
+    loop {
+        let (event, span) = events.next()?;
+        match event {
+            Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd => {}
+            Event::StreamEnd => return Ok(entries),
+            // A file of comments alone.
+            Event::Scalar(text, ScalarStyle::Plain, ..) if is_null(&text) => {}
+            Event::MappingStart(..) if entries.is_empty() => {
+                read_mapping(&mut events, known, &mut entries)?;
+            }
+            Event::MappingStart(..) => return fault(&span, "a second document is not allowed"),
+            _ => return fault(&span, "it should have lines of the form `key: value`"),
+        }
+    }
+}
+
+fn read_mapping(
+    events: &mut Events<'_>,
+    known: &[&str],
+    entries: &mut Vec<Entry>,
+) -> Result<(), Fault> {
+    loop {
+        let (event, span) = events.next()?;
+        let key = match event {
+            Event::MappingEnd => return Ok(()),
+            Event::Scalar(key, ..) => key.into_owned(),
+            _ => return fault(&span, "a key should be the name of a flag"),
+        };
+        if !known.contains(&key.as_str()) {
+            return fault(&span, unknown_key(&key, known));
+        }
+        if entries.iter().any(|entry| entry.key == key) {
+            return fault(&span, format!("{key:?} is there twice"));
+        }
+        let line = span.start.line();
+        if let Some(values) = read_values(events, &key)? {
+            entries.push(Entry { key, values, line });
+        }
+    }
+}
+
+/// `None`: the key has no value, and counts as not there.
+fn read_values(events: &mut Events<'_>, key: &str) -> Result<Option<Vec<String>>, Fault> {
+    let (event, span) = events.next()?;
+    match event {
+        Event::Scalar(value, ScalarStyle::Plain, ..) if is_null(&value) => Ok(None),
+        Event::Scalar(value, ..) => Ok(Some(vec![value.into_owned()])),
+        Event::SequenceStart(..) => {
+            let mut values = Vec::new();
+            loop {
+                match events.next()? {
+                    (Event::SequenceEnd, _) => break,
+                    (Event::Scalar(value, ..), _) => values.push(value.into_owned()),
+                    (_, span) => return fault(&span, format!("{key:?}: {NOT_FLAT}")),
+                }
+            }
+            Ok((!values.is_empty()).then_some(values))
+        }
+        _ => fault(&span, format!("{key:?}: {NOT_FLAT}")),
+    }
+}
+
+const NOT_FLAT: &str = "only a value or a list of values is allowed here";
+
+fn is_null(plain: &str) -> bool {
+    matches!(plain, "" | "~" | "null" | "Null" | "NULL")
+}
+
+fn unknown_key(key: &str, known: &[&str]) -> String {
+    let near = known.iter().map(|name| (distance(key, name), name)).min();
+    match near {
+        Some((distance, name)) if distance <= 3 => {
+            format!("the key {key:?} is not known; did you mean {name:?}?")
+        }
+        _ => format!("the key {key:?} is not known; keys are the names of the flags of `t4 run`"),
+    }
+}
+
+/// How many letters must be added, removed or replaced to make `b` of `a`.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: &[&str] = &["data-dir", "listen", "io-threads", "metrics-addr"];
+
+    fn parse(text: &str) -> Result<ConfigFile, UsageError> {
+        ConfigFile::parse("f".into(), text, KNOWN)
+    }
+
+    fn told(text: &str) -> String {
+        parse(text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn scalars_are_kept_as_they_are_written() {
+        let text = "# a comment\ndata-dir: /a b # there\nio-threads: 007\nmetrics-addr: ''\n\
+            listen:\n  - 0.0.0.0:3379\n  - \"unix:///run/t4\"\n";
+        let file = parse(text).expect("sound");
+        let values = |key: &str| file.get(key).map(|entry| entry.values.clone());
+        assert_eq!(values("data-dir").expect("there"), ["/a b"]);
+        assert_eq!(values("io-threads").expect("there"), ["007"]);
+        assert_eq!(values("metrics-addr").expect("there"), [""]);
+        assert_eq!(values("listen").expect("there"), ["0.0.0.0:3379", "unix:///run/t4"]);
+        assert_eq!(file.get("io-threads").map(|entry| entry.line), Some(3));
+        assert_eq!(values("node-id"), None);
+    }
+
+    #[test]
+    fn json_is_yaml() {
+        let file = parse("{\"io-threads\": 4, \"listen\": [\"a\"]}").expect("sound");
+        assert_eq!(file.get("io-threads").expect("there").values, ["4"]);
+    }
+
+    #[test]
+    fn a_key_without_value_and_an_empty_file_are_not_there() {
+        for text in ["", "# nothing\n", "---\n", "io-threads:\n", "io-threads: ~\n", "listen: []"] {
+            let file = parse(text).expect(text);
+            assert!(file.entries.is_empty(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn mistakes_name_line_and_key() {
+        assert_eq!(
+            told("listen: x\nio-thread: 2\n"),
+            "--config-file: f, line 2: the key \"io-thread\" is not known; did you mean \"io-threads\"?"
+        );
+        assert!(told("s3-bucket: x\n").ends_with("keys are the names of the flags of `t4 run`"));
+        assert!(told("listen: x\nlisten: y\n").contains("line 2: \"listen\" is there twice"));
+        assert!(told("listen:\n  a: b\n").contains("only a value or a list of values"));
+        assert!(told("listen: [[a]]\n").contains("only a value or a list of values"));
+        assert!(told("just text\n").contains("`key: value`"));
+        assert!(told("listen: x\n---\nlisten: y\n").contains("second document"));
+        assert!(told("listen: [a\n").contains("not YAML"));
+        assert!(told("? [a]\n: b\n").contains("a key should be the name of a flag"));
+        assert!(told("listen: &x a\nio-threads: *x\n").contains("only a value"));
+    }
+
+    #[test]
+    fn a_missing_file_is_told() {
+        let missing = ConfigFile::load(Path::new("/nowhere/t4.yaml"), KNOWN).unwrap_err();
+        assert!(missing.to_string().starts_with("--config-file: /nowhere/t4.yaml cannot be read"));
+    }
+
+    #[test]
+    fn distances() {
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("same", "same"), 0);
+    }
+}

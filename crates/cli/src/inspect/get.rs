@@ -1,0 +1,46 @@
+//! `t4 inspect get`.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use t4_mvcc::Io;
+use t4_node::Offline;
+
+use super::print::{KeyValueJson, Lease, Text};
+use super::scope::{self, AtArgs};
+use super::{EXIT_NOT_FOUND, Output, Show};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit code 1 and nothing on standard output: there is no such key then.")]
+pub(super) struct GetArgs {
+    /// The key
+    pub(super) key: OsString,
+    #[command(flatten)]
+    pub(super) at: AtArgs,
+}
+
+impl Show for GetArgs {
+    fn show(
+        self,
+        data: &Offline,
+        Output { out, json }: &mut Output<'_>,
+    ) -> anyhow::Result<ExitCode> {
+        let at = self.at.resolve(data.reader())?;
+        let key = scope::key(self.key)?;
+        let Some(kv) = data.reader().get(&key, at, Io::Blocking)? else {
+            eprintln!("t4: there is no key {} at revision {at}", Text(&key));
+            return Ok(ExitCode::from(EXIT_NOT_FOUND));
+        };
+        if *json {
+            writeln!(out, "{}", serde_json::to_string(&KeyValueJson::new(&kv, true))?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        writeln!(out, "key: {}", Text(&kv.key))?;
+        writeln!(out, "value: {}", Text(&kv.value))?;
+        writeln!(out, "create_revision: {}", kv.create_revision)?;
+        writeln!(out, "mod_revision: {}", kv.mod_revision)?;
+        writeln!(out, "version: {}", kv.version)?;
+        writeln!(out, "lease: {}", Lease(kv.lease))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

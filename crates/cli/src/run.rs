@@ -1,0 +1,122 @@
+//! `t4 run`: a server, from the settings to its last breath.
+
+mod flags;
+mod ready;
+mod settings;
+mod signals;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use t4_node::Closed;
+use t4_server::Server;
+
+pub(crate) use flags::{RunArgs, flag_names};
+pub(crate) use settings::DATA_DIR;
+
+use settings::Settings;
+use signals::Signals;
+
+/// Serves until a signal or a fatal error. The server has threads of its own;
+/// this one only waits.
+pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let settings = Settings::resolve(args, &|name| std::env::var_os(name), &host_name())?;
+    crate::logging::start(settings.logging);
+    warn_of_unknown_variables();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let code = runtime.block_on(serve(settings));
+    // A start that a signal cut short may still read the disk: nobody waits.
+    runtime.shutdown_background();
+    code
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
+    let Settings { node, server, logging } = settings;
+    // Before the start, which may take a while: it can be cut short.
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        etcd_api = t4_server::ETCD_VERSION,
+        data_dir = %node.data_dir.display(),
+        name = node.name,
+        "starting"
+    );
+    let server = tokio::select! {
+        started = Server::start(node, server) => started?,
+        signal = signals.next() => {
+            tracing::info!(%signal, "asked to stop before the start was done");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    ready::tell(logging.format, server.client_addresses(), server.metrics_address());
+    let closed = tokio::select! {
+        closed = server.closed() => closed,
+        signal = signals.next() => {
+            tracing::info!(%signal, "draining; a second signal ends it at once");
+            tokio::select! {
+                closed = server.stop() => closed,
+                signal = signals.next() => {
+                    tracing::warn!(%signal, "ending at once");
+                    return Ok(ExitCode::from(signal.exit_code()));
+                }
+            }
+        }
+    };
+    match closed {
+        Closed::Stopped => {
+            tracing::info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        Closed::Fatal(why) => {
+            tracing::error!(why, "the node cannot go on; what it acknowledged is on the disk");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// A variable that is misspelled would be ignored without a word. Kubernetes
+/// makes variables of its own for a service that is called t4: those are not
+/// meant for us.
+fn warn_of_unknown_variables() {
+    let known: Vec<String> =
+        flag_names().iter().map(|flag| crate::sources::variable(flag)).collect();
+    for (name, _) in std::env::vars_os() {
+        let Some(name) = name.to_str() else { continue };
+        if name.starts_with("T4_") && !known.iter().any(|it| it == name) && !is_of_kubernetes(name)
+        {
+            tracing::warn!(name, "this environment variable is not known and has no effect");
+        }
+    }
+}
+
+fn is_of_kubernetes(name: &str) -> bool {
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT")
+        || name.contains("_PORT_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_kubernetes;
+
+    #[test]
+    fn what_kubernetes_sets_is_told_apart() {
+        for theirs in
+            ["T4_SERVICE_HOST", "T4_SERVICE_PORT_GRPC", "T4_PORT", "T4_PORT_3379_TCP_ADDR"]
+        {
+            assert!(is_of_kubernetes(theirs), "{theirs}");
+        }
+        assert!(!is_of_kubernetes("T4_LISTN"));
+        for flag in crate::run::flag_names() {
+            assert!(!is_of_kubernetes(&crate::sources::variable(&flag)), "{flag}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! From texts to the configuration of a node, a server and the log.
+
+use std::time::Duration;
+
+use t4_node::AutoCompaction;
+use t4_server::ListenAddress;
+use tracing::Level;
+
+use super::flags::{RunArgs, flag_names};
+use crate::config_file::ConfigFile;
+use crate::logging::{Format, Logging};
+use crate::sources::{Environment, Sources};
+use crate::usage::UsageError;
+use crate::value;
+use crate::value::RetentionMode;
+
+const MIB: u64 = 1 << 20;
+/// The longest payload of a log entry is 256 MiB, and a batch has more than
+/// one request in it.
+const REQUEST_BYTES_MAX: usize = 64 << 20;
+/// A probe every few milliseconds is a mistake.
+const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
+/// What "never" is to a timer.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// Everything that `t4 run` needs to know.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) node: t4_node::Config,
+    pub(crate) server: t4_server::Config,
+    pub(crate) logging: Logging,
+}
+
+impl Settings {
+    /// Reads the config file, if one is named, and settles every setting.
+    /// `host` is the host's name.
+    pub(crate) fn resolve(
+        args: RunArgs,
+        environment: Environment<'_>,
+        host: &str,
+    ) -> Result<Settings, UsageError> {
+        let mut known = flag_names();
+        // A file that names another file would be a riddle of precedence.
+        known.retain(|flag| flag != "config-file");
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let path = Sources::new(environment, None).one(
+            "config-file",
+            args.config_file.clone(),
+            value::path,
+        )?;
+        let file = path.map(|path| ConfigFile::load(&path, &known)).transpose()?;
+        let sources = Sources::new(environment, file);
+
+        let logging = logging(&args, &sources)?;
+        let server = server(&args, &sources)?;
+        let node = node(&args, &sources, &server.listen, host)?;
+        accepted_without_effect(&args, &sources)?;
+        Ok(Settings { node, server, logging })
+    }
+}
+
+fn logging(args: &RunArgs, sources: &Sources<'_>) -> Result<Logging, UsageError> {
+    let levels = [
+        ("error", Level::ERROR),
+        ("warn", Level::WARN),
+        ("info", Level::INFO),
+        ("debug", Level::DEBUG),
+        ("trace", Level::TRACE),
+    ];
+    let formats = [("text", Format::Text), ("json", Format::Json)];
+    let level =
+        sources.one("log-level", args.log_level.clone(), |text| value::choice(text, &levels))?;
+    let format =
+        sources.one("log-format", args.log_format.clone(), |text| value::choice(text, &formats))?;
+    Ok(Logging { level: level.unwrap_or(Level::INFO), format: format.unwrap_or(Format::Text) })
+}
+
+fn server(args: &RunArgs, sources: &Sources<'_>) -> Result<t4_server::Config, UsageError> {
+    let mut config = t4_server::Config::default();
+    let listen = sources.many("listen", args.listen.clone(), value::listen)?;
+    config.listen = listen.unwrap_or(config.listen);
+    let metrics = sources.one("metrics-addr", args.metrics_addr.clone(), value::metrics)?;
+    config.metrics_listen = metrics.unwrap_or(config.metrics_listen);
+    for (flag, given, allowed, place) in [
+        (
+            "max-request-bytes",
+            &args.max_request_bytes,
+            1..=REQUEST_BYTES_MAX,
+            &mut config.max_request_bytes,
+        ),
+        ("max-txn-ops", &args.max_txn_ops, 1..=1_000_000, &mut config.max_txn_ops),
+        ("io-threads", &args.io_threads, 1..=1024, &mut config.io_threads),
+    ] {
+        let value = sources.one(flag, given.clone(), |text| value::number(text, allowed))?;
+        *place = value.unwrap_or(*place);
+    }
+    let streams =
+        sources.one("max-concurrent-streams", args.max_concurrent_streams.clone(), |text| {
+            value::number(text, 1..=u32::MAX)
+        })?;
+    config.max_concurrent_streams = streams.unwrap_or(config.max_concurrent_streams);
+    intervals(args, sources, &mut config)?;
+    Ok(config)
+}
+
+fn intervals(
+    args: &RunArgs,
+    sources: &Sources<'_>,
+    config: &mut t4_server::Config,
+) -> Result<(), UsageError> {
+    let progress = sources.one(
+        "watch-progress-notify-interval",
+        args.watch_progress_notify_interval.clone(),
+        |text| at_least(text, PROGRESS_INTERVAL_MIN, "100ms"),
+    )?;
+    config.watch_progress_notify_interval =
+        progress.unwrap_or(config.watch_progress_notify_interval);
+    let interval =
+        sources.one("grpc-keepalive-interval", args.grpc_keepalive_interval.clone(), |text| {
+            match value::duration(text)? {
+                Duration::ZERO => Ok(NEVER),
+                _ => at_least(text, KEEPALIVE_MIN, "1s, or 0 for never"),
+            }
+        })?;
+    config.keepalive_interval = interval.unwrap_or(config.keepalive_interval);
+    let timeout =
+        sources.one("grpc-keepalive-timeout", args.grpc_keepalive_timeout.clone(), |text| {
+            at_least(text, KEEPALIVE_MIN, "1s")
+        })?;
+    config.keepalive_timeout = timeout.unwrap_or(config.keepalive_timeout);
+    Ok(())
+}
+
+fn at_least(text: &str, least: Duration, written: &str) -> Result<Duration, String> {
+    let duration = value::duration(text)?;
+    if duration < least { Err(format!("use at least {written}")) } else { Ok(duration) }
+}
+
+fn node(
+    args: &RunArgs,
+    sources: &Sources<'_>,
+    listen: &[ListenAddress],
+    host: &str,
+) -> Result<t4_node::Config, UsageError> {
+    let data_dir = sources.one("data-dir", args.data_dir.clone(), value::path)?;
+    let mut config = t4_node::Config::new(data_dir.unwrap_or_else(|| DATA_DIR.into()));
+    let name = sources.one("node-id", args.node_id.clone(), value::name)?;
+    config.name = name.unwrap_or_else(|| host.to_owned());
+    let urls = sources.many(
+        "advertise-client-urls",
+        args.advertise_client_urls.clone(),
+        value::advertised_url,
+    )?;
+    config.advertise_client_urls = urls.unwrap_or_else(|| derived_urls(listen, host));
+    let quota =
+        sources.one("quota-backend-bytes", args.quota_backend_bytes.clone(), value::quota)?;
+    config.quota_bytes = quota.unwrap_or(config.quota_bytes);
+    config.auto_compaction = auto_compaction(args, sources)?;
+    let cache = sources
+        .one("cache-bytes", args.cache_bytes.clone(), |text| value::number(text, 0..=1 << 40))?;
+    config.cache_bytes = cache.unwrap_or(config.cache_bytes);
+    let segment = sources.one("segment-max-size-mb", args.segment_max_size_mb.clone(), |text| {
+        value::number(text, 1..=4096)
+    })?;
+    config.log_segment_bytes = segment.unwrap_or(SEGMENT_MIB) * MIB;
+    Ok(config)
+}
+
+/// Where the data is if nobody says so.
+pub(crate) const DATA_DIR: &str = "/var/lib/t4";
+/// What T4's operators know as its default.
+const SEGMENT_MIB: u64 = 50;
+
+fn auto_compaction(args: &RunArgs, sources: &Sources<'_>) -> Result<AutoCompaction, UsageError> {
+    let modes = [("periodic", RetentionMode::Periodic), ("revision", RetentionMode::Revision)];
+    let mode = sources.one("auto-compaction-mode", args.auto_compaction_mode.clone(), |text| {
+        value::choice(text, &modes)
+    })?;
+    let mode = mode.unwrap_or(RetentionMode::Periodic);
+    let given = args.auto_compaction_retention.clone();
+    let retention =
+        sources.one("auto-compaction-retention", given, |text| value::retention(text, mode))?;
+    Ok(retention.unwrap_or(AutoCompaction::Off))
+}
+
+/// What clients are told if the operator does not say it. A listener on every
+/// address is reached by the host's name. One whose port the system chooses
+/// has no URL yet, and is left out.
+fn derived_urls(listen: &[ListenAddress], host: &str) -> Vec<String> {
+    let url = |address: &ListenAddress| match address {
+        ListenAddress::Tcp(address) if address.port() == 0 => None,
+        ListenAddress::Tcp(address) if address.ip().is_unspecified() => {
+            Some(format!("http://{host}:{}", address.port()))
+        }
+        address => Some(address.to_string()),
+    };
+    listen.iter().filter_map(url).collect()
+}
+
+/// Settings of etcd and T4 that change nothing here must still be sound.
+fn accepted_without_effect(args: &RunArgs, sources: &Sources<'_>) -> Result<(), UsageError> {
+    let consistencies = [("linearizable", ()), ("serializable", ())];
+    sources.one("read-consistency", args.read_consistency.clone(), |text| {
+        value::choice(text, &consistencies)
+    })?;
+    let min_time = args.grpc_keepalive_min_time.clone();
+    sources.one("grpc-keepalive-min-time", min_time, value::duration)?;
+    let permit = args.grpc_keepalive_permit_without_stream.clone();
+    sources.one("grpc-keepalive-permit-without-stream", permit, value::boolean)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! Addresses to listen on, and URLs that clients are told.
+
+use t4_server::ListenAddress;
+
+/// An address to listen on.
+pub(crate) fn listen(text: &str) -> Result<ListenAddress, String> {
+    text.parse().map_err(|error: t4_server::AddressError| {
+        format!(
+            "{}; use HOST:PORT with an IP address or localhost, http://HOST:PORT, or unix:///PATH",
+            error.why
+        )
+    })
+}
+
+/// The same for metrics; empty or `off`: none. The word is for the
+/// environment, where empty means unset.
+pub(crate) fn metrics(text: &str) -> Result<Option<ListenAddress>, String> {
+    match text {
+        "" | "off" => Ok(None),
+        text => match listen(text) {
+            Ok(address) => Ok(Some(address)),
+            Err(why) => Err(format!("{why}; an empty value or off switches it off")),
+        },
+    }
+}
+
+/// A URL that clients are told: etcd's clients want scheme, host and port, and
+/// nothing else.
+pub(crate) fn advertised_url(text: &str) -> Result<String, String> {
+    let refused = |why: &str| Err(format!("{why}; use http://HOST:PORT or https://HOST:PORT"));
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return refused("the scheme is missing");
+    };
+    match scheme {
+        "http" | "https" => {}
+        "unix" | "unixs" if !rest.is_empty() => return Ok(text.to_owned()),
+        _ => return refused("the scheme is not known"),
+    }
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    let Some((host, port)) = authority.rsplit_once(':') else {
+        return refused("the port is missing");
+    };
+    if port.parse::<u16>().map_or(true, |port| port == 0) {
+        return refused("the port is not a number from 1 to 65535");
+    }
+    if !is_host(host) {
+        return refused("the host is not a name or an IP address");
+    }
+    Ok(format!("{scheme}://{authority}"))
+}
+
+fn is_host(host: &str) -> bool {
+    if let Some(ip) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return ip.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    !host.is_empty() && host.bytes().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        assert_eq!(listen("127.0.0.1:1").unwrap().to_string(), "http://127.0.0.1:1");
+        let told = listen("https://127.0.0.1:1").unwrap_err();
+        assert!(told.starts_with("TLS is not available in this version; use HOST:PORT"), "{told}");
+        assert!(listen("").is_err());
+    }
+
+    #[test]
+    fn metrics_can_be_switched_off() {
+        assert_eq!((metrics(""), metrics("off")), (Ok(None), Ok(None)));
+        assert!(metrics("127.0.0.1:9090").unwrap().is_some());
+        assert!(metrics("nowhere").unwrap_err().ends_with("an empty value or off switches it off"));
+    }
+
+    #[test]
+    fn urls() {
+        for sound in ["http://a.b:1", "https://10.0.0.1:2379", "http://[::1]:5", "unix:///run/t4"] {
+            assert_eq!(advertised_url(sound), Ok(sound.to_owned()));
+        }
+        assert_eq!(advertised_url("http://a:1/"), Ok("http://a:1".to_owned()));
+        let wrong = [
+            "",
+            "a:1",
+            "ftp://a:1",
+            "http://a",
+            "http://:1",
+            "http://a:0",
+            "http://a:x",
+            "http://a:1/path",
+            "http://a b:1",
+            "http://::1:5",
+            "http://a:70000",
+            "unix://",
+        ];
+        for wrong in wrong {
+            assert!(advertised_url(wrong).is_err(), "{wrong}");
+        }
+    }
+}

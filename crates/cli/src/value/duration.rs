@@ -1,0 +1,120 @@
+//! Durations as Go writes them, because etcd's flags do: `1h30m`, `1.5s`,
+//! `300ms`.
+
+use std::time::Duration;
+
+/// A duration that is not negative. It needs a unit, except for 0.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    parse(text).ok_or_else(|| "use a duration such as 10s, 1h30m or 500ms".to_owned())
+}
+
+fn parse(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    if rest.is_empty() {
+        return None;
+    }
+    let mut total: u128 = 0;
+    while !rest.is_empty() {
+        let (part, left) = split_part(rest)?;
+        total = total.checked_add(part)?;
+        rest = left;
+    }
+    // Go's durations have 63 bits of nanoseconds: 292 years.
+    let nanos = u64::try_from(total).ok().filter(|nanos| i64::try_from(*nanos).is_ok())?;
+    Some(Duration::from_nanos(nanos))
+}
+
+/// The nanoseconds of the first number and unit, and what follows them.
+fn split_part(text: &str) -> Option<(u128, &str)> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, rest) = text.split_at(unit_at);
+    let unit_end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+    let (unit, rest) = rest.split_at(unit_end);
+    let unit: u128 = match unit {
+        "ns" => 1,
+        "us" | "µs" | "μs" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        _ => return None,
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    Some((whole.checked_mul(unit)?.checked_add(fraction_of(unit, fraction)?)?, rest))
+}
+
+/// `0.fraction` units, rounded down.
+fn fraction_of(unit: u128, fraction: &str) -> Option<u128> {
+    // More digits than a nanosecond of an hour has do not count.
+    let digits = &fraction[..fraction.len().min(15)];
+    if fraction.contains('.') {
+        return None;
+    }
+    if digits.is_empty() {
+        return Some(0);
+    }
+    let value: u128 = digits.parse().ok()?;
+    Some(value * unit / 10u128.pow(digits.len() as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_go_reads() {
+        let cases = [
+            ("0", 0),
+            ("0s", 0),
+            ("10s", 10_000_000_000),
+            ("+5s", 5_000_000_000),
+            ("1h30m", 5_400_000_000_000),
+            ("1.5h", 5_400_000_000_000),
+            (".5s", 500_000_000),
+            ("1.s", 1_000_000_000),
+            ("300ms", 300_000_000),
+            ("1us2ns", 1_002),
+            ("1µs", 1_000),
+            ("1m0.25s", 60_250_000_000),
+            ("0.000000001s", 1),
+            ("0.3333333333333333333h", 1_199_999_999_999),
+        ];
+        for (text, nanos) in cases {
+            assert_eq!(duration(text), Ok(Duration::from_nanos(nanos)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_go_refuses_and_negative_ones() {
+        let wrong = [
+            "",
+            "5",
+            "s",
+            ".s",
+            "1..5s",
+            "1.2.3s",
+            "-1s",
+            "1 s",
+            "1x",
+            "1h-5m",
+            "10d",
+            "+",
+            "99999999999h",
+            "9223372036854775808ns",
+            "1h30",
+            "0x10s",
+            "१s",
+        ];
+        for text in wrong {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(duration("9223372036854775807ns").is_ok());
+    }
+}
