@@ -48,13 +48,11 @@ pub enum OpenError {
     /// The log and the key space do not fit together.
     #[error("state: {0}")]
     Restore(#[from] RestoreError),
-    /// The log ends before what is sealed.
+    /// There is no log, but there must be one.
     #[error(
-        "the log ends at entry {last}, but the key space was sealed at entry {sealed}: the log directory is older than the state directory. Restore both from the same copy"
+        "the log is missing, but the key space was sealed at entry {sealed}: what was written after that is lost. Restore the whole data directory from a copy"
     )]
-    LogShort {
-        /// The log's last entry.
-        last: LogIndex,
+    LogLost {
         /// The entry that the sealed key space stands at.
         sealed: LogIndex,
     },

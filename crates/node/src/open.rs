@@ -100,13 +100,13 @@ fn restore(config: &Config) -> Result<Restored, OpenError> {
         t4_wal::Config { segment_bytes: config.log_segment_bytes, ..Default::default() };
     let (wal, replay) = Wal::open(log_dir, wal_config, sealed.index)?;
     report(wal.recovery());
+    refuse_lost_log(&wal, sealed)?;
     for entry in replay {
         let entry = entry?;
         let at = LogPosition { epoch: entry.epoch, index: entry.index };
         state.replay(at, &entry.payload, origin.elapsed())?;
     }
     state.replayed(origin.elapsed());
-    refuse_short_log(&wal, sealed)?;
     let newest = wal.last().0.max(state.position().epoch);
     Ok(Restored { dir, state, background, wal, epoch: Epoch(newest.0 + 1), origin })
 }
@@ -128,12 +128,11 @@ fn report(recovery: &t4_wal::Recovery) {
     }
 }
 
-/// The log may begin after what is sealed, but not end before it: the next
-/// entry must follow the last one.
-fn refuse_short_log(wal: &Wal, sealed: LogPosition) -> Result<(), OpenError> {
-    let LogIndex(last) = wal.last().1;
-    if last < sealed.index.0 {
-        return Err(OpenError::LogShort { last: LogIndex(last), sealed: sealed.index });
+/// A log that had to be begun anew behind what is sealed has lost what came
+/// after; the log itself refuses when it merely ends too early.
+fn refuse_lost_log(wal: &Wal, sealed: LogPosition) -> Result<(), OpenError> {
+    if sealed.index > LogIndex(0) && wal.last().0 == Epoch(0) {
+        return Err(OpenError::LogLost { sealed: sealed.index });
     }
     Ok(())
 }

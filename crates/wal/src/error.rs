@@ -1,8 +1,8 @@
 //! Why the log could not do what it was asked, by what the caller must do.
 //!
 //! * [`WalError::NoSpace`]: refuse the entries, try again when there is room.
-//! * [`WalError::Corrupt`], [`WalError::NewerFormat`], [`WalError::Gap`]: do
-//!   not start; a person must act, and the text says how.
+//! * [`WalError::Corrupt`], [`WalError::NewerFormat`], [`WalError::Gap`],
+//!   [`WalError::Short`]: do not start; a person must act, and the text says how.
 //! * [`WalError::Io`], [`WalError::Failed`]: stop the process.
 //! * the rest: the caller asked for something impossible.
 
@@ -67,6 +67,18 @@ pub enum WalError {
         after: LogIndex,
         /// The first entry that the log has.
         first: LogIndex,
+    },
+    /// The log ends before the entry that it was asked to begin after: what
+    /// came behind its end is lost, or it is the log of an older copy.
+    #[error(
+        "the log ends at entry {last}, but what it belongs to stands at entry {after}: its end is \
+         missing, or it is an older copy. {CORRUPT_ADVICE}"
+    )]
+    Short {
+        /// The last entry that the caller has.
+        after: LogIndex,
+        /// The last entry that the log has.
+        last: LogIndex,
     },
     /// The entry to append is not the one that follows the last.
     #[error("entry {got} cannot follow: the next is {expected}")]

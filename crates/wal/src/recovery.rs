@@ -20,9 +20,6 @@ pub struct Recovery {
     /// Single bits that are set in space that no entry uses: no entry is
     /// changed, but the disk is losing bits.
     pub strays: Vec<StrayBit>,
-    /// The log ended before the entry after which it was asked for, so that it
-    /// had nothing of use: it was removed. This was its last entry.
-    pub superseded: Option<LogIndex>,
     /// Segments that had been released before, and were removed now.
     pub leftovers: usize,
 }
@@ -85,11 +82,7 @@ pub(crate) fn recover(
         return Err(WalError::Gap { after, first });
     }
     let mut recovered = Recovered { segments, last: (Epoch(0), after), end: HEADER_PAGE, report };
-    recovered.check(needed, mode)?;
-    if !recovered.segments.is_empty() && recovered.last.1 < after {
-        recovered.discard(dir, mode)?;
-        recovered.last = (recovered.last.0, after);
-    }
+    recovered.check(after, mode)?;
     Ok(recovered)
 }
 
@@ -137,9 +130,10 @@ fn drop_leftovers(
 }
 
 impl Recovered {
-    /// Reads and checks the segments that have entries from `needed` on, and
+    /// Reads and checks the segments that have entries behind `after`, and
     /// the last one in any case.
-    fn check(&mut self, needed: LogIndex, mode: Mode) -> Result<(), WalError> {
+    fn check(&mut self, after: LogIndex, mode: Mode) -> Result<(), WalError> {
+        let needed = LogIndex(after.0.saturating_add(1));
         let segments = self.segments.clone();
         // The epoch that the segment before ended with, if it was read.
         let mut epoch = None;
@@ -157,6 +151,11 @@ impl Recovered {
             }
             epoch = Some(scan.epoch);
             if next.is_none() {
+                // Before anything is put right: a log that has lost its end
+                // stays as it was found.
+                if scan.last < after {
+                    return Err(WalError::Short { after, last: scan.last });
+                }
                 self.last = (scan.epoch, scan.last);
                 self.end = scan.end;
                 if let Tail::Torn { offset, end } = scan.tail {
@@ -168,21 +167,6 @@ impl Recovered {
                 }
             }
         }
-        Ok(())
-    }
-
-    /// Removes all segments: none of their entries is needed. In any order,
-    /// because holes before entries that are not needed are fine.
-    fn discard(&mut self, dir: &dyn SegmentDir, mode: Mode) -> Result<(), WalError> {
-        let segments = std::mem::take(&mut self.segments);
-        if mode == Mode::Repair {
-            for segment in segments {
-                dir.remove(&segment.name)
-                    .map_err(|e| WalError::fatal("remove", &segment.name, e))?;
-            }
-            sync_dir(dir)?;
-        }
-        self.report.superseded = Some(self.last.1);
         Ok(())
     }
 }

@@ -66,13 +66,12 @@ impl Wal {
     /// every entry up to `after`; what comes later is returned, in order. It
     /// is durable: reading it again after a power cut gives the same.
     ///
-    /// If the log ends before `after`, it is of no use and begins anew there
-    /// ([`Recovery::superseded`]); its last epoch is then not known, and given
-    /// as the last one that was seen, or 0.
+    /// An empty directory begins at `after`, with the epoch 0. Whether it may be
+    /// empty is the caller's to judge.
     ///
     /// # Errors
-    /// [`WalError::Corrupt`], [`WalError::Gap`] and [`WalError::NewerFormat`]
-    /// need a person; nothing was changed. [`WalError::NoSpace`] if there is no
+    /// [`WalError::Corrupt`], [`WalError::Gap`], [`WalError::Short`] and
+    /// [`WalError::NewerFormat`] need a person; nothing was changed. [`WalError::NoSpace`] if there is no
     /// room for the first segment. [`WalError::Io`] otherwise.
     pub fn open(
         dir: impl SegmentDir,
