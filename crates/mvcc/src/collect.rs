@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::background::{Background, Mutant};
 use crate::fetch::Fetch;
-use crate::files::{Data, FileTable};
+use crate::files::{Data, FileTable, Place};
 use crate::index::{Index, Location, Version};
 use crate::manifest::{Manifest, SegmentMeta};
 use crate::merge::{KeyMerge, Sourced};
@@ -41,7 +41,7 @@ const SMALL_PART: u64 = 4;
 /// A collection rewrites at most so many seals' worth of live records.
 const LIVE_SEALS: u64 = 8;
 /// How many bytes of records are read at once.
-const BATCH_BYTES: u64 = 4 << 20;
+const BATCH_BYTES: u64 = 16 << 20;
 
 /// The files that a collection rewrites.
 pub(crate) struct Victims {
@@ -236,8 +236,10 @@ impl<'a> Rewrite<'a> {
         {
             let core = self.background.shared.core.read();
             for (slot, version) in kept.iter().enumerate() {
-                let in_memory = fetch.want(version, slot, || core.files.place(version.at));
-                assert!(in_memory.is_none(), "victims are segment files");
+                match core.files.place(version.at) {
+                    Some(Place::Disk(file)) => fetch.want(version, slot, file),
+                    _ => unreachable!("victims are segment files"),
+                }
             }
         }
         let mut records: Vec<Option<Record>> = vec![None; kept.len()];
@@ -331,7 +333,7 @@ fn switch(
     let is_victim = |meta: &SegmentMeta| victims.files.iter().any(|file| file.meta() == meta);
     let kept = old.segments.iter().copied().filter(|meta| !is_victim(meta));
     let manifest = Manifest {
-        compacted: old.compacted.max(compacted),
+        compacted: old.compacted.max(compacted).min(old.revision),
         segments: written.iter().copied().chain(kept).collect(),
         ..old.clone()
     };

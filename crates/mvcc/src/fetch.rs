@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use crate::cache::RecordCache;
-use crate::files::Place;
 use crate::index::{Location, Version};
 use crate::record::Record;
 use crate::segment::SegmentFile;
@@ -28,31 +27,15 @@ struct Wanted {
 }
 
 impl Fetch {
-    /// Asks for the record of a version, for `slot`. `place` looks it up in the
-    /// file table (under the lock) or in a snapshot. A record in memory is
-    /// returned at once.
-    pub(crate) fn want(
-        &mut self,
-        version: &Version,
-        slot: usize,
-        place: impl FnOnce() -> Option<Place>,
-    ) -> Option<Record> {
-        let number = version.at.file;
-        let known = self.files.iter().rposition(|file| file.number() == number);
-        let file = match known {
-            Some(at) => at,
-            None => match place() {
-                Some(Place::Memory(record)) => return Some(record),
-                Some(Place::Disk(file)) => {
-                    self.files.push(file);
-                    self.files.len() - 1
-                }
-                None => unreachable!("the index names a record that is nowhere: {version:?}"),
-            },
-        };
+    /// Asks for the record of a version that lies in `file`, for `slot`.
+    pub(crate) fn want(&mut self, version: &Version, slot: usize, file: &Arc<SegmentFile>) {
+        let known = self.files.iter().rposition(|known| known.number() == file.number());
+        let file = known.unwrap_or_else(|| {
+            self.files.push(Arc::clone(file));
+            self.files.len() - 1
+        });
         let (at, size) = (version.at, version.size);
         self.wanted.push(Wanted { at, size, file: file as u32, slot });
-        None
     }
 
     /// Reads them. `found` gets each with its slot, in no particular order.

@@ -37,9 +37,9 @@ pub(crate) struct Slot {
 }
 
 /// A record, or where to read it.
-pub(crate) enum Place {
-    Memory(Record),
-    Disk(Arc<SegmentFile>),
+pub(crate) enum Place<'a> {
+    Memory(&'a Record),
+    Disk(&'a Arc<SegmentFile>),
 }
 
 /// Files as they were, for a reader that goes on without the lock. It finds
@@ -67,10 +67,10 @@ impl FileSnapshot {
     }
 
     /// A record, or where to read it.
-    pub(crate) fn place(&self, at: Location) -> Option<Place> {
+    pub(crate) fn place(&self, at: Location) -> Option<Place<'_>> {
         match self.files.get(&at.file)? {
-            Handle::Memory(records) => records.get(at.offset).cloned().map(Place::Memory),
-            Handle::Disk(file) => Some(Place::Disk(Arc::clone(file))),
+            Handle::Memory(records) => records.get(at.offset).map(Place::Memory),
+            Handle::Disk(file) => Some(Place::Disk(file)),
         }
     }
 }
@@ -201,11 +201,11 @@ impl FileTable {
 
     /// The record of a version, or where to read it. None only if the index
     /// named a file that is not there, which is a bug.
-    pub(crate) fn place(&self, at: Location) -> Option<Place> {
+    pub(crate) fn place(&self, at: Location) -> Option<Place<'_>> {
         match &self.get(at.file)?.data {
-            Data::Tail(tail) => tail.get(at.offset).cloned().map(Place::Memory),
-            Data::Closed(records) => records.get(at.offset).cloned().map(Place::Memory),
-            Data::Segment(file) => Some(Place::Disk(Arc::clone(file))),
+            Data::Tail(tail) => tail.get(at.offset).map(Place::Memory),
+            Data::Closed(records) => records.get(at.offset).map(Place::Memory),
+            Data::Segment(file) => Some(Place::Disk(file)),
         }
     }
 

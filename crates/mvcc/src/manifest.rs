@@ -159,8 +159,7 @@ impl Manifest {
             let kept = s.newest_kept();
             1 <= s.oldest && s.oldest <= s.newest && s.oldest <= kept && kept <= self.revision
         });
-        let sensible = 1 <= self.revision
-            && (self.compacted == -1 || 1 <= self.compacted && self.compacted <= self.revision);
+        let sensible = 1 <= self.revision && (-1..=self.revision).contains(&self.compacted);
         if in_order && sensible { Ok(()) } else { Err("it contradicts itself") }
     }
 

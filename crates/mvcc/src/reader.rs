@@ -39,7 +39,7 @@ impl Reader {
     /// revision is allowed.
     #[must_use]
     pub fn compacted(&self) -> Option<Revision> {
-        Some(self.shared.compacted()).filter(|&c| c > 0).map(Revision)
+        Some(self.shared.compacted()).filter(|&c| c >= 0).map(Revision)
     }
 
     /// The newest visible state of `key`, from memory alone; none when it does
@@ -76,10 +76,11 @@ impl Reader {
         };
         let file = match core.files.place(version.at) {
             Some(Place::Memory(record)) => {
+                let record = record.clone();
                 drop(core);
                 return Ok(Some(record.into_key_value()));
             }
-            Some(Place::Disk(file)) => file,
+            Some(Place::Disk(file)) => Arc::clone(file),
             None => unreachable!("the index names a record that is nowhere: {version:?}"),
         };
         drop(core);

@@ -75,10 +75,22 @@ impl Record {
         Ok(Record(Bytes::copy_from_slice(&bytes[..length])))
     }
 
-    /// The record at the beginning of `bytes`, after verifying it, as a slice.
-    pub(crate) fn slice_first(bytes: &Bytes) -> Result<Record, &'static str> {
-        let length = check(bytes)?;
-        Ok(Record(bytes.slice(..length)))
+    /// The record at `offset` of a block whose own checksum held, as a slice.
+    pub(crate) fn slice_of_block(block: &Bytes, offset: usize) -> Result<Record, &'static str> {
+        let length = check_structure(block.get(offset..).unwrap_or_default())?.len();
+        Ok(Record(block.slice(offset..offset + length)))
+    }
+
+    /// As [`Record::slice_of_block`], but copied into memory of its own.
+    pub(crate) fn copy_of_block(block: &[u8], offset: usize) -> Result<Record, &'static str> {
+        let record = check_structure(block.get(offset..).unwrap_or_default())?;
+        Ok(Record(Bytes::copy_from_slice(record)))
+    }
+
+    /// The first `length` bytes of `bytes` as the record that they were copied
+    /// from, and what comes after them.
+    pub(crate) fn split_copy(bytes: &mut Bytes, length: usize) -> Record {
+        Record(bytes.split_to(length))
     }
 
     /// Its length in bytes.
@@ -174,25 +186,30 @@ fn check(bytes: &[u8]) -> Result<usize, &'static str> {
     if bytes.len() < HEADER {
         return Err("a record is cut short");
     }
-    let length = u32_at(bytes, 0) as usize;
-    let record = bytes.get(..length).ok_or("a record is cut short")?;
-    if length < HEADER || checksum(record) != u32_at(record, 4) {
+    let record = bytes.get(..u32_at(bytes, 0) as usize).ok_or("a record is cut short")?;
+    if record.len() < HEADER || checksum(record) != u32_at(record, 4) {
         return Err("a record's checksum does not hold");
     }
-    // From here on the bytes are as they were written; what follows guards
-    // against a writer of another mind.
-    let key_length = u32_at(record, 48) as usize;
-    let flags = u32_at(record, 20);
-    let value_from = HEADER.checked_add(key_length).ok_or("a record's key is cut short")?;
-    if value_from > length {
+    check_structure(record).map(<[u8]>::len)
+}
+
+/// The record at the beginning of `bytes`, which are as they were written:
+/// what is checked here guards against a writer of another mind.
+fn check_structure(bytes: &[u8]) -> Result<&[u8], &'static str> {
+    if bytes.len() < HEADER {
+        return Err("a record is cut short");
+    }
+    let record = bytes.get(..u32_at(bytes, 0) as usize).ok_or("a record is cut short")?;
+    let value_from = HEADER.saturating_add(u32_at(bytes, 48) as usize);
+    if value_from > record.len() {
         return Err("a record's key is cut short");
     }
     let history = [24, 32, 40].map(|at| i64_at(record, at));
-    match flags {
+    match u32_at(record, 20) {
         _ if i64_at(record, 8) < 1 => Err("a record has no revision"),
         0 if history[0] < 1 || history[1] < 1 => Err("a put has no history"),
-        0 => Ok(length),
-        DELETE if value_from == length && history == [0; 3] => Ok(length),
+        0 => Ok(record),
+        DELETE if value_from == record.len() && history == [0; 3] => Ok(record),
         DELETE => Err("a delete has a value or a history"),
         _ => Err("a record has unknown flags"),
     }
@@ -237,7 +254,13 @@ mod tests {
         let first = Record::encode(&put(), b"one");
         let both = [first.bytes().as_ref(), Record::encode(&delete(), b"").bytes()].concat();
         assert_eq!(Record::copy_first(&both), Ok(first.clone()));
-        assert_eq!(Record::slice_first(&both.clone().into()), Ok(first));
+        let block = Bytes::from(both.clone());
+        assert_eq!(Record::slice_of_block(&block, 0), Ok(first.clone()));
+        assert_eq!(Record::copy_of_block(&block, 0), Ok(first.clone()));
+        let second = Record::slice_of_block(&block, first.len()).unwrap();
+        assert!(second.change().deleted);
+        assert!(Record::slice_of_block(&block, both.len()).is_err());
+        assert!(Record::slice_of_block(&block, usize::MAX).is_err());
         assert!(Record::verify(both.into()).is_err());
     }
 

@@ -4,12 +4,16 @@
 //! snapshot of a long tail costs little under the lock, and closing a tail
 //! costs nothing.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::record::Record;
 
 /// Records per chunk.
 const CHUNK: usize = 512;
+
+/// How far from where it should be a record is looked for first.
+const NEAR: usize = 6;
 
 /// A run of records with their logical offsets.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +23,31 @@ struct Chunk {
 }
 
 impl Chunk {
+    fn with_room() -> Self {
+        Chunk { offsets: Vec::with_capacity(CHUNK), records: Vec::with_capacity(CHUNK) }
+    }
+
     fn get(&self, offset: u32) -> Option<&Record> {
-        self.records.get(self.offsets.binary_search(&offset).ok()?)
+        let near = self.near(offset);
+        let at = self.offsets[near.clone()].binary_search(&offset).ok()?;
+        self.records.get(near.start + at)
+    }
+
+    /// Where to search for an offset. Most records are of similar size, so a
+    /// few places around where it should be will do: one line of memory instead
+    /// of several.
+    fn near(&self, offset: u32) -> Range<usize> {
+        let all = 0..self.offsets.len();
+        let (Some(&first), Some(&last)) = (self.offsets.first(), self.offsets.last()) else {
+            return all;
+        };
+        let into = u64::from(offset.saturating_sub(first)) * (all.end as u64 - 1);
+        let guess = (into / u64::from(last - first).max(1)) as usize;
+        let near = guess.saturating_sub(NEAR)..(guess + NEAR).min(all.end);
+        match self.offsets.get(near.clone()) {
+            Some([low, .., high]) if (*low..=*high).contains(&offset) => near,
+            _ => all,
+        }
     }
 
     /// Its records from a revision on.
@@ -40,10 +67,38 @@ impl Chunk {
     }
 }
 
+/// Full chunks.
+#[derive(Clone, Debug, Default)]
+struct Chunks {
+    /// The first offset of each, side by side: a search must not follow a
+    /// pointer per step.
+    starts: Vec<u32>,
+    chunks: Vec<Arc<Chunk>>,
+}
+
+impl Chunks {
+    fn push(&mut self, chunk: Chunk) {
+        if !chunk.records.is_empty() {
+            self.starts.push(chunk.start());
+            self.chunks.push(Arc::new(chunk));
+        }
+    }
+
+    fn get(&self, offset: u32) -> Option<&Record> {
+        let after = self.starts.partition_point(|&start| start <= offset);
+        self.chunks.get(after.checked_sub(1)?)?.get(offset)
+    }
+
+    /// The first chunk that has a revision of `main` or later.
+    fn since(&self, main: i64) -> usize {
+        self.chunks.partition_point(|chunk| chunk.newest() < main)
+    }
+}
+
 /// The tail that the writer appends to.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
-    full: Vec<Arc<Chunk>>,
+    full: Chunks,
     open: Chunk,
     bytes: u32,
 }
@@ -60,9 +115,7 @@ impl Tail {
         self.open.offsets.push(offset);
         self.open.records.push(record);
         if self.open.records.len() == CHUNK {
-            let next =
-                Chunk { offsets: Vec::with_capacity(CHUNK), records: Vec::with_capacity(CHUNK) };
-            self.full.push(Arc::new(std::mem::replace(&mut self.open, next)));
+            self.full.push(std::mem::replace(&mut self.open, Chunk::with_room()));
         }
         offset
     }
@@ -72,7 +125,7 @@ impl Tail {
         if offset >= self.open.start() {
             return self.open.get(offset);
         }
-        find(&self.full, offset)
+        self.full.get(offset)
     }
 
     /// The bytes of all records.
@@ -88,20 +141,18 @@ impl Tail {
     /// What the tail holds now of the revisions from `main` on, and perhaps a
     /// little before.
     pub(crate) fn since(&self, main: i64) -> Records {
-        let first = self.full.partition_point(|chunk| chunk.newest() < main);
-        let mut chunks = self.full[first..].to_vec();
-        let open = self.open.since(main);
-        if !open.records.is_empty() {
-            chunks.push(Arc::new(open));
-        }
+        let first = self.full.since(main);
+        let mut chunks = Chunks {
+            starts: self.full.starts[first..].to_vec(),
+            chunks: self.full.chunks[first..].to_vec(),
+        };
+        chunks.push(self.open.since(main));
         Records { chunks, bytes: self.bytes }
     }
 
     /// What the tail holds, for good.
     pub(crate) fn close(mut self) -> Records {
-        if !self.open.records.is_empty() {
-            self.full.push(Arc::new(self.open));
-        }
+        self.full.push(self.open);
         Records { chunks: self.full, bytes: self.bytes }
     }
 }
@@ -109,14 +160,14 @@ impl Tail {
 /// Records that do not change any more.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Records {
-    chunks: Vec<Arc<Chunk>>,
+    chunks: Chunks,
     bytes: u32,
 }
 
 impl Records {
     /// The record at a logical offset.
     pub(crate) fn get(&self, offset: u32) -> Option<&Record> {
-        find(&self.chunks, offset)
+        self.chunks.get(offset)
     }
 
     /// The bytes of all records.
@@ -126,29 +177,24 @@ impl Records {
 
     /// All records in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Record> {
-        self.chunks.iter().flat_map(|chunk| &chunk.records)
+        self.chunks.chunks.iter().flat_map(|chunk| &chunk.records)
     }
 
     /// The records from a revision on, in order.
     pub(crate) fn since(&self, main: i64) -> impl Iterator<Item = &Record> {
-        let chunk = self.chunks.partition_point(|chunk| chunk.newest() < main);
-        let rest = self.chunks.get(chunk..).unwrap_or_default();
-        let skip = rest
-            .first()
-            .map_or(0, |chunk| chunk.records.partition_point(|record| record.main() < main));
-        rest.iter().flat_map(|chunk| &chunk.records).skip(skip)
+        let mut rest = self.chunks.chunks[self.chunks.since(main)..].iter();
+        let first = rest.next().map_or(&[][..], |chunk| {
+            let skip = chunk.records.partition_point(|record| record.main() < main);
+            &chunk.records[skip..]
+        });
+        first.iter().chain(rest.flat_map(|chunk| &chunk.records))
     }
 
     /// The oldest and the newest revision; none when empty.
     pub(crate) fn revisions(&self) -> Option<(i64, i64)> {
-        let oldest = self.chunks.first()?.records.first()?.main();
-        Some((oldest, self.chunks.last()?.newest()))
+        let chunks = &self.chunks.chunks;
+        Some((chunks.first()?.records.first()?.main(), chunks.last()?.newest()))
     }
-}
-
-fn find(chunks: &[Arc<Chunk>], offset: u32) -> Option<&Record> {
-    let after = chunks.partition_point(|chunk| chunk.start() <= offset);
-    chunks.get(after.checked_sub(1)?)?.get(offset)
 }
 
 #[cfg(test)]

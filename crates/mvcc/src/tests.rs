@@ -2,6 +2,7 @@
 
 mod basic;
 mod damage;
+mod measure;
 mod model;
 mod oracle;
 mod read_only;

@@ -107,10 +107,12 @@ fn read_blocks<'a>(
 ) -> Result<bool, ReadError> {
     let newest = file.meta().newest_kept();
     for block in blocks {
-        let mut rest = file.block(block, io)?;
-        while !rest.is_empty() {
-            let record = Record::slice_first(&rest).map_err(|what| file.corrupt(what))?;
-            rest = rest.slice(record.len()..);
+        let bytes = file.block(block, io)?;
+        let mut within = 0;
+        while within < bytes.len() {
+            let record = Record::slice_of_block(&bytes, within);
+            let record = record.map_err(|what| file.corrupt(what))?;
+            within += record.len();
             let main = record.main();
             if main < found.from || main > newest {
                 continue;

@@ -8,8 +8,9 @@ use t4_kv_types::{KeyRange, KeyValue, LeaseId, Revision};
 
 use super::{Reader, live_at};
 use crate::fetch::Fetch;
-use crate::files::FileTable;
+use crate::files::{FileTable, Place};
 use crate::index::{Entry, Version};
+use crate::record::Record;
 use crate::shared::{Core, READ_HOLD};
 use crate::{Io, Page, Projection, ReadError};
 
@@ -58,13 +59,24 @@ impl Reader {
     }
 }
 
+/// Records in memory up to this size are copied into one buffer for the whole
+/// page: cheaper than counting a reference each, and kept only as long as the
+/// page. Bigger ones are shared.
+const COPIED_MAX: usize = 1 << 10;
+
 /// What a walk has found so far.
 struct Gathered {
     at: i64,
     limit: usize,
     projection: Projection,
-    /// Complete but for the values that `fetch` will read.
+    /// In key order; not filled in where `wanted`, `copied` or `fetch` will.
     kvs: Vec<KeyValue>,
+    /// The records to be looked up in this hold, with their places in `kvs`.
+    wanted: Vec<(Version, usize)>,
+    /// Copies of records one behind the other, and for each its place in `kvs`
+    /// and its length.
+    copies: Vec<u8>,
+    copied: Vec<(usize, usize)>,
     fetch: Fetch,
     /// The number of keys, if it is known without counting.
     count: Option<u64>,
@@ -73,9 +85,18 @@ struct Gathered {
 
 impl Gathered {
     fn new(at: i64, limit: usize, projection: Projection) -> Self {
-        let kvs = Vec::with_capacity(limit.min(READ_HOLD * 2));
-        let fetch = Fetch::default();
-        Gathered { at, limit, projection, kvs, fetch, count: None, counted: 0 }
+        Gathered {
+            at,
+            limit,
+            projection,
+            kvs: Vec::with_capacity(limit.min(READ_HOLD * 2)),
+            wanted: Vec::new(),
+            copies: Vec::new(),
+            copied: Vec::new(),
+            fetch: Fetch::default(),
+            count: None,
+            counted: 0,
+        }
     }
 
     /// Whether there is nothing left to walk for.
@@ -92,7 +113,7 @@ impl Gathered {
         }
         core.index.scan(rest, |entry| {
             visited += 1;
-            self.take(&core.files, &entry);
+            self.take(&entry);
             if self.is_done() {
                 return ControlFlow::Break(());
             }
@@ -102,34 +123,58 @@ impl Gathered {
             next = Some([entry.key, &[0]].concat().into());
             ControlFlow::Break(())
         });
+        self.look_up(&core.files);
         next.filter(|_| !rest.is_single())
     }
 
-    fn take(&mut self, files: &FileTable, entry: &Entry<'_>) {
+    fn take(&mut self, entry: &Entry<'_>) {
         let Some(version) = live_at(entry, self.at) else { return };
         self.counted += 1;
         if self.kvs.len() >= self.limit {
             return;
         }
-        let known = match self.projection {
-            Projection::KeysOnly if version == entry.newest.version => Some(key_only(entry)),
-            _ => self.want(files, &version),
-        };
-        self.kvs.push(known.unwrap_or_default());
+        if self.projection == Projection::KeysOnly && version == entry.newest.version {
+            self.kvs.push(key_only(entry));
+        } else {
+            self.wanted.push((version, self.kvs.len()));
+            self.kvs.push(KeyValue::default());
+        }
     }
 
-    /// The key-value if its record is in memory; asks for it otherwise.
-    fn want(&mut self, files: &FileTable, version: &Version) -> Option<KeyValue> {
-        let record = self.fetch.want(version, self.kvs.len(), || files.place(version.at))?;
-        Some(project(record.into_key_value(), self.projection))
+    /// Takes the records that are in memory, and asks for the others. In two
+    /// loops, so that the processor can wait for several places in memory at
+    /// once.
+    fn look_up(&mut self, files: &FileTable) {
+        let place = |(version, slot): (Version, usize)| {
+            let place = files.place(version.at);
+            let place = place.unwrap_or_else(|| {
+                unreachable!("the index names a record that is nowhere: {version:?}")
+            });
+            (version, slot, place)
+        };
+        let places: Vec<(Version, usize, Place<'_>)> = self.wanted.drain(..).map(place).collect();
+        for (version, slot, place) in places {
+            match place {
+                Place::Memory(record) if record.len() <= COPIED_MAX => {
+                    self.copies.extend_from_slice(record.bytes());
+                    self.copied.push((slot, record.len()));
+                }
+                Place::Memory(record) => {
+                    self.kvs[slot] = project(record.clone(), self.projection);
+                }
+                Place::Disk(file) => self.fetch.want(&version, slot, file),
+            }
+        }
     }
 
     fn into_page(self, reader: &Reader, io: Io) -> Result<Page, ReadError> {
         let Gathered { mut kvs, fetch, projection, .. } = self;
+        let mut copies = Bytes::from(self.copies);
+        for (slot, length) in self.copied {
+            kvs[slot] = project(Record::split_copy(&mut copies, length), projection);
+        }
         let cache = reader.shared.cache.as_ref();
-        fetch.read(cache, io, |slot, record| {
-            kvs[slot] = project(record.into_key_value(), projection);
-        })?;
+        fetch.read(cache, io, |slot, record| kvs[slot] = project(record, projection))?;
         Ok(Page { kvs, count: self.count.unwrap_or(self.counted) })
     }
 }
@@ -146,7 +191,8 @@ fn key_only(entry: &Entry<'_>) -> KeyValue {
     }
 }
 
-fn project(mut kv: KeyValue, projection: Projection) -> KeyValue {
+fn project(record: Record, projection: Projection) -> KeyValue {
+    let mut kv = record.into_key_value();
     if projection == Projection::KeysOnly {
         kv.value = Bytes::new();
     }

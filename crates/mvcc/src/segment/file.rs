@@ -127,7 +127,7 @@ impl SegmentFile {
         let (block, within) = self.block_of(offset)?;
         if block.codec == Codec::Lz4 {
             let bytes = self.block(block, io)?;
-            return Record::copy_first(&bytes[within..]).map_err(|what| self.corrupt(what));
+            return Record::copy_of_block(&bytes, within).map_err(|what| self.corrupt(what));
         }
         let length = record_length(block, size);
         let bytes = self.read(block.offset + within as u64, length, io)?;
@@ -149,22 +149,36 @@ impl SegmentFile {
                 let (offset, size) = wanted[at];
                 found(at, self.record(offset, size, io)?);
             } else {
-                let bytes = match run.compressed {
-                    Some(block) => self.block(block, io)?,
-                    None => self.read(run.start, (run.end - run.start) as usize, io)?.into(),
-                };
-                for place in at..at + run.count {
-                    let (block, within) = self.block_of(wanted[place].0)?;
-                    let from = match run.compressed {
-                        Some(_) => within,
-                        None => (block.offset + within as u64 - run.start) as usize,
-                    };
-                    let record = bytes.get(from..).ok_or("a record is cut short");
-                    let record = record.and_then(Record::copy_first);
-                    found(place, record.map_err(|what| self.corrupt(what))?);
-                }
+                self.records_of_run(&run, &wanted[at..at + run.count], io, |place, record| {
+                    found(at + place, record);
+                })?;
             }
             at += run.count;
+        }
+        Ok(())
+    }
+
+    fn records_of_run(
+        &self,
+        run: &Run<'_>,
+        wanted: &[(u32, u16)],
+        io: Io,
+        mut found: impl FnMut(usize, Record),
+    ) -> Result<(), ReadError> {
+        let bytes = match run.compressed {
+            Some(block) => self.block(block, io)?,
+            None => self.read(run.start, (run.end - run.start) as usize, io)?.into(),
+        };
+        for (place, &(offset, _)) in wanted.iter().enumerate() {
+            let (block, within) = self.block_of(offset)?;
+            let record = match run.compressed {
+                Some(_) => Record::copy_of_block(&bytes, within),
+                None => {
+                    let from = (block.offset + within as u64 - run.start) as usize;
+                    Record::copy_first(bytes.get(from..).unwrap_or_default())
+                }
+            };
+            found(place, record.map_err(|what| self.corrupt(what))?);
         }
         Ok(())
     }

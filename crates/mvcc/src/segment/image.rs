@@ -50,16 +50,17 @@ fn check_blocks(bytes: &[u8], blocks: &[Block]) -> Result<Vec<(u32, Record)>, &'
         if block.codec == Codec::Lz4 && block.length > 1 << 30 {
             return Err("a block is too long");
         }
-        let mut rest = decode_block(block, stored.to_vec())?;
-        let mut offset = block.logical;
+        let bytes = decode_block(block, stored.to_vec())?;
+        let mut within = 0;
         let mut newest = 0;
-        while !rest.is_empty() {
-            let record = Record::slice_first(&rest)?;
-            let length = record.len();
+        while within < bytes.len() {
+            // Every record must be readable without its block too.
+            Record::copy_first(&bytes[within..])?;
+            let record = Record::slice_of_block(&bytes, within)?;
             newest = newest.max(record.main());
+            let offset = block.logical + within as u32;
+            within += record.len();
             records.push((offset, record));
-            offset += length as u32;
-            rest = rest.slice(length..);
         }
         if newest != block.newest {
             return Err("a block has other revisions than the block table says");
