@@ -23,7 +23,9 @@ pub type Alarms = BTreeSet<(NodeId, AlarmKind)>;
 /// Members and what they told of themselves.
 pub type Members = BTreeMap<NodeId, MemberAttributes>;
 
-pub(crate) fn encode_alarms(alarms: &Alarms) -> Bytes {
+/// Writes a table of alarms.
+#[must_use]
+pub fn encode_alarms(alarms: &Alarms) -> Bytes {
     let mut out = BytesMut::new();
     out.put_u8(FORMAT_VERSION);
     put_varint(&mut out, alarms.len() as u64);
@@ -48,7 +50,9 @@ pub fn decode_alarms(bytes: &Bytes) -> Result<Alarms, DecodeError> {
     close(&input, alarms)
 }
 
-pub(crate) fn encode_members(members: &Members) -> Bytes {
+/// Writes a table of members.
+#[must_use]
+pub fn encode_members(members: &Members) -> Bytes {
     let mut out = BytesMut::new();
     out.put_u8(FORMAT_VERSION);
     put_varint(&mut out, members.len() as u64);

@@ -24,8 +24,11 @@ use crate::sample::{Metric, Sample, Window, millis};
 use crate::server::{Server, cpu_of};
 use crate::target::{Bound, Target};
 
-/// Few enough that they and a tenth of the puts do not fill a 64 MiB segment.
-const KEYS: usize = 50_000;
+/// Few enough that they and the puts of the baseline stay below the 32 MiB at
+/// which T4 writes a segment.
+const KEYS: usize = 20_000;
+/// The part of the puts that is the baseline of sealing.
+const BASELINE_PART: usize = 20;
 const LOADING_CLIENTS: usize = 256;
 const CLIENTS: usize = 16;
 /// How long a compaction may take before the rest of it is not waited for.
@@ -66,8 +69,8 @@ pub(super) fn family(scale: Scale) -> Family {
 }
 
 /// Puts until the store has so many revisions more. A server that closes or
-/// moves its files while it takes puts does it here, but not in the first
-/// tenth, in which the data does not fill a file yet: that is the baseline.
+/// moves its files while it takes puts does it here, but not at the beginning,
+/// when the data does not fill a file yet: that is the baseline.
 fn seal(
     bench: &Bench,
     server: &mut Server,
@@ -81,8 +84,8 @@ fn seal(
         let traffic = Traffic::start(bench, server, keys, LOADING_CLIENTS, Kinds::Puts(count))?;
         traffic.finish(bench, &mut latency)
     };
-    let before = put(revisions / 10)?.0;
-    let during = put(revisions - revisions / 10)?.0;
+    let before = put(revisions / BASELINE_PART)?.0;
+    let during = put(revisions - revisions / BASELINE_PART)?.0;
     let window = Window {
         elapsed: began.elapsed(),
         server_cpu: server.cpu()? - server_cpu,
