@@ -41,6 +41,4 @@ pub use batch::{Batch, DecodeError, Effect, FORMAT_VERSION, MemberAttributes};
 pub use committed::{range, read_only_txn};
 pub use sequencer::{Request, Response, Sequencer};
 pub use state::{Applied, RestoreError, SharedLeases, StateMachine};
-pub use tables::{
-    Alarms, Members, decode_alarms, decode_members, encode_alarms, encode_members,
-};
+pub use tables::{Alarms, Members, decode_alarms, decode_members, encode_alarms, encode_members};

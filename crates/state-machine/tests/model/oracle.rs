@@ -208,15 +208,18 @@ impl Oracle {
         kvs.retain(|kv| {
             inside(kv.mod_revision.0, bounds[0]) && inside(kv.create_revision.0, bounds[1])
         });
-        match request.sort_target {
-            SortTarget::Key => {}
-            SortTarget::Version => kvs.sort_by_key(|kv| kv.version),
-            SortTarget::Create => kvs.sort_by_key(|kv| kv.create_revision),
-            SortTarget::Mod => kvs.sort_by_key(|kv| kv.mod_revision),
-            SortTarget::Value => kvs.sort_by_key(|kv| kv.value.clone()),
-        }
+        // A stable sort on the negated order: ties stay in key order.
+        let by = |kv: &KeyValue| match request.sort_target {
+            SortTarget::Key => (0, kv.key.clone()),
+            SortTarget::Version => (kv.version, Bytes::new()),
+            SortTarget::Create => (kv.create_revision.0, Bytes::new()),
+            SortTarget::Mod => (kv.mod_revision.0, Bytes::new()),
+            SortTarget::Value => (0, kv.value.clone()),
+        };
         if order == SortOrder::Descend {
-            kvs.reverse();
+            kvs.sort_by_key(|kv| std::cmp::Reverse(by(kv)));
+        } else {
+            kvs.sort_by_key(by);
         }
         let more = kvs.len() > limit;
         kvs.truncate(limit);
