@@ -27,13 +27,6 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Fails in a test that planned it.
-    fn step(&self) -> io::Result<()> {
-        #[cfg(test)]
-        self.faults.step()?;
-        Ok(())
-    }
-
     /// Flushes, unless a test has no use for it.
     fn flush(&self, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         #[cfg(test)]
@@ -49,7 +42,9 @@ impl Disk {
         op: &'static str,
         act: impl FnOnce() -> io::Result<T>,
     ) -> Result<T, StoreError> {
-        self.step().and_then(|()| act()).map_err(|source| StoreError::io(file, op, source))
+        #[cfg(test)]
+        let act = || self.faults.step(op, file).and_then(|()| act());
+        act().map_err(|source| StoreError::io(file, op, source))
     }
 
     /// A new file under a temporary name; an older one of that name is a
@@ -150,36 +145,50 @@ impl Drop for NewFile {
 
 #[cfg(test)]
 pub(crate) mod faults {
-    //! Planned failures.
+    //! Planned failures, and a record of what was done.
 
     use std::io;
-    use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use parking_lot::Mutex;
 
     /// Which of the coming steps fail. Nothing fails by default.
     #[derive(Debug)]
     pub(crate) struct Faults {
-        /// Steps that still succeed.
-        left: AtomicI64,
-        /// Steps that fail then.
-        failing: AtomicI64,
+        plan: Mutex<Plan>,
         skip_flushes: AtomicBool,
+        /// What was done, and with which file.
+        steps: Mutex<Vec<String>>,
+    }
+
+    #[derive(Debug)]
+    struct Plan {
+        /// Steps that still succeed.
+        left: u64,
+        /// Steps that fail then.
+        failing: u64,
     }
 
     impl Default for Faults {
         fn default() -> Self {
             Faults {
-                left: AtomicI64::new(i64::MAX),
-                failing: AtomicI64::new(0),
+                plan: Mutex::new(Plan { left: u64::MAX, failing: 0 }),
                 skip_flushes: AtomicBool::new(false),
+                steps: Mutex::default(),
             }
         }
     }
 
     impl Faults {
         /// After `left` more steps, `failing` steps fail with "no space".
-        pub(crate) fn plan(&self, left: i64, failing: i64) {
-            self.left.store(left, Ordering::SeqCst);
-            self.failing.store(failing, Ordering::SeqCst);
+        pub(crate) fn plan(&self, left: u64, failing: u64) {
+            *self.plan.lock() = Plan { left, failing };
+        }
+
+        /// Nothing fails any more.
+        pub(crate) fn heal(&self) {
+            self.plan(u64::MAX, 0);
         }
 
         /// Flushes succeed without doing anything: the tests do not cut the
@@ -188,18 +197,27 @@ pub(crate) mod faults {
             self.skip_flushes.store(true, Ordering::SeqCst);
         }
 
-        pub(crate) fn skips_flushes(&self) -> bool {
+        pub(super) fn skips_flushes(&self) -> bool {
             self.skip_flushes.load(Ordering::SeqCst)
         }
 
-        pub(crate) fn step(&self) -> io::Result<()> {
-            if self.left.fetch_sub(1, Ordering::SeqCst) > 0 {
+        /// What was done since the last call.
+        pub(crate) fn take_steps(&self) -> Vec<String> {
+            std::mem::take(&mut self.steps.lock())
+        }
+
+        pub(super) fn step(&self, op: &str, file: &Path) -> io::Result<()> {
+            let mut plan = self.plan.lock();
+            if plan.left > 0 {
+                plan.left -= 1;
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                self.steps.lock().push(format!("{op} {name}"));
                 return Ok(());
             }
-            if self.failing.fetch_sub(1, Ordering::SeqCst) > 0 {
+            if plan.failing > 0 {
+                plan.failing -= 1;
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            self.plan(i64::MAX, 0);
             Ok(())
         }
     }

@@ -306,7 +306,7 @@ impl Model {
 
     /// The disk is full for a while: seals and collections fail, then work.
     fn full_disk(&mut self) -> Checked {
-        let (left, failing) = (self.random.below(12) as i64, 1 + self.random.below(6) as i64);
+        let (left, failing) = (self.random.below(12), 1 + self.random.below(6));
         self.tell(format!("the disk fails {failing} times after {left} steps"));
         self.disk.faults.plan(left, failing);
         if self.random.chance(50) {
@@ -315,7 +315,7 @@ impl Model {
             self.collect()?
         }
         self.check_some()?;
-        self.disk.faults.plan(i64::MAX, 0);
+        self.disk.faults.heal();
         self.retry()
     }
 
@@ -332,9 +332,9 @@ impl Model {
     /// Everything in memory is gone; sometimes in the midst of background work.
     fn crash(&mut self) -> Checked {
         if self.random.chance(60) {
-            let left = self.random.below(25) as i64;
+            let left = self.random.below(25);
             self.tell(format!("crash after {left} steps"));
-            self.disk.faults.plan(left, i64::MAX);
+            self.disk.faults.plan(left, u64::MAX);
             while self.background().compaction_step() {}
             if self.random.chance(60) {
                 self.seal()?
