@@ -21,7 +21,8 @@ const METHOD: &str = "\
 
 * Each family of workloads starts both servers on empty directories of one file system, both with
   fsync on, and fills them alike. Both stay up; the one that is not measured is idle. A round
-  measures one, then the other, in alternating order, each after both have come to rest.
+  measures one, then the other, in alternating order, each after both have come to rest and
+  nothing that was written waits for the disk.
 * The client is one process for both: a closed loop on HTTP/2 connections with `TCP_NODELAY` (one
   per client up to 16, 32 for 256 clients), generated stubs straight on `h2`, one single-threaded
   runtime per core. Keys of 32 bytes and values of 256 bytes are made before. It shares the cores

@@ -5,6 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use serde::Serialize;
 
 use crate::histogram::Histogram;
@@ -49,6 +50,61 @@ impl Machine {
             fdatasync_p99_us: micros(sync.quantile(0.99)),
         })
     }
+}
+
+/// What else ran on the machine, from when this was made.
+#[derive(Debug)]
+pub struct Company {
+    began: Instant,
+    busy: Duration,
+    own: Duration,
+}
+
+impl Company {
+    /// Begins to look.
+    ///
+    /// # Errors
+    /// When `/proc` is not as proc(5) has it.
+    pub fn watch() -> anyhow::Result<Company> {
+        Ok(Company { began: Instant::now(), busy: busy_time()?, own: own_time()? })
+    }
+
+    /// The share of all cores' time that others took since: neither this
+    /// process nor the children that it has waited for. 0 to 1.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn share(&self) -> anyhow::Result<f64> {
+        let cores = std::thread::available_parallelism()?.get() as f64;
+        let others = (busy_time()? - self.busy).saturating_sub(own_time()? - self.own);
+        Ok(others.as_secs_f64() / (self.began.elapsed().as_secs_f64() * cores))
+    }
+}
+
+/// Time that the cores were not idle since the machine started, with what the
+/// host took away.
+fn busy_time() -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    let ticks = busy_ticks(&stat).context("/proc/stat is not as proc(5) has it")?;
+    Ok(crate::server::ticks(ticks))
+}
+
+/// user, nice, system, irq, softirq and steal, of user, nice, system, idle,
+/// iowait, irq, softirq, steal.
+fn busy_ticks(stat: &str) -> Option<u64> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let fields: Option<Vec<u64>> =
+        line.split_ascii_whitespace().take(8).map(|field| field.parse().ok()).collect();
+    let fields = fields.filter(|fields| fields.len() == 8)?;
+    Some([0, 1, 2, 5, 6, 7].into_iter().map(|at| fields[at]).sum())
+}
+
+fn own_time() -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, behind_name) = stat.rsplit_once(')').context("no name in /proc/self/stat")?;
+    // Fields 14 to 17: user and system time, of this process and its children.
+    let fields = behind_name.split_ascii_whitespace().skip(11).take(4);
+    Ok(crate::server::ticks(fields.map(str::parse::<u64>).sum::<Result<u64, _>>()?))
 }
 
 /// The floor under every put's latency: both servers wait for this.
@@ -114,5 +170,14 @@ mod tests {
         assert!(machine.fdatasync_p50_us <= machine.fdatasync_p99_us, "{machine:?}");
         assert_ne!(machine.file_system, "unknown");
         assert!(!scratch.join("sync-probe").exists());
+    }
+
+    #[test]
+    fn own_work_is_no_company() {
+        let company = Company::watch().expect("proc");
+        let share = company.share().expect("proc");
+        assert!((0.0..=1.5).contains(&share), "{share}");
+        assert_eq!(busy_ticks("cpu  1 2 4 100 100 8 16 32 0 0\ncpu0 9\n"), Some(63));
+        assert_eq!(busy_ticks("cpu  1 2\n"), None);
     }
 }

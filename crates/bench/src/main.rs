@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use t4_bench::cores::Cores;
 use t4_bench::dataset::Values;
-use t4_bench::machine::Machine;
+use t4_bench::machine::{Company, Machine};
 use t4_bench::options::Options;
 use t4_bench::report::Report;
 use t4_bench::server::{ServerBinary, Side};
@@ -30,7 +30,7 @@ fn main() -> anyhow::Result<()> {
     let scratch = tempfile::Builder::new().prefix("bench-").tempdir_in(parent)?;
     let machine = Machine::describe(scratch.path())?;
     let bench = Bench { cores: Cores::start()?, scale, values: Values::new(VALUE_BYTES) };
-    let began = Instant::now();
+    let (began, company) = (Instant::now(), Company::watch()?);
     let comparisons = suite::run(&bench, &binaries, &options.only, scratch.path())?;
     ensure!(!comparisons.is_empty(), "no workload's name contains {:?}", options.only);
     let [t4, etcd] = binaries.map(|binary| binary.version().to_owned());
@@ -41,6 +41,7 @@ fn main() -> anyhow::Result<()> {
         quick: options.quick,
         rounds: scale.rounds,
         window_s: scale.window.as_secs_f64(),
+        others_share: company.share()?,
         took_s: began.elapsed().as_secs(),
         comparisons,
     };

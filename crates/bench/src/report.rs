@@ -19,6 +19,10 @@ const COLUMNS: [Metric; 5] =
 /// Those that few have, a row each in the second.
 const ROWS: [Metric; 4] = [Metric::Memory, Metric::Restart, Metric::PutGap, Metric::GetGap];
 
+/// What others may take of the cores' time before a run says nothing: system
+/// daemons and interrupts are below.
+const QUIET: f64 = 0.05;
+
 /// A whole run. Serialised, it is the JSON that the benchmark writes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -34,6 +38,8 @@ pub struct Report {
     pub rounds: usize,
     /// Length of one measurement, seconds.
     pub window_s: f64,
+    /// The share of the cores' time that other processes took, 0 to 1.
+    pub others_share: f64,
     /// How long it all took, seconds.
     pub took_s: u64,
     /// What was found.
@@ -72,7 +78,7 @@ impl Report {
         format!(
             "* {} against {}\n* {}, {} cores, {} GiB; {}\n* data on {}; writing 2 KiB and \
              fdatasync takes {:.0} µs (p99 {:.0} µs)\n* {} rounds of {} s per server{}; the \
-             run took {} s\n",
+             run took {} s\n* other processes took {:.0} % of the cores' time{}\n",
             self.t4,
             self.etcd,
             machine.cpu,
@@ -86,6 +92,8 @@ impl Report {
             self.window_s,
             if self.quick { ", the short ones of `--quick`, on smaller stores" } else { "" },
             self.took_s,
+            self.others_share * 100.0,
+            if self.others_share > QUIET { ": too much to trust what follows" } else { "" },
         )
     }
 
@@ -281,6 +289,7 @@ mod tests {
             quick: false,
             rounds: 1,
             window_s: 1.5,
+            others_share: 0.01,
             took_s: 9,
             comparisons: vec![Comparison::new("put-16".into(), "put".into(), rounds, &targets)],
         }
@@ -294,6 +303,14 @@ mod tests {
         assert!(text.contains("MISSED"), "{text}");
         assert!(text.contains("12.0") && text.contains("0.40x ✓"), "{text}");
         assert!(!text.contains("## Failures"), "{text}");
+    }
+
+    #[test]
+    fn a_run_on_a_busy_machine_says_so() {
+        let quiet = report(sample(1.0, 1.0));
+        assert!(!quiet.text().contains("too much to trust"));
+        let busy = Report { others_share: 0.3, ..quiet };
+        assert!(busy.text().contains("took 30 % of the cores' time: too much to trust"));
     }
 
     #[test]

@@ -81,10 +81,10 @@ impl ServerBinary {
         }
         let t4 = run("version")?;
         let text = String::from_utf8_lossy(&t4.stdout).into_owned();
-        let Some(version) = text.lines().next().filter(|line| line.starts_with("t4")) else {
+        let Some(version) = text.lines().find_map(|line| line.strip_prefix("t4 version: ")) else {
             bail!("{} is neither an etcd nor a t4", path.display());
         };
-        let version = version.to_owned();
+        let version = format!("t4 {version}");
         Ok(ServerBinary { side, path: path.into(), dialect: Dialect::T4, version })
     }
 
@@ -122,12 +122,11 @@ impl ServerBinary {
                     .args(["--name", "bench", "--log-level", "warn"])
                     .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
                     .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-                    .args(["--initial-cluster", &format!("bench={peer}")])
-                    // The default of 2 GiB would end the runs with a million keys.
-                    .args(["--quota-backend-bytes", "8589934592"]);
+                    .args(["--initial-cluster", &format!("bench={peer}")]);
             }
         }
-        command.arg("--data-dir").arg(data_dir);
+        // etcd's default of 2 GiB would end the runs with a million revisions.
+        command.args(["--quota-backend-bytes", "8589934592"]).arg("--data-dir").arg(data_dir);
         command
     }
 }
@@ -199,6 +198,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The directory that holds its data and its log.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
     }
 
     /// The id of its process.
@@ -303,9 +308,13 @@ async fn first_get(address: SocketAddr) -> anyhow::Result<()> {
 /// When there is no such process.
 pub fn cpu_of(pid: &str) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let ticks = ticks_in(&stat).context("/proc/PID/stat is not as proc(5) has it")?;
-    let per_second = rustix::param::clock_ticks_per_second();
-    Ok(Duration::from_nanos(ticks * 1_000_000_000 / per_second))
+    Ok(ticks(ticks_in(&stat).context("/proc/PID/stat is not as proc(5) has it")?))
+}
+
+/// Clock ticks, in which the kernel counts CPU time, as time.
+#[must_use]
+pub fn ticks(count: u64) -> Duration {
+    Duration::from_nanos(count * 1_000_000_000 / rustix::param::clock_ticks_per_second())
 }
 
 /// Fields 14 and 15 of proc_pid_stat(5). The second field is the program's

@@ -1,5 +1,6 @@
 //! The run: family by family, round by round, both servers in turn.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -92,7 +93,8 @@ fn compare(bench: &Bench, pair: &mut Pair, workload: &Workload) -> anyhow::Resul
     Ok(comparison)
 }
 
-/// Measures one server while neither has anything left to do.
+/// Measures one server while neither has anything left to do, and nothing that
+/// was written waits for the disk.
 fn measure(
     bench: &Bench,
     pair: &mut Pair,
@@ -102,6 +104,7 @@ fn measure(
     for server in pair.both() {
         server.settle(SETTLE)?;
     }
+    rustix::fs::syncfs(File::open(pair.of(side).data_dir())?)?;
     let server = pair.of(side);
     let measured = (workload.measure)(bench, server);
     if measured.is_err() && !server.is_running()? {
