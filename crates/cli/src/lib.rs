@@ -106,13 +106,34 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         // Whoever read our output has seen enough.
         return ExitCode::SUCCESS;
     }
-    eprintln!("t4: {error:#}");
+    eprintln!("t4: {}", with_causes(error));
     let is_usage = error.is::<UsageError>();
     if is_usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
 }
 
+/// An error and what caused it; causes that its text has already are not told
+/// twice.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn each_cause_is_told_once() {
+        let refused = || std::io::Error::other("refused");
+        let apart = anyhow::Error::new(refused()).context("cannot bind").context("no start");
+        assert_eq!(super::with_causes(&apart), "no start: cannot bind: refused");
+        let inside = anyhow::Error::new(refused()).context("cannot bind: refused. Why?");
+        assert_eq!(super::with_causes(&inside), "cannot bind: refused. Why?");
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
         super::command().debug_assert();

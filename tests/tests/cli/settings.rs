@@ -1,0 +1,138 @@
+//! Settings, addresses and directories that are right or wrong; readiness.
+
+use std::fs;
+use std::path::PathBuf;
+
+use t4_testkit::{Program, Scratch, T4, T4Options, free_port};
+
+use crate::{DEADLINE, READY, binary, refused_start, stderr, stdout, t4};
+
+#[test]
+fn wrong_settings_are_told_and_nothing_is_begun() {
+    let scratch = Scratch::new("cli").expect("scratch");
+    let dir = scratch.join("data");
+    let dir_flag = format!("--data-dir={}", dir.display());
+    let config = scratch.join("t4.yaml");
+    fs::write(&config, "listen: 127.0.0.1:1\nio-thread: 2\n").expect("write");
+    let config_flag = format!("--config-file={}", config.display());
+    let cases = [
+        ("--listen=example.com:1", "--listen: \"example.com:1\" is not allowed"),
+        ("--quota-backend-bytes=2GB", "--quota-backend-bytes: \"2GB\" is not allowed"),
+        ("--s3-bucket=b", "unexpected argument '--s3-bucket'"),
+        ("extra", "unexpected argument 'extra'"),
+        (&config_flag, "line 2: the key \"io-thread\" is not known; did you mean \"io-threads\"?"),
+        ("--config-file=/nowhere", "--config-file: /nowhere cannot be read"),
+    ];
+    for (flag, expected) in cases {
+        let output = t4(&["run", &dir_flag, flag]);
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{flag}: {told}");
+        assert!(told.contains(expected), "{flag}: {told}");
+        assert!(output.stdout.is_empty(), "{flag}: {}", stdout(&output));
+    }
+    let output = binary().args(["run", &dir_flag]).env("T4_IO_THREADS", "x").output().expect("run");
+    assert_eq!(output.status.code(), Some(2));
+    let told = stderr(&output);
+    assert!(told.contains("(from the environment variable T4_IO_THREADS)"), "{told}");
+    assert!(!dir.exists(), "a directory was made");
+
+    for unknown in [&["gc"][..], &[], &["inspect"], &["inspect", "diff"]] {
+        assert_eq!(t4(unknown).status.code(), Some(2), "{unknown:?}");
+    }
+}
+
+#[test]
+fn version_and_help() {
+    let json = stdout(&t4(&["version", "--json"]));
+    for field in ["\"version\":\"", "\"etcd_api\":\"3.", "\"target\":\""] {
+        assert!(json.contains(field), "{json}");
+    }
+    let text = stdout(&t4(&["version"]));
+    assert!(text.starts_with("t4 version: ") && text.contains("\netcd API: 3."), "{text}");
+    let help = t4(&["run", "--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(stdout(&help).contains("[env: T4_DATA_DIR]"));
+}
+
+// Starts `t4 run` with settings of all three sources.
+fn with_all_sources(scratch: &Scratch, format: &str) -> (Program, u16) {
+    let port = free_port();
+    let config = scratch.join("t4.yaml");
+    let text = format!(
+        "# over this file, the environment\ndata-dir: {}\nlisten: [\"127.0.0.1:{port}\"]\n\
+         node-id: from-file\nlog-level: error\nmetrics-addr: \"127.0.0.1:0\"\n",
+        scratch.join("data").display()
+    );
+    fs::write(&config, text).expect("write");
+    let mut command = binary();
+    command
+        .args(["run", "--log-format", format])
+        .env("T4_CONFIG_FILE", config)
+        .env("T4_NODE_ID", "from-environment")
+        .env("T4_LOG_FORMAT", "nonsense, but the flag wins")
+        .env("T4_LISTEN", "");
+    let program = Program::start("t4", command, &scratch.join("t4.log")).expect("start");
+    (program, port)
+}
+
+#[test]
+fn one_line_tells_readiness_whatever_the_log_level() {
+    for (format, expected) in
+        [("text", "; metrics on http://127.0.0.1:"), ("json", "\"metrics\":\"http://")]
+    {
+        let scratch = Scratch::new("cli").expect("scratch");
+        let (mut program, port) = with_all_sources(&scratch, format);
+        let line = program.wait_for_line(READY, DEADLINE).expect("ready");
+        assert!(line.contains(&format!("http://127.0.0.1:{port}")), "{line}");
+        assert!(line.contains(expected) && !line.contains("127.0.0.1:0"), "{line}");
+        program.terminate().expect("signal");
+        assert_eq!(program.wait(DEADLINE).expect("end").code(), Some(0));
+        assert_eq!(program.log(), [line], "nothing else is said at the level error");
+        let dir = format!("--data-dir={}", scratch.join("data").display());
+        let meta = stdout(&t4(&["inspect", "meta", &dir]));
+        assert!(meta.contains(": from-environment at http://127.0.0.1:"), "{meta}");
+    }
+}
+
+#[test]
+fn a_directory_has_one_server() {
+    let mut t4 = T4::start(T4Options::default()).expect("start");
+    let told = refused_start(&t4.data_dir());
+    assert!(told.contains("is in use by another process"), "{told}");
+    assert!(t4.program().is_running().expect("asked"));
+}
+
+#[test]
+fn a_port_in_use_is_told_before_the_directory_is_touched() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = taken.local_addr().expect("address").to_string();
+    let scratch = Scratch::new("cli").expect("scratch");
+    let dir = scratch.join("data");
+    let dir_flag = format!("--data-dir={}", dir.display());
+    let output = t4(&["run", "--metrics-addr=", &dir_flag, "--listen", &address]);
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains(&format!("cannot listen on http://{address}")), "{told}");
+    assert_eq!(told.matches("Address already in use").count(), 1, "{told}");
+    assert!(!dir.exists());
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_told_with_its_flag() {
+    let scratch = Scratch::new("cli").expect("scratch");
+    fs::write(scratch.join("file"), b"").expect("write");
+    // Not even root makes directories in either.
+    for impossible in [scratch.join("file").join("data"), PathBuf::from("/proc/t4-data")] {
+        let told = refused_start(&impossible);
+        let expected = format!("cannot create the directory {}", impossible.display());
+        assert!(told.contains(&expected) && told.contains("--data-dir"), "{told}");
+    }
+    let deep = scratch.join("a").join("b");
+    let mut command = binary();
+    let listen = format!("127.0.0.1:{}", free_port());
+    command.args(["run", "--metrics-addr=off", "--listen", &listen, "--data-dir"]).arg(&deep);
+    let mut program = Program::start("t4", command, &scratch.join("t4.log")).expect("start");
+    program.wait_for_line(READY, DEADLINE).expect("missing directories are made");
+    program.interrupt().expect("signal");
+    assert_eq!(program.wait(DEADLINE).expect("end").code(), Some(0), "SIGINT stops it too");
+}
