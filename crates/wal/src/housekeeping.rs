@@ -34,13 +34,13 @@ pub(crate) struct Prepared {
 }
 
 /// Makes a file of `bytes` durable zeros under [`PREPARED_NAME`]. `rest` is
-/// called between pieces with the time that the last one took; the work is
-/// given up when it returns false. A file that is not finished is removed, so
+/// called between pieces with how many bytes are done and the time that the
+/// last piece took; the work is given up when it returns false. A file that is not finished is removed, so
 /// that its room is free again.
 pub(crate) fn prepare(
     dir: &dyn SegmentDir,
     bytes: u64,
-    rest: &mut dyn FnMut(Duration) -> bool,
+    rest: &mut dyn FnMut(u64, Duration) -> bool,
 ) -> io::Result<Prepared> {
     remove_if_there(dir, PREPARED_NAME)?;
     let file = dir.create(PREPARED_NAME, bytes)?;
@@ -57,7 +57,7 @@ pub(crate) fn prepare(
 fn fill_with_zeros(
     file: &dyn SegmentFile,
     bytes: u64,
-    rest: &mut dyn FnMut(Duration) -> bool,
+    rest: &mut dyn FnMut(u64, Duration) -> bool,
 ) -> io::Result<()> {
     let zeros = vec![0; ZERO_PIECE.min(bytes) as usize];
     let mut offset = 0;
@@ -68,7 +68,7 @@ fn fill_with_zeros(
         offset += piece;
         if offset % ZERO_SYNC == 0 || offset == bytes {
             file.sync()?;
-            if offset < bytes && !rest(begin.elapsed()) {
+            if offset < bytes && !rest(offset, begin.elapsed()) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             begin = Instant::now();
@@ -89,6 +89,9 @@ pub(crate) fn remove_if_there(dir: &dyn SegmentDir, name: &str) -> io::Result<()
 struct Jobs {
     /// The length of the segment to prepare.
     wanted: Option<u64>,
+    /// How many bytes of it may be done by now, but for a first piece. Zeros
+    /// that are written faster than the log needs them only delay its syncs.
+    allowed: u64,
     /// Whether the thread is at it.
     preparing: bool,
     prepared: Option<Prepared>,
@@ -132,7 +135,19 @@ impl Housekeeping {
         let mut jobs = self.shared.jobs.lock();
         if self.thread.is_some() && !jobs.preparing && jobs.prepared.is_none() {
             jobs.wanted = Some(bytes);
+            jobs.allowed = 0;
             self.shared.changed.notify_all();
+        }
+    }
+
+    /// Lets the preparation go on until so many bytes are done.
+    pub(crate) fn allow(&self, bytes: u64) {
+        let mut jobs = self.shared.jobs.lock();
+        if bytes > jobs.allowed {
+            jobs.allowed = bytes;
+            if jobs.preparing {
+                self.shared.changed.notify_all();
+            }
         }
     }
 
@@ -157,7 +172,7 @@ impl Housekeeping {
         match jobs.prepared.take() {
             Some(prepared) if prepared.bytes >= bytes_min => Ok(prepared),
             // The lock is kept, so that nobody else uses the name.
-            _ => prepare(&*self.shared.dir, bytes, &mut |_| true),
+            _ => prepare(&*self.shared.dir, bytes, &mut |_, _| true),
         }
     }
 
@@ -218,7 +233,7 @@ impl Shared {
             } else if let Some(bytes) = jobs.wanted.take() {
                 jobs.preparing = true;
                 let result = MutexGuard::unlocked(&mut jobs, || {
-                    prepare(&*self.dir, bytes, &mut |took| self.rest(took))
+                    prepare(&*self.dir, bytes, &mut |done, took| self.rest(done, took))
                 });
                 jobs.preparing = false;
                 match result {
@@ -232,13 +247,16 @@ impl Shared {
         }
     }
 
-    /// Rests as long as the last piece took, so that the log has the disk for
-    /// half of the time. False: stop.
-    fn rest(&self, took: Duration) -> bool {
+    /// Rests until the log has come as far as what is done, and at least as
+    /// long as the last piece took, so that the log has the disk for half of
+    /// the time. False: stop.
+    fn rest(&self, done: u64, took: Duration) -> bool {
         let until = Instant::now() + took.min(REST_MAX);
         let mut jobs = self.jobs.lock();
         while !jobs.hurry && !jobs.stop {
-            if self.changed.wait_until(&mut jobs, until).timed_out() {
+            if jobs.allowed < done {
+                self.changed.wait(&mut jobs);
+            } else if self.changed.wait_until(&mut jobs, until).timed_out() {
                 break;
             }
         }

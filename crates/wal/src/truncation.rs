@@ -1,4 +1,4 @@
-//! Takes entries back: from the end of the log, or all of them.
+//! Takes entries back from the end of the log.
 
 use std::sync::Arc;
 
@@ -98,39 +98,6 @@ impl Wal {
         }
         write(&piece, end)?;
         Ok((epoch, end + piece.len() as u64))
-    }
-
-    /// Removes every entry and begins anew after `index`, durably; `epoch` is
-    /// that of the entry at `index`. For a replica whose state was replaced by
-    /// a checkpoint: the checkpoint must be durable before. A crash in the
-    /// middle leaves the beginning of the old log, or an empty directory.
-    ///
-    /// # Errors
-    /// [`WalError::NoSpace`] if there is no room for a segment: nothing was
-    /// changed. [`WalError::Io`], [`WalError::Failed`]: stop.
-    pub fn restart_after(&mut self, index: LogIndex, epoch: Epoch) -> Result<(), WalError> {
-        self.alive()?;
-        let result = self.replace_all(index, epoch);
-        self.note_failure(result)
-    }
-
-    fn replace_all(&mut self, index: LogIndex, epoch: Epoch) -> Result<(), WalError> {
-        let bytes = self.config.first_segment_bytes();
-        let begin = Begin { first: index.next(), epoch, previous_salt: 0 };
-        let new = begin.prepare(&*self.dir, &self.housekeeping, bytes, bytes)?;
-        let segment = new.write(&*self.dir)?;
-        let old = self.log.read().segments.clone();
-        remove_from_the_end(&*self.dir, &old)?;
-        let segment = segment.publish(&*self.dir).map_err(no_way_back)?;
-        {
-            let mut log = self.log.write();
-            log.segments = vec![Arc::clone(&segment)];
-            log.last = index;
-        }
-        self.last = (epoch, index);
-        self.synced = index;
-        self.activate(segment, HEADER_PAGE);
-        Ok(())
     }
 }
 

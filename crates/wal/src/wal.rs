@@ -35,6 +35,10 @@ pub struct Wal {
     /// When the active segment is filled up to here, the next one is asked
     /// for.
     pub(crate) prepare_at: u64,
+    /// Where the active segment ended when the next one was asked for.
+    paced_from: Option<u64>,
+    /// Where the preparation is next told how far it may go.
+    next_pace: u64,
     buffer: Vec<u8>,
     pub(crate) housekeeping: Housekeeping,
     preparation_failure: Option<WalError>,
@@ -43,6 +47,14 @@ pub struct Wal {
     /// An error has made the state of the disk unknown.
     failed: bool,
 }
+
+/// How often the preparation of the next segment is told how far the active
+/// one is filled, in bytes appended.
+const PACE_STEP: u64 = 64 << 10;
+
+/// How far the preparation is ahead of the filling: done when this segment
+/// still has a quarter of its second half.
+const PACE_AHEAD: f64 = 1.33;
 
 /// What the log has done since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,6 +111,8 @@ impl Wal {
             config,
             log: Arc::new(RwLock::new(log)),
             prepare_at: active.header.file_bytes / 2,
+            paced_from: None,
+            next_pace: 0,
             active,
             end: recovered.end,
             last,
@@ -265,7 +279,7 @@ impl Wal {
         let previous_salt = if replaces { old.previous_salt } else { old.salt };
         let begin = Begin { first, epoch: self.last.0, previous_salt };
         self.sync_active()?;
-        let bytes = self.config.segment_bytes_for(end);
+        let bytes = self.next_segment_bytes(end);
         let segment = begin.segment(&*self.dir, &self.housekeeping, end, bytes)?;
         {
             let mut log = self.log.write();
@@ -280,6 +294,8 @@ impl Wal {
 
     pub(crate) fn activate(&mut self, segment: Arc<Segment>, end: u64) {
         self.prepare_at = segment.header.file_bytes / 2;
+        self.paced_from = None;
+        self.next_pace = 0;
         self.active = segment;
         self.end = end;
     }
@@ -295,8 +311,25 @@ impl Wal {
         }
         if self.end >= self.prepare_at {
             self.prepare_at = u64::MAX;
-            self.housekeeping.request(self.config.segment_bytes_for(0));
+            self.paced_from = Some(self.end);
+            self.housekeeping.request(self.next_segment_bytes(0));
         }
+        // In steps, so that most appends need not ask.
+        if let Some(from) = self.paced_from
+            && self.end >= self.next_pace
+        {
+            self.next_pace = self.end + PACE_STEP;
+            let filled = (self.end - from) as f64 / (bytes - from).max(1) as f64;
+            let wanted = self.next_segment_bytes(0) as f64;
+            self.housekeeping.allow((filled * wanted * PACE_AHEAD) as u64);
+        }
+    }
+
+    /// The size of the segment after this one, which must hold at least
+    /// `needed` bytes. A log grows into its full size by doubling: a small one
+    /// must not be made to write many times what it holds.
+    fn next_segment_bytes(&self, needed: u64) -> u64 {
+        self.config.segment_bytes_for(needed).min(needed.max(2 * self.active.header.file_bytes))
     }
 
     /// Why the next segment could not be prepared ahead, told once per

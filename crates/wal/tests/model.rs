@@ -4,7 +4,7 @@ mod workload;
 
 use std::io::ErrorKind;
 
-use t4_kv_types::{Epoch, LogIndex};
+use t4_kv_types::LogIndex;
 use t4_wal::{Call, Config, Entry, MemoryDir, Wal, WalError};
 use workload::{Random, entry};
 
@@ -14,7 +14,7 @@ struct Model {
     wal: Wal,
     random: Random,
     background: bool,
-    /// All entries since the last restart; the first has the index `base + 1`.
+    /// All entries; the first has the index `base + 1`.
     entries: Vec<Entry>,
     base: u64,
     /// The last synced and the last released entry.
@@ -27,16 +27,19 @@ impl Model {
     fn new(seed: u64, background: bool) -> Model {
         let dir = MemoryDir::new();
         let config = Config { segment_bytes: 12288, background };
-        let (wal, _) = Wal::open(dir.clone(), config, LogIndex(0)).expect("open");
+        let mut random = Random::new(seed);
+        // Some logs begin behind what their owner has from elsewhere.
+        let base = if random.chance(30) { random.below(100) } else { 0 };
+        let (wal, _) = Wal::open(dir.clone(), config, LogIndex(base)).expect("open");
         Model {
             dir,
             wal,
-            random: Random::new(seed),
+            random,
             background,
             entries: Vec::new(),
-            base: 0,
-            synced: 0,
-            released: 0,
+            base,
+            synced: base,
+            released: base,
             epoch: 1,
         }
     }
@@ -59,8 +62,7 @@ impl Model {
             }
             60..70 => self.read(),
             70..76 => self.release(),
-            76..82 => self.truncate(),
-            82..84 => self.restart(),
+            76..84 => self.truncate(),
             84..92 => self.append_without_room(),
             92..96 => self.reopen(self.dir.duplicate()),
             _ => self.power_cut(),
@@ -135,15 +137,6 @@ impl Model {
             self.synced = index;
         }
         self.entries.truncate((index - self.base) as usize);
-    }
-
-    fn restart(&mut self) {
-        let index = self.last() + self.random.below(10);
-        self.wal.restart_after(LogIndex(index), Epoch(self.epoch)).expect("restart");
-        self.entries.clear();
-        self.base = index;
-        self.synced = index;
-        self.released = index;
     }
 
     fn power_cut(&mut self) {
