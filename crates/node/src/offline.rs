@@ -11,6 +11,7 @@ use t4_wal::FileDir;
 
 use crate::data_dir::{DataDir, Identity};
 use crate::error::OpenError;
+use crate::open::refuse_lost_log;
 
 /// What the log directory holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,7 @@ impl Offline {
             source,
         })?;
         let (found, replay) = t4_wal::inspect(log_dir, sealed.index)?;
+        refuse_lost_log(found.last.0, sealed)?;
         for entry in replay {
             let entry = entry?;
             let at = LogPosition { epoch: entry.epoch, index: entry.index };

@@ -100,7 +100,7 @@ fn restore(config: &Config) -> Result<Restored, OpenError> {
         t4_wal::Config { segment_bytes: config.log_segment_bytes, ..Default::default() };
     let (wal, replay) = Wal::open(log_dir, wal_config, sealed.index)?;
     report(wal.recovery());
-    refuse_lost_log(&wal, sealed)?;
+    refuse_lost_log(wal.last().0, sealed)?;
     for entry in replay {
         let entry = entry?;
         let at = LogPosition { epoch: entry.epoch, index: entry.index };
@@ -130,8 +130,8 @@ fn report(recovery: &t4_wal::Recovery) {
 
 /// A log that had to be begun anew behind what is sealed has lost what came
 /// after; the log itself refuses when it merely ends too early.
-fn refuse_lost_log(wal: &Wal, sealed: LogPosition) -> Result<(), OpenError> {
-    if sealed.index > LogIndex(0) && wal.last().0 == Epoch(0) {
+pub(crate) fn refuse_lost_log(last: Epoch, sealed: LogPosition) -> Result<(), OpenError> {
+    if sealed.index > LogIndex(0) && last == Epoch(0) {
         return Err(OpenError::LogLost { sealed: sealed.index });
     }
     Ok(())
