@@ -18,7 +18,7 @@ pub struct Config {
     /// 64 MiB; 0 switches it off.
     pub cache_bytes: u64,
     /// The size at which a block of a segment file is cut, in bytes before
-    /// compression. Default 16 KiB; kept between 1 KiB and 1 MiB.
+    /// compression. Default 16 KiB; kept between 1 KiB and 48 KiB.
     pub block_bytes: usize,
 }
 

@@ -180,7 +180,7 @@ impl FileTable {
     /// Closes the tail and starts a new one; none when it is empty.
     pub(crate) fn close_tail(&mut self) -> Option<(u32, Arc<Records>)> {
         let number = self.active;
-        let Some(Slot { data, .. }) = self.get_mut(number) else { return None };
+        let Slot { data, .. } = self.get_mut(number)?;
         let Data::Tail(tail) = data else { return None };
         if tail.bytes() == 0 {
             return None;

@@ -108,6 +108,9 @@ fn load(config: &Config, manifest: &Manifest) -> Result<Core, StoreError> {
     })
 }
 
+/// A key with its newest version and its older ones.
+type IndexEntry = (Box<[u8]>, Newest, Vec<Version>);
+
 /// The entries of the index, from key sections, compacted on the way.
 struct Merged {
     merge: KeyMerge,
@@ -138,7 +141,7 @@ impl Merged {
         }
     }
 
-    fn next_entry(&mut self) -> Result<Option<(Box<[u8]>, Newest, Vec<Version>)>, StoreError> {
+    fn next_entry(&mut self) -> Result<Option<IndexEntry>, StoreError> {
         while self.merge.next_key(&mut self.key, &mut self.entries)? {
             let kept = &self.entries[self.obsolete()..];
             let Some((newest, older)) = kept.split_last() else { continue };
@@ -172,7 +175,7 @@ fn name(files: &mut FileTable, sourced: &Sourced) -> Version {
 }
 
 impl Iterator for Merged {
-    type Item = (Box<[u8]>, Newest, Vec<Version>);
+    type Item = IndexEntry;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.next_entry() {

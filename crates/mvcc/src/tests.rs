@@ -1,11 +1,14 @@
 //! Tests of the store as a whole.
 
 mod basic;
+mod check;
 mod damage;
+mod golden;
 mod measure;
 mod model;
 mod oracle;
 mod read_only;
+mod threads;
 mod traps;
 
 use bytes::Bytes;

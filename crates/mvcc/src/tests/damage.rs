@@ -187,7 +187,7 @@ fn a_directory_has_one_owner() {
 /// A store with something to seal and something to collect.
 fn laden(dir: &Path, disk: &Disk) -> (Store, Background) {
     let (mut store, mut background) = open_on(disk.clone(), small(dir)).unwrap();
-    let mut write = |store: &mut Store, value: &str| {
+    let write = |store: &mut Store, value: &str| {
         let next = store.revision().next();
         store.apply(next, &[put("busy", &value.repeat(300)), put(value, "1")]);
         store.publish(next);
