@@ -114,13 +114,13 @@ pub(crate) fn put_cost(request: &pb::PutRequest) -> u64 {
     RECORD_BYTES + request.key.len() as u64 + request.value.len() as u64
 }
 
-/// The same for a transaction: its costlier branch.
+/// The same for a transaction: its costlier branch. As in etcd, what the
+/// transactions inside put does not count.
 pub(crate) fn txn_cost(request: &pb::TxnRequest) -> u64 {
     let branch = |ops: &[pb::RequestOp]| -> u64 {
         ops.iter()
             .map(|op| match &op.request {
                 Some(Request::RequestPut(request)) => put_cost(request),
-                Some(Request::RequestTxn(request)) => txn_cost(request),
                 _ => 0,
             })
             .sum()
@@ -241,10 +241,10 @@ mod tests {
         let inside = success(vec![put_op("abc")]);
         let request = pb::TxnRequest {
             success: vec![put_op("a")],
-            failure: vec![txn_op(inside), put_op("a")],
+            failure: vec![txn_op(inside), put_op("ab"), put_op("a")],
             ..Default::default()
         };
-        assert_eq!(txn_cost(&request), 256 + 3 + 256 + 1);
-        assert_eq!(txn_cost(&pb::TxnRequest::default()), 0);
+        assert_eq!(txn_cost(&request), 256 + 2 + 256 + 1);
+        assert_eq!(txn_cost(&success(vec![txn_op(request)])), 0);
     }
 }
