@@ -66,6 +66,8 @@ pub(crate) struct WriteLoop {
     /// Submissions taken and not evaluated yet.
     backlog: VecDeque<Submission>,
     published: Vec<Published>,
+    /// Responses that need not wait were handed to the lanes and not sent.
+    staged: bool,
     /// Expired leases whose revocation is in flight.
     revoking: Vec<LeaseId>,
 }
@@ -109,6 +111,7 @@ impl WriteLoop {
             open_replies: Vec::new(),
             backlog: VecDeque::new(),
             published: Vec::new(),
+            staged: false,
             revoking: Vec::new(),
         };
         this.evaluate_own(Request::Barrier(parts.boot_nonce));
@@ -177,8 +180,16 @@ impl WriteLoop {
         expiry.into_iter().chain(timeout).min()
     }
 
-    /// Evaluates what was submitted, until the open batch is full.
+    /// Evaluates what was submitted, and answers what need not wait.
     fn evaluate(&mut self) {
+        self.evaluate_queue();
+        if std::mem::take(&mut self.staged) {
+            self.lanes.flush(&[]);
+        }
+    }
+
+    /// Evaluates what was submitted, until the open batch is full.
+    fn evaluate_queue(&mut self) {
         let mut taken = false;
         loop {
             if self.batch_is_full() {
@@ -209,9 +220,10 @@ impl WriteLoop {
         } else if let Some(syncing) = &mut self.syncing {
             syncing.replies.push(reply);
         } else {
+            // Nothing is in flight: it leaves with the others of this turn.
             self.lanes.stage(reply.to.lane, Completion { to: reply.to.to, result: reply.result });
             self.queue.answered(1);
-            self.lanes.flush(&[]);
+            self.staged = true;
         }
     }
 
@@ -256,6 +268,8 @@ impl WriteLoop {
         self.shared.applied(&self.state, applied.tables_changed);
 
         self.published.clear();
+        let events = applied.revisions.iter().map(|(_, events)| events.len() as u64).sum();
+        self.shared.counters.events.fetch_add(events, Ordering::Relaxed);
         let revisions = applied.revisions.into_iter();
         self.published.extend(revisions.map(|(at, events)| Published::Revision(at, events)));
         if let Some(at) = applied.compacted {
