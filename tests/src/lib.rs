@@ -1,6 +1,7 @@
 //! What the black-box suites of `tests/tests/` are made of.
 //!
 //! * [`differential`]: the same operations to two servers, every field compared.
+//! * [`etcdctl`]: the real command line client, step by step.
 //! * [`crash`]: what must survive when a server is killed under load.
 //! * [`allowed`]: the one list of differences from etcd 3.5.1 that are right.
 //!
@@ -10,3 +11,4 @@
 pub mod allowed;
 pub mod crash;
 pub mod differential;
+pub mod etcdctl;

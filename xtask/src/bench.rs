@@ -7,8 +7,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use t4_testkit::{EtcdDistro, target_dir};
+
+use crate::{cargo, succeed};
 
 /// Runs the verb. The arguments go to `t4-bench` as they are; the binaries and
 /// the page are added where they are missing.
@@ -50,17 +52,7 @@ fn asks_for_help(args: &[String]) -> bool {
 }
 
 fn build(package: &str) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["build", "--release", "--package", package]).current_dir(crate::root());
-    succeed(&mut command)
-}
-
-fn succeed(command: &mut Command) -> Result<()> {
-    println!("$ {command:?}");
-    let status = command.status().with_context(|| format!("run {command:?}"))?;
-    ensure!(status.success(), "{command:?} failed: {status}");
-    Ok(())
+    succeed(cargo().args(["build", "--release", "--package", package]))
 }
 
 #[cfg(test)]

@@ -4,10 +4,17 @@
 //! after the verb; this file only finds it.
 
 mod bench;
+mod ci;
 mod codegen;
+#[cfg(test)]
+mod layers;
+mod protoc;
+mod test;
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, ensure};
 
 /// A verb: its name, what `--help` says of it, and what it does.
 type Verb = (&'static str, &'static str, fn(Vec<String>) -> anyhow::Result<()>);
@@ -15,16 +22,25 @@ type Verb = (&'static str, &'static str, fn(Vec<String>) -> anyhow::Result<()>);
 /// Every verb, in the order of the help text.
 const VERBS: &[Verb] = &[
     ("codegen", "write crates/proto/src/gen from proto/*.proto", codegen::run),
+    ("test", "fetch etcd, build t4, run every test; arguments go to `cargo test`", test::run),
+    ("ci", "check format and lints, then test; `lints`: only those", ci::run),
     ("bench", "compare T4 with a real etcd, and write docs/benchmarks.md", bench::run),
 ];
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args();
+    if args.next().is_some_and(|program| protoc::is_the_name(&program)) {
+        return exit("protoc", protoc::run(args.collect()));
+    }
     let name = args.next().unwrap_or_default();
     let Some((_, _, run)) = VERBS.iter().find(|(verb, ..)| *verb == name) else {
         return usage(&name);
     };
-    match run(args.collect()) {
+    exit(&name, run(args.collect()))
+}
+
+fn exit(name: &str, result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("xtask {name}: {err:#}");
@@ -48,4 +64,19 @@ fn usage(name: &str) -> ExitCode {
 /// The root of the workspace.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace")
+}
+
+/// The cargo that runs this, at the root of the workspace.
+fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+/// Says what is run, runs it, and fails when it does.
+fn succeed(command: &mut Command) -> anyhow::Result<()> {
+    println!("$ {command:?}");
+    let status = command.status().with_context(|| format!("run {command:?}"))?;
+    ensure!(status.success(), "{command:?} failed: {status}");
+    Ok(())
 }

@@ -41,6 +41,9 @@ enum Step {
     // A compaction, once every watcher has caught up: one that has not would be
     // cancelled by etcd or not, depending on its timer.
     Compact { physical: bool },
+    // The same: 3.5.1 reads the history for watchers that lag from memory that
+    // a defragmentation unmaps, and dies.
+    Defragment,
 }
 
 impl Generator {
@@ -72,6 +75,12 @@ impl Generator {
                     if let Some(op) = self.compact(physical) {
                         return op;
                     }
+                }
+                Some(Step::Defragment) => {
+                    if !self.plan_catching_up() {
+                        return Op::Defragment;
+                    }
+                    self.planned.push_back(Step::Defragment);
                 }
                 None => self.plan(),
             }

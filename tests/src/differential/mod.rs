@@ -20,6 +20,7 @@ mod fault;
 mod generate;
 mod op;
 mod run;
+mod show;
 mod shrink;
 mod target;
 mod watches;

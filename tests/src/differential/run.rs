@@ -11,6 +11,7 @@ use super::compare::compare;
 use super::fault::Fault;
 use super::generate::Generator;
 use super::op::Op;
+use super::show::{compact, first_difference};
 use super::target::Target;
 use crate::allowed;
 
@@ -32,9 +33,8 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "operation {}: {:?}", self.number, self.op)?;
-        writeln!(f, "  reference: {:?}", self.reference)?;
-        write!(f, "  subject:   {:?}", self.subject)
+        writeln!(f, "operation {}: {}", self.number, compact(&self.op))?;
+        write!(f, "{}", first_difference(&self.reference, &self.subject))
     }
 }
 
@@ -59,6 +59,12 @@ impl Report {
             }
         }
         seen
+    }
+
+    /// Every operation that was performed, one to a line.
+    #[must_use]
+    pub fn listing(ops: &[Op]) -> String {
+        ops.iter().map(|op| format!("  {}\n", compact(op))).collect()
     }
 
     /// The operations up to and with the difference.

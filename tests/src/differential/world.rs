@@ -1,7 +1,7 @@
 //! What the generator knows of the state of the servers, from the answers of
 //! the reference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use t4_proto::etcdserverpb::WatchCreateRequest;
 
@@ -27,11 +27,19 @@ pub(super) struct World {
     /// Granted time to live by id.
     pub(super) leases: BTreeMap<i64, i64>,
     pub(super) streams: BTreeMap<u32, BTreeMap<i64, Watcher>>,
+    /// Ids of watchers that were cancelled by compaction, by stream.
+    pub(super) cancelled: BTreeSet<(u32, i64)>,
 }
 
 impl World {
     pub(super) fn new() -> World {
-        World { revision: 1, compacted: -1, leases: BTreeMap::new(), streams: BTreeMap::new() }
+        World {
+            revision: 1,
+            compacted: -1,
+            leases: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
+        }
     }
 
     /// Learns from what the reference answered.
@@ -49,6 +57,9 @@ impl World {
             }
             (Op::WatchCreate { stream, request, .. }, Answer::Watched(controls)) => {
                 let watchers = self.streams.entry(*stream).or_default();
+                if let [created, _cancelled] = controls.as_slice() {
+                    self.cancelled.insert((*stream, created.watch_id));
+                }
                 if let [created] = controls.as_slice()
                     && created.created
                     && !created.canceled
@@ -72,6 +83,7 @@ impl World {
             }
             (Op::WatchClose { stream }, _) => {
                 self.streams.remove(stream);
+                self.cancelled.retain(|(of, _)| of != stream);
             }
             _ => {}
         }

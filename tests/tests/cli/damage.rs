@@ -122,6 +122,18 @@ fn a_damaged_segment_is_told_and_left_as_it_is() {
     flip(&segment, bytes.len() as u64 - 10);
     assert!(every_file(&dir.join("state")) == before, "a file was changed");
     fs::write(&segment, &bytes).expect("restore");
-    let count = t4(&["inspect", "count", &format!("--data-dir={}", dir.display())]);
+    let dir_flag = format!("--data-dir={}", dir.display());
+    let count = t4(&["inspect", "count", &dir_flag]);
     assert_eq!(stdout(&count), "40\n", "{}", stderr(&count));
+
+    // A log that is not there is not an empty one.
+    fs::rename(dir.join("log"), dir.join("log.away")).expect("move");
+    fs::create_dir(dir.join("log")).expect("create");
+    let looked = stderr(&t4(&["inspect", "count", &dir_flag]));
+    assert!(looked.contains("the log is missing"), "{looked}");
+    let told = refused_start(&dir);
+    assert!(told.contains("the log is missing"), "{told}");
+    fs::remove_dir_all(dir.join("log")).expect("remove");
+    fs::rename(dir.join("log.away"), dir.join("log")).expect("move");
+    server.start_again().expect("the restored directory is sound");
 }

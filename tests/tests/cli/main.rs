@@ -2,8 +2,9 @@
 //! prints, how it ends, and what `t4 inspect` shows of what it leaves.
 
 mod damage;
+mod disks;
+mod documents;
 mod ending;
-mod full_disk;
 mod inspect;
 mod settings;
 

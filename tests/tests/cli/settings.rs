@@ -1,6 +1,8 @@
 //! Settings, addresses and directories that are right or wrong; readiness.
 
 use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 
 use t4_testkit::{Program, Scratch, T4, T4Options, free_port};
@@ -135,4 +137,30 @@ fn a_directory_that_cannot_be_made_is_told_with_its_flag() {
     program.wait_for_line(READY, DEADLINE).expect("missing directories are made");
     program.interrupt().expect("signal");
     assert_eq!(program.wait(DEADLINE).expect("end").code(), Some(0), "SIGINT stops it too");
+}
+
+#[test]
+fn a_supervisor_is_told() {
+    let scratch = Scratch::new("cli").expect("scratch");
+    // Names of sockets are short.
+    let name = format!("t4-supervisor-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("a name");
+    let supervisor = UnixDatagram::bind_addr(&address).expect("bind");
+    supervisor.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    let told = || {
+        let mut buffer = [0; 64];
+        let length = supervisor.recv(&mut buffer).expect("a message");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let mut command = binary();
+    command
+        .args(["run", "--metrics-addr=", "--listen", &format!("127.0.0.1:{}", free_port())])
+        .arg("--data-dir")
+        .arg(scratch.join("data"))
+        .env("NOTIFY_SOCKET", format!("@{name}"));
+    let mut program = Program::start("t4", command, &scratch.join("t4.log")).expect("start");
+    assert_eq!(told(), "READY=1");
+    program.terminate().expect("signal");
+    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(program.wait(DEADLINE).expect("end").code(), Some(0));
 }

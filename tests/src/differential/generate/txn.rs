@@ -246,7 +246,8 @@ impl Generator {
     }
 }
 
-fn any(txn: &TxnRequest, holds: &impl Fn(&Request) -> bool) -> bool {
+/// Whether an operation of the transaction, or of one nested in it, is like that.
+pub(super) fn any(txn: &TxnRequest, holds: &impl Fn(&Request) -> bool) -> bool {
     txn.success.iter().chain(&txn.failure).any(|op| match &op.request {
         Some(Request::RequestTxn(nested)) => any(nested, holds),
         Some(request) => holds(request),

@@ -69,6 +69,11 @@ impl Generator {
         let compacted = request.start_revision != 0
             && request.start_revision < self.world.compacted
             && self.would_be_created(stream, &request);
+        // The id of a watcher that compaction cancels is taken for ever in
+        // etcd: such a watcher gets none of its own, and its id to nobody else.
+        if compacted || self.world.cancelled.contains(&(stream, request.watch_id)) {
+            request.watch_id = 0;
+        }
         let controls = if compacted { 2 } else { 1 };
         self.push(Op::WatchCreate { stream, request, controls });
     }

@@ -1,0 +1,132 @@
+//! What the documents say exists: the pages and files they point to, the flags,
+//! the metrics.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use t4_testkit::{T4, T4Options, workspace_root};
+
+use crate::{stdout, t4};
+
+/// Flags in them that are other programs'.
+const FLAGS_OF_OTHERS: &[&str] = &["--release", "--prefix"];
+
+fn documents() -> Vec<PathBuf> {
+    let root = workspace_root();
+    let mut found: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|name| root.join(name)).into();
+    for folder in ["docs", "docs/decisions", "docs/formats"] {
+        let entries = fs::read_dir(root.join(folder)).expect("list");
+        let paths = entries.map(|entry| entry.expect("entry").path());
+        found.extend(paths.filter(|path| path.extension().is_some_and(|ext| ext == "md")));
+    }
+    assert!(found.len() > 10, "{found:?}");
+    found
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut checked = 0;
+    for document in documents() {
+        let text = read(&document);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap_or_default();
+            if path.is_empty() || link.contains("://") {
+                continue;
+            }
+            let target = document.parent().expect("a folder").join(path);
+            assert!(target.exists(), "{}: {link}", document.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 10, "{checked} links are not all");
+}
+
+#[test]
+fn files_that_are_named_are_there() {
+    let root = workspace_root();
+    let mut checked = 0;
+    for document in documents() {
+        for quoted in read(&document).split('`').skip(1).step_by(2) {
+            let is_file = quoted.contains('/')
+                && !quoted.contains([' ', '<', '*', ':'])
+                && [".rs", ".md", ".bin"].iter().any(|end| quoted.ends_with(end));
+            if is_file {
+                let there = [root.join(quoted), root.join("crates").join(quoted)];
+                let found = there.iter().any(|path| path.exists());
+                assert!(found, "{}: `{quoted}`", document.display());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 10, "{checked} files are not all");
+}
+
+/// The words of a text that begin with `start` and go on with lower-case
+/// letters, digits, and `joint`.
+fn words<'a>(text: &'a str, start: &str, joint: char) -> BTreeSet<&'a str> {
+    let is_inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == joint;
+    let starts = text.match_indices(start).filter(|(at, _)| {
+        let before = text[..*at].chars().next_back();
+        before.is_none_or(|before| !is_inside(before))
+    });
+    starts
+        .map(|(at, _)| {
+            let rest = &text[at..];
+            let end = rest.find(|c| !is_inside(c)).unwrap_or(rest.len());
+            rest[..end].trim_end_matches(joint)
+        })
+        .collect()
+}
+
+#[test]
+fn flags_that_are_named_are_known() {
+    let helps = [
+        &["run", "--help"][..],
+        &["version", "--help"],
+        &["inspect", "get", "--help"],
+        &["inspect", "list", "--help"],
+        &["inspect", "history", "--help"],
+        &["inspect", "diff", "--help"],
+    ];
+    let help: String = helps.iter().map(|args| stdout(&t4(args))).collect();
+    let known = words(&help, "--", '-');
+    for name in ["README.md", "docs/operations.md"] {
+        let text = read(&workspace_root().join(name));
+        let named = words(&text, "--", '-');
+        assert!(named.len() > 3, "{name}: {named:?}");
+        for flag in named.iter().filter(|flag| flag.len() > 3) {
+            let is_known = known.contains(flag) || FLAGS_OF_OTHERS.contains(flag);
+            assert!(is_known, "{name}: {flag} is no flag of t4");
+        }
+    }
+}
+
+#[test]
+fn metrics_that_are_named_are_served() {
+    let server = T4::start(T4Options::default()).expect("start");
+    let mut connection = std::net::TcpStream::connect(server.metrics_endpoint()).expect("connect");
+    connection
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: t4\r\nConnection: close\r\n\r\n")
+        .expect("write");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).expect("read");
+    let page = read(&workspace_root().join("docs/operations.md"));
+    let mut checked = 0;
+    for family in ["etcd_", "t4_", "grpc_server_", "process_"] {
+        let served = words(&answer, family, '_');
+        for metric in words(&page, family, '_') {
+            // `etcd_server_*` names a family.
+            let is_served = served.iter().any(|name| name.starts_with(metric));
+            assert!(is_served, "{metric} is not served");
+            checked += 1;
+        }
+    }
+    assert!(checked > 10, "{checked} metrics are not all");
+}

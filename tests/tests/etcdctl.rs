@@ -1,0 +1,390 @@
+//! Every command of etcdctl 3.5.1 that needs neither Auth nor Snapshot, against
+//! t4 and against etcd: what it prints must be the same.
+//!
+//! `T4_LONG=1` also runs `check perf` and `check datascale`, which take minutes.
+
+use t4_testkit::{Etcd, EtcdOptions, T4, T4Options};
+use t4_tests::etcdctl::Ctl;
+
+type Scenario = (&'static str, fn(&mut Ctl));
+
+const SCENARIOS: &[Scenario] = &[
+    ("put, get and del", put_get_del),
+    ("every flag of get", get_flags),
+    ("output formats", formats),
+    ("txn", txn),
+    ("watch", watch),
+    ("watch -i", watch_interactive),
+    ("compaction", compaction),
+    ("lease", lease),
+    ("lock", lock),
+    ("elect", elect),
+    ("member and move-leader", members),
+    ("endpoint and defrag", endpoint),
+    ("alarm", alarm),
+    ("make-mirror", make_mirror),
+    ("version and mistakes", mistakes),
+];
+
+fn etcd() -> Etcd {
+    Etcd::start(EtcdOptions { fsync: false, ..EtcdOptions::default() }).expect("start etcd")
+}
+
+// Runs every scenario against both and compares step by step.
+fn compare(reference: &str, subject: &str) {
+    let mut differences = Vec::new();
+    for (name, scenario) in SCENARIOS {
+        println!("scenario: {name}");
+        let [want, got] = [reference, subject].map(|endpoint| {
+            let mut ctl = Ctl::new(endpoint).expect("etcdctl");
+            scenario(&mut ctl);
+            ctl.transcript
+        });
+        assert_eq!(want.len(), got.len(), "{name}: a scenario takes the same steps everywhere");
+        for (want, got) in want.iter().zip(&got) {
+            if want != got {
+                differences.push(format!(
+                    "{name}: etcdctl {}\n--- etcd\n{}\n--- t4\n{}\n",
+                    want.command, want.said, got.said
+                ));
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+#[test]
+fn etcdctl_prints_the_same_with_t4() {
+    let (etcd, t4) = (etcd(), T4::start(T4Options::default()).expect("start t4"));
+    compare(etcd.endpoint(), t4.endpoint());
+}
+
+/// That the scenarios themselves are deterministic.
+#[test]
+fn etcdctl_prints_the_same_with_two_etcds() {
+    let (one, two) = (etcd(), etcd());
+    compare(one.endpoint(), two.endpoint());
+}
+
+fn put_get_del(ctl: &mut Ctl) {
+    assert_eq!(ctl.ok("put kv/a 1"), "OK\n");
+    ctl.ok("put kv/a 2 --prev-kv");
+    ctl.ok("put kv/b '' --prev-kv");
+    ctl.run("put kv/in", "from standard input");
+    assert_eq!(ctl.ok("get kv/in"), "kv/in\nfrom standard input\n");
+    ctl.ok("put kv/a --ignore-value");
+    let lease = ctl.grant(5000, "LEASE-A");
+    ctl.ok(&format!("put kv/leased x --lease={lease}"));
+    ctl.ok("put kv/leased y --ignore-lease");
+    ctl.ok("get kv/leased -w fields");
+    ctl.fails("put kv/none --ignore-value");
+    ctl.fails("put kv/none x --ignore-lease");
+    ctl.fails("put kv/a x --lease=77");
+    ctl.fails("put kv/a x --ignore-value");
+    ctl.fails("put '' x");
+    ctl.ok("get kv --prefix");
+    ctl.ok("del kv/b --prev-kv");
+    ctl.ok("del kv/none");
+    ctl.ok("del kv/a kv/b --prev-kv");
+    ctl.ok("put kv/x 1");
+    ctl.ok("put kv/y 2");
+    ctl.ok("del kv/x --from-key --prev-kv -w json");
+    ctl.ok("del kv --prefix");
+    ctl.ok("get '' --prefix --keys-only");
+    ctl.ok(&format!("lease revoke {lease}"));
+}
+
+fn get_flags(ctl: &mut Ctl) {
+    for (key, value) in [("g/a", "3"), ("g/b", "1"), ("g/c", "2"), ("g/b", "4"), ("h", "5")] {
+        ctl.ok(&format!("put {key} {value}"));
+    }
+    for flags in [
+        "g/a",
+        "g/a g/c",
+        "g/ --prefix",
+        "g/b --from-key",
+        "'' --from-key",
+        "'' --prefix --limit=2",
+        "g/ --prefix --limit=1 -w json",
+        "g/ --prefix --keys-only",
+        "g/ --prefix --print-value-only",
+        "g/ --prefix --count-only -w fields",
+        "g/ --prefix --consistency=s",
+        "g/ --prefix --rev=0",
+        "g/ --prefix --hex",
+        "none",
+    ] {
+        ctl.ok(&format!("get {flags}"));
+    }
+    for target in ["CREATE", "KEY", "MODIFY", "VALUE", "VERSION"] {
+        for order in ["ASCEND", "DESCEND"] {
+            ctl.ok(&format!("get g/ --prefix --order={order} --sort-by={target}"));
+        }
+    }
+    ctl.fails("get g/a --rev=1000000");
+    ctl.fails("get g/a --consistency=x");
+    ctl.fails("get g/a --sort-by=x");
+    ctl.fails("get g/ --prefix --from-key");
+}
+
+fn formats(ctl: &mut Ctl) {
+    for format in ["simple", "json", "fields", "table", "protobuf"] {
+        let mut run = |command: &str| {
+            // Bytes that are no text hold the ids: the exit code is compared.
+            if format == "protobuf" {
+                ctl.run(command, "");
+                if let Some(step) = ctl.transcript.last_mut() {
+                    step.said = step.said.rsplit('[').next().unwrap_or_default().to_owned();
+                }
+            } else {
+                ctl.run(&format!("{command} -w {format}"), "");
+            }
+        };
+        for command in ["put f/a 1", "put f/a 2 --prev-kv", "get f/a", "get f/none"] {
+            run(command);
+        }
+        for command in ["del f/a --prev-kv", "del f/a", "lease list", "member list", "alarm list"] {
+            run(command);
+        }
+    }
+}
+
+fn txn(ctl: &mut Ctl) {
+    ctl.ok("put t/1 v1");
+    let script = "value(\"t/1\") = \"v1\"\nversion(\"t/1\") > \"0\"\n\n\
+                  put t/2 \"a new value\"\nget t/1\ndel t/none\n\nget t/2\n\n";
+    for flags in ["", "-i", "-w json", "-w fields"] {
+        let (_, code) = ctl.run(&format!("txn {flags}"), script);
+        assert_eq!(code, 0);
+    }
+    let taken =
+        "mod(\"t/1\") = \"1\"\ncreate(\"t/1\") < \"1\"\n\nput t/3 x\n\nget t/2\ndel t/2\n\n";
+    for flags in ["", "-w json", "-w fields"] {
+        ctl.run(&format!("txn {flags}"), taken);
+    }
+    ctl.run("txn", "\nput t/4 1\nput t/4 2\n\n\n");
+    ctl.run("txn", "value(\"t/1\") ~ \"x\"\n\n\n\n");
+    ctl.run("txn", "\nget t/1 --rev=100000\n\n\n");
+    ctl.ok("get t/ --prefix -w fields");
+}
+
+fn watch(ctl: &mut Ctl) {
+    ctl.ok("put w/a 0");
+    let out = ctl.ok("get w/a -w json");
+    let revision = out.split("\"revision\":").nth(1).and_then(|t| t.split(',').next());
+    let next = revision.and_then(|r| r.parse::<i64>().ok()).expect("a revision") + 1;
+    let mut simple = ctl.begin(&format!("watch w/a --rev={next} --prev-kv"));
+    let mut prefix = ctl.begin(&format!("watch w --prefix --rev={next} -w fields"));
+    let mut range = ctl.begin(&format!("watch w/a w/c --rev={next} -w json"));
+    let mut runs = ctl.begin(&format!("watch w/a --rev={next} -- printenv ETCD_WATCH_VALUE"));
+    ctl.ok("put w/a one");
+    simple.see("one");
+    prefix.see("\"one\"");
+    range.see("b25l");
+    runs.see("\"one\"");
+    ctl.ok("put w/b two");
+    prefix.see("\"two\"");
+    range.see("dHdv");
+    ctl.ok("del w/a");
+    simple.see("DELETE");
+    prefix.see("DELETE");
+    ctl.ok("put w/z last");
+    prefix.see("\"last\"");
+    ctl.interrupt(simple);
+    ctl.interrupt(prefix);
+    ctl.interrupt(runs);
+    ctl.interrupt(range);
+    // Replayed from the past, all at once.
+    let mut past = ctl.begin(&format!("watch w --prefix --rev={next} --prev-kv"));
+    past.see("last");
+    ctl.interrupt(past);
+}
+
+fn watch_interactive(ctl: &mut Ctl) {
+    ctl.ok("put wi/a 0");
+    let mut shell = ctl.begin("watch -i");
+    shell.say("watch wi/a --rev=1\n");
+    shell.see("wi/a\n0\n");
+    ctl.ok("put wi/a one");
+    shell.see("one");
+    shell.say("watch wi/b --prev-kv --rev=1 -- printenv ETCD_WATCH_KEY\n");
+    ctl.ok("put wi/b two");
+    shell.see("\"wi/b\"");
+    shell.say("nonsense\n");
+    shell.say("watch\n");
+    ctl.finish(shell);
+}
+
+fn compaction(ctl: &mut Ctl) {
+    for value in 0..5 {
+        ctl.ok(&format!("put c/a {value}"));
+    }
+    let out = ctl.ok("get c/a -w json");
+    let revision = out.split("\"revision\":").nth(1).and_then(|t| t.split(',').next());
+    let now = revision.and_then(|r| r.parse::<i64>().ok()).expect("a revision");
+    ctl.ok(&format!("compaction {}", now - 2));
+    ctl.fails(&format!("compaction {}", now - 2));
+    ctl.fails(&format!("compaction {}", now + 10));
+    ctl.ok(&format!("get c/a --rev={}", now - 2));
+    ctl.fails(&format!("get c/a --rev={}", now - 3));
+    ctl.fails(&format!("watch c/a --rev={}", now - 3));
+    ctl.ok(&format!("compaction {} --physical", now - 1));
+    ctl.ok(&format!("endpoint hashkv --rev={now}"));
+    ctl.fails("endpoint hashkv --rev=1");
+    ctl.fails("endpoint hashkv --rev=1000000");
+    ctl.fails("compaction");
+    ctl.fails("compaction x");
+}
+
+fn lease(ctl: &mut Ctl) {
+    let one = ctl.grant(5000, "LEASE-ONE");
+    ctl.ok("lease list");
+    let two = ctl.grant(6000, "LEASE-TWO");
+    ctl.ok(&format!("put l/b 1 --lease={one}"));
+    ctl.ok(&format!("put l/a 1 --lease={one}"));
+    for command in ["timetolive", "timetolive --keys", "timetolive -w json", "keep-alive --once"] {
+        ctl.ok(&format!("lease {command} {one}"));
+    }
+    ctl.ok(&format!("lease keep-alive --once {one} -w json"));
+    let mut alive = ctl.begin(&format!("lease keep-alive {two}"));
+    alive.see("keepalived with TTL(6000)");
+    ctl.interrupt(alive);
+    ctl.ok(&format!("lease revoke {one}"));
+    ctl.ok("get l --prefix");
+    ctl.ok(&format!("lease timetolive {one}"));
+    ctl.ok(&format!("lease timetolive {one} -w json"));
+    ctl.fails(&format!("lease keep-alive --once {one}"));
+    ctl.ok(&format!("lease keep-alive {one}"));
+    ctl.fails(&format!("lease revoke {one}"));
+    ctl.ok(&format!("lease revoke {two} -w json"));
+    ctl.ok("lease list -w json");
+    ctl.ok("lease list -w fields");
+    ctl.fails("lease grant 99999999999");
+    ctl.fails("lease grant x");
+    ctl.fails("lease revoke zz");
+}
+
+fn lock(ctl: &mut Ctl) {
+    ctl.names.lease_after("lock/");
+    let mut holder = ctl.begin("lock lock");
+    holder.see("lock/");
+    let mut waiter = ctl.begin("lock lock --ttl=60");
+    ctl.until("get lock/ --prefix --count-only -w fields", "\"Count\" : 2");
+    ctl.interrupt(holder);
+    waiter.see("lock/");
+    ctl.until("get lock/ --prefix --count-only -w fields", "\"Count\" : 1");
+    ctl.interrupt(waiter);
+    ctl.ok("get lock/ --prefix");
+    ctl.ok("lock lock echo inside");
+    ctl.ok("lock lock printenv ETCD_LOCK_KEY");
+    ctl.fails("lock lock false");
+    ctl.ok("get lock/ --prefix");
+    ctl.fails("lock");
+}
+
+fn elect(ctl: &mut Ctl) {
+    ctl.names.lease_after("elect/");
+    let mut listener = ctl.begin("elect -l elect");
+    let mut leader = ctl.begin("elect elect first");
+    leader.see("first");
+    listener.see("first");
+    let mut next = ctl.begin("elect elect second");
+    ctl.until("get elect/ --prefix --count-only -w fields", "\"Count\" : 2");
+    ctl.interrupt(leader);
+    next.see("second");
+    listener.see("second");
+    ctl.interrupt(next);
+    ctl.interrupt(listener);
+    ctl.ok("get elect/ --prefix");
+    ctl.fails("elect");
+}
+
+fn members(ctl: &mut Ctl) {
+    ctl.ok("member list");
+    ctl.ok("member list -w table");
+    ctl.ok("member list -w fields");
+    ctl.ok("member list --hex -w json");
+    ctl.fails("member add x");
+    ctl.fails("member add x --peer-urls=nonsense");
+    ctl.fails("member remove 123");
+    ctl.fails("member remove zz");
+    ctl.fails("member promote 123");
+    ctl.fails("member update 123 --peer-urls=http://127.0.0.1:1");
+    let list = ctl.ok("member list");
+    let id = list.split(',').next().expect("an id").to_owned();
+    ctl.fails(&format!("member remove {id}"));
+    ctl.fails(&format!("member promote {id}"));
+    ctl.fails("move-leader 123");
+    ctl.ok(&format!("move-leader {id}"));
+}
+
+fn endpoint(ctl: &mut Ctl) {
+    ctl.ok("put e/a 1");
+    for flags in ["", "--cluster", "-w json", "-w fields", "-w table"] {
+        ctl.ok(&format!("endpoint health {flags}"));
+        ctl.ok(&format!("endpoint hashkv {flags}"));
+        ctl.ok(&format!("endpoint status {flags}"));
+        // Consensus indices in columns without a name.
+        if let Some(step) = ctl.transcript.last_mut() {
+            step.said = without_indices(&step.said);
+        }
+    }
+    ctl.ok("defrag");
+    ctl.ok("defrag --cluster");
+    ctl.ok("get e/a");
+}
+
+// Cells that hold but a number: term, index and applied index.
+fn without_indices(text: &str) -> String {
+    let number = |cell: &str| cell.parse::<u64>().is_ok();
+    let blur = |line: &str, mark: &str| -> String {
+        let cells = line.split(mark).map(|cell| if number(cell.trim()) { "N" } else { cell });
+        cells.collect::<Vec<_>>().join(mark)
+    };
+    text.lines().map(|line| blur(&blur(line, ", "), " | ") + "\n").collect()
+}
+
+fn alarm(ctl: &mut Ctl) {
+    ctl.ok("alarm list");
+    ctl.raise_no_space();
+    ctl.ok("alarm list");
+    ctl.ok("alarm list -w json");
+    ctl.fails("put al/a 1");
+    ctl.fails("lease grant 100");
+    ctl.ok("get al/a");
+    ctl.ok("del al/a");
+    ctl.run("endpoint health", "");
+    ctl.ok("alarm disarm");
+    ctl.ok("alarm list");
+    ctl.ok("put al/a 1");
+    ctl.ok("alarm disarm");
+}
+
+fn make_mirror(ctl: &mut Ctl) {
+    ctl.ok("put from/a 1");
+    ctl.ok("put from/b 2");
+    let here = ctl.endpoint().to_owned();
+    let mirror = ctl.begin(&format!("make-mirror --prefix from/ --dest-prefix to/ {here}"));
+    ctl.until("get to/ --prefix", "to/b");
+    ctl.ok("put from/c 3");
+    ctl.until("get to/ --prefix", "to/c");
+    ctl.ok("del from/a");
+    ctl.until("get to/ --prefix --count-only -w fields", "\"Count\" : 2");
+    ctl.ok("get to/ --prefix");
+    ctl.interrupt(mirror);
+}
+
+fn mistakes(ctl: &mut Ctl) {
+    ctl.ok("version");
+    for command in ["get", "put", "put a", "del", "nonsense", "lease grant", "check perf --load=x"]
+    {
+        ctl.fails(command);
+    }
+    if std::env::var_os("T4_LONG").is_some() {
+        // Whether the machine is fast enough is not the question.
+        for command in ["check perf --load=s", "check datascale --load=s"] {
+            ctl.run(command, "");
+            ctl.transcript.pop();
+        }
+    }
+}

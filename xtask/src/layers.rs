@@ -1,0 +1,152 @@
+//! The walls between the crates, as `ARCHITECTURE.md` draws them, checked
+//! against what `cargo metadata` says.
+//!
+//! A crate may depend on crates of lower layers; within a layer, only where the
+//! layer says so. Only a few crates may open the door to a heavy dependency.
+//! Development dependencies are free: tests may look anywhere.
+
+use std::collections::BTreeMap;
+
+/// One storey of the house.
+struct Layer {
+    name: &'static str,
+    crates: &'static [&'static str],
+    /// Dependencies within the layer that are allowed.
+    inside: &'static [(&'static str, &'static str)],
+}
+
+/// From the ground up.
+const LAYERS: &[Layer] = &[
+    Layer { name: "L0 words", crates: &["t4-kv-types", "t4-proto"], inside: &[] },
+    Layer {
+        name: "L1 mechanisms",
+        crates: &[
+            "t4-wal",
+            "t4-mvcc",
+            "t4-lease",
+            "t4-auth-rbac",
+            "t4-watch-hub",
+            "t4-blob-store",
+            "t4-tls-config",
+        ],
+        inside: &[],
+    },
+    Layer {
+        name: "L2 assemblies",
+        crates: &[
+            "t4-state-machine",
+            "t4-peer-replication",
+            "t4-election",
+            "t4-archive",
+            "t4-s3-store",
+        ],
+        inside: &[],
+    },
+    Layer { name: "L3 engine", crates: &["t4-node"], inside: &[] },
+    Layer { name: "L4 protocols", crates: &["t4-etcd-api", "t4-json-gateway"], inside: &[] },
+    Layer {
+        name: "L5 rim",
+        crates: &["t4", "t4-cli", "t4-server"],
+        inside: &[("t4", "t4-cli"), ("t4-cli", "t4-server")],
+    },
+];
+
+/// Never below anything that ships.
+const TEST_PLANE: &[&str] =
+    &["t4-testkit", "t4-linearizability", "t4-sim", "t4-bench", "t4-tests", "xtask"];
+
+/// Who alone may depend on what; the test plane may too.
+const DOORS: &[(&str, &[&str])] = &[
+    ("t4-proto", &["t4-etcd-api", "t4-json-gateway", "t4-peer-replication", "t4-cli"]),
+    ("clap", &["t4-cli"]),
+    ("aws-sdk-s3", &["t4-s3-store"]),
+    ("rustls", &["t4-tls-config"]),
+    ("rustls-webpki", &["t4-tls-config"]),
+    ("x509-parser", &["t4-tls-config"]),
+];
+
+/// A package and its normal and build dependencies.
+type Graph = BTreeMap<String, Vec<String>>;
+
+/// What is wrong with a graph, in sentences.
+fn violations(graph: &Graph) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (package, dependencies) in graph {
+        if TEST_PLANE.contains(&package.as_str()) {
+            continue;
+        }
+        let Some(own) = layer_of(package) else {
+            wrong.push(format!("{package} is in no layer: give it one"));
+            continue;
+        };
+        for dependency in dependencies {
+            wrong.extend(wall(package, own, dependency));
+            wrong.extend(door(package, dependency));
+        }
+    }
+    wrong
+}
+
+fn layer_of(package: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.crates.contains(&package))
+}
+
+fn wall(package: &str, own: usize, dependency: &str) -> Option<String> {
+    if TEST_PLANE.contains(&dependency) {
+        return Some(format!("{package} ships, and depends on {dependency} of the test plane"));
+    }
+    let other = layer_of(dependency)?;
+    let inside = LAYERS[own].inside.contains(&(package, dependency));
+    if other < own || (other == own && inside) {
+        return None;
+    }
+    let (own, other) = (LAYERS[own].name, LAYERS[other].name);
+    Some(format!("{package} ({own}) depends on {dependency} ({other})"))
+}
+
+fn door(package: &str, dependency: &str) -> Option<String> {
+    let (_, keepers) = DOORS.iter().find(|(behind, _)| *behind == dependency)?;
+    let allowed = keepers.contains(&package);
+    (!allowed).then(|| format!("{package} depends on {dependency}: only {keepers:?} may"))
+}
+
+#[test]
+fn the_walls_stand() {
+    let manifest = crate::root().join("Cargo.toml");
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .manifest_path(manifest)
+        .no_deps()
+        .exec()
+        .expect("cargo metadata");
+    let ships = |kind| kind != cargo_metadata::DependencyKind::Development;
+    let graph: Graph = metadata
+        .workspace_packages()
+        .into_iter()
+        .map(|package| {
+            let dependencies = package.dependencies.iter().filter(|d| ships(d.kind));
+            (package.name.to_string(), dependencies.map(|d| d.name.clone()).collect())
+        })
+        .collect();
+    assert!(graph.len() > 5, "metadata tells of {} packages", graph.len());
+    let wrong = violations(&graph);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_breach_is_found() {
+    let breach = |package: &str, dependency: &str| {
+        let graph = Graph::from([(package.to_owned(), vec![dependency.to_owned()])]);
+        !violations(&graph).is_empty()
+    };
+    assert!(breach("t4-wal", "t4-node"), "upwards");
+    assert!(breach("t4-wal", "t4-mvcc"), "sideways");
+    assert!(breach("t4-server", "t4-cli"), "the wrong way inside the rim");
+    assert!(breach("t4-node", "t4-testkit"), "the test plane");
+    assert!(breach("t4-node", "t4-proto"), "etcd's messages");
+    assert!(breach("t4-server", "clap"), "flags");
+    assert!(breach("t4-surprise", "serde"), "a crate without a layer");
+    assert!(!breach("t4-node", "t4-wal"));
+    assert!(!breach("t4-cli", "t4-server"));
+    assert!(!breach("t4-etcd-api", "t4-proto"));
+    assert!(!breach("t4-tests", "t4-node"));
+}
