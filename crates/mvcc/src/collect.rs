@@ -5,9 +5,10 @@
 //!
 //! * Only whole files at or below the compaction are rewritten, so that log
 //!   segments above it stay complete for watchers.
-//! * A record that the index names stays. All others are superseded at or below
-//!   the compaction, by a record in a file (the manifest covers the compaction).
-//! * But a delete stays, although the index does not name it, as long as a
+//! * Of each key only its newest record at or below the compaction can be needed.
+//!   What it supersedes goes: it is in a file itself (the manifest covers the
+//!   compaction). It stays if the index names it; the index has been compacted.
+//! * A delete that the index does not name stays nevertheless, as long as a
 //!   file outside of the rewritten set has an older put of its key: without
 //!   the delete, the next open would bring that put back. Such bytes are
 //!   *pinned*; they do not count as waste.
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use crate::background::{Background, Mutant};
 use crate::fetch::Fetch;
 use crate::files::{Data, FileTable, Place};
-use crate::index::{Index, Location, Version};
+use crate::index::{Location, Version};
 use crate::manifest::{Manifest, SegmentMeta};
 use crate::merge::{KeyMerge, Sourced};
 use crate::record::Record;
@@ -164,8 +165,14 @@ struct Rewrite<'a> {
     records_dropped: u64,
 }
 
-/// The entries of one key.
-type OfKey = (Vec<u8>, Vec<Sourced>);
+/// A key of the victims.
+struct OfKey {
+    key: Vec<u8>,
+    /// Its newest record at or below the compaction.
+    newest: Sourced,
+    /// Whether that is a delete and another file has an older record.
+    hides: bool,
+}
 
 impl<'a> Rewrite<'a> {
     fn new(background: &'a Background, compacted: i64, victims: &'a Victims) -> Self {
@@ -188,15 +195,13 @@ impl<'a> Rewrite<'a> {
         loop {
             let (mut key, mut entries) = (Vec::new(), Vec::new());
             let more = merge.next_key(&mut key, &mut entries)?;
-            if more && entries.iter().any(|sourced| self.victims.has(sourced.file)) {
-                keys.push((key, entries));
-            }
+            keys.extend(self.newest_known(key, entries));
             if keys.len() == READ_HOLD || !more {
                 self.decide(&keys);
                 keys.clear();
-                if self.kept_bytes >= BATCH_BYTES || !more {
-                    self.copy()?;
-                }
+            }
+            if self.kept_bytes >= BATCH_BYTES || !more {
+                self.copy()?;
             }
             if !more {
                 return self.close_file();
@@ -204,26 +209,30 @@ impl<'a> Rewrite<'a> {
         }
     }
 
+    /// What may have to be kept of a key: the newest record at or below the
+    /// compaction, if it is in a victim. It supersedes those before it; those
+    /// after it are in no victim.
+    fn newest_known(&mut self, key: Vec<u8>, entries: Vec<Sourced>) -> Option<OfKey> {
+        let at = entries.iter().rposition(|sourced| sourced.entry.main <= self.compacted)?;
+        let of_victims = entries.iter().filter(|sourced| self.victims.has(sourced.file)).count();
+        self.records_dropped += of_victims as u64;
+        let newest = entries[at];
+        let hides =
+            newest.entry.deleted && entries[..at].iter().any(|older| !self.victims.has(older.file));
+        self.victims.has(newest.file).then_some(OfKey { key, newest, hides })
+    }
+
     /// Decides what is kept of some keys.
     fn decide(&mut self, keys: &[OfKey]) {
         let core = self.background.shared.core.read();
-        for (key, entries) in keys {
-            let newest_known = entries.iter().rposition(|s| s.entry.main <= self.compacted);
-            for (at, sourced) in entries.iter().enumerate() {
-                if !self.victims.has(sourced.file) {
-                    continue;
-                }
-                let version = version(sourced);
-                let hides = newest_known == Some(at)
-                    && sourced.entry.deleted
-                    && entries[..at].iter().any(|older| !self.victims.has(older.file));
-                let hides = hides && !self.background.has_bug(Mutant::DropsDeletes);
-                if is_named(&core.index, key, &version) || hides {
-                    self.kept_bytes += u64::from(sourced.entry.length);
-                    self.kept.push(version);
-                } else {
-                    self.records_dropped += 1;
-                }
+        for OfKey { key, newest, hides } in keys {
+            let version = version(newest);
+            let named =
+                core.index.get(key).is_some_and(|entry| entry.find(version.order()).is_some());
+            if named || *hides && !self.background.has_bug(Mutant::DropsDeletes) {
+                self.kept_bytes += u64::from(newest.entry.length);
+                self.kept.push(version);
+                self.records_dropped -= 1;
             }
         }
     }
@@ -287,13 +296,6 @@ fn version(sourced: &Sourced) -> Version {
         size: size_hint(entry.length as usize),
         at: Location { file, offset: entry.offset },
     }
-}
-
-/// Whether the index has this version, wherever it thinks that it is.
-fn is_named(index: &Index, key: &[u8], version: &Version) -> bool {
-    index
-        .get(key)
-        .is_some_and(|entry| entry.versions().any(|named| named.order() == version.order()))
 }
 
 /// A read error as the error of a collection.

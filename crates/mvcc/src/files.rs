@@ -236,9 +236,7 @@ impl FileTable {
     /// index has it, it names the new place from now on; else it is a delete
     /// that must stay.
     pub(crate) fn moved(&mut self, index: &mut Index, key: &[u8], to: &Version, length: u32) {
-        let named = index
-            .get(key)
-            .and_then(|entry| entry.versions().find(|named| named.order() == to.order()).copied());
+        let named = index.get(key).and_then(|entry| entry.find(to.order()).copied());
         if let Some(named) = named {
             self.release(&named);
             index.relocate(key, to.main, to.sub, to.at);

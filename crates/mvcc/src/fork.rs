@@ -34,9 +34,13 @@ pub fn fork(from: &Path, to: &Path, at: Revision) -> Result<(), StoreError> {
         let fork = manifest_at(&manifest, at)?;
         match link_all(&disk, from, to, &fork.segments) {
             Ok(()) => return fork.store(&disk, to).map(drop),
-            Err(StoreError::Io { source, .. })
-                if source.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS =>
+            Err(StoreError::Io { source, file, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
             {
+                if attempt == ATTEMPTS {
+                    let remedy = "the manifest needs it; restore it from a checkpoint";
+                    return Err(StoreError::Missing { file, remedy });
+                }
                 attempt += 1;
             }
             Err(error) => return Err(error),

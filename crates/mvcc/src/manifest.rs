@@ -174,6 +174,12 @@ impl Manifest {
         Manifest::decode(&bytes).map(Some).map_err(|error| error.in_file(&file))
     }
 
+    /// Makes this the manifest of `dir`, durably: the last step when a store is
+    /// restored, after the files that it names. No store has `dir` open.
+    pub fn save(&self, dir: &Path) -> Result<(), StoreError> {
+        self.store(&Disk::default(), dir).map(drop)
+    }
+
     /// Makes this the manifest of `dir`, durably; its size in bytes. Names that
     /// were made in the directory before are durable then too, and before it.
     pub(crate) fn store(&self, disk: &Disk, dir: &Path) -> Result<u64, StoreError> {

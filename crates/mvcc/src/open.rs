@@ -26,6 +26,9 @@ pub(crate) fn open_on(disk: Disk, config: Config) -> Result<(Store, Background),
     let dir = &config.dir;
     if !dir.exists() {
         disk.create_dir(dir)?;
+        if let Some(parent) = dir.parent().filter(|parent| parent.is_dir()) {
+            disk.sync_dir(parent)?;
+        }
     }
     let lock = Arc::new(DirLock::take(dir)?);
     let manifest = match Manifest::load(dir)? {

@@ -77,6 +77,15 @@ impl Entry<'_> {
         self.older[..known].last()
     }
 
+    /// The version of exactly this order, if it is there.
+    pub(crate) fn find(&self, order: (i64, u32)) -> Option<&Version> {
+        if self.newest.version.order() == order {
+            return Some(&self.newest.version);
+        }
+        let at = self.older.binary_search_by_key(&order, Version::order).ok()?;
+        self.older.get(at)
+    }
+
     /// All versions, oldest first.
     pub(crate) fn versions(&self) -> impl DoubleEndedIterator<Item = &Version> {
         self.older.iter().chain(std::iter::once(&self.newest.version))
@@ -110,5 +119,11 @@ mod tests {
         assert_eq!(at(8), Some((5, 1)));
         assert_eq!(at(9), Some((9, 2)));
         assert_eq!(entry.versions().count(), 4);
+        let find = |main, sub| entry.find((main, sub)).map(Version::order);
+        assert_eq!(
+            [find(3, 0), find(5, 1), find(9, 2)],
+            [Some((3, 0)), Some((5, 1)), Some((9, 2))]
+        );
+        assert_eq!([find(3, 1), find(9, 1), find(1, 0)], [None; 3]);
     }
 }

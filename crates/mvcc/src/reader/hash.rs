@@ -12,8 +12,10 @@ use crate::index::Version;
 use crate::record::Record;
 use crate::{HashKv, Io, ReadError};
 
-/// How many records are read at once.
-const BATCH: usize = 4096;
+/// How many bytes of records are read at once, and how many bytes a record that
+/// is too long to say so is taken for.
+const BATCH_BYTES: usize = 16 << 20;
+const BIG_RECORD: usize = 1 << 20;
 
 impl Reader {
     /// etcd's HashKV at a revision: the same on every node, whatever its files
@@ -24,8 +26,11 @@ impl Reader {
     pub fn hash(&self, at: Revision) -> Result<HashKv, ReadError> {
         let (compacted, versions, files) = self.select(at.0)?;
         let mut hash = RecordHash::new();
-        for batch in versions.chunks(BATCH) {
+        let mut rest = versions.as_slice();
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(batch_length(rest));
             self.add_to_hash(&mut hash, batch, &files)?;
+            rest = after;
         }
         Ok(HashKv { hash: hash.finish(), compact_revision: compacted, hash_revision: at.0 })
     }
@@ -76,4 +81,17 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// How many of the versions are read at once; at least one.
+fn batch_length(versions: &[Version]) -> usize {
+    let mut bytes = 0;
+    let fits = |version: &&Version| {
+        bytes += match version.size {
+            Version::SIZE_MAX => BIG_RECORD,
+            size => size.into(),
+        };
+        bytes <= BATCH_BYTES
+    };
+    versions.iter().take_while(fits).count().max(1)
 }

@@ -16,7 +16,9 @@ use super::{Random, small};
 use crate::background::Mutant;
 use crate::disk::Disk;
 use crate::open::open_on;
-use crate::{Background, Config, LogPosition, Reader, SealTicket, Store, StoreError, Tables, fork};
+use crate::{
+    Background, Config, LogPosition, Manifest, Reader, SealTicket, Store, StoreError, Tables, fork,
+};
 
 /// Operations per seed.
 const STEPS: usize = 250;
@@ -305,7 +307,8 @@ impl Model {
         }
         self.check_some()?;
         self.disk.faults.heal();
-        self.retry()
+        // Otherwise the next seal does it.
+        if self.random.chance(60) { self.retry() } else { Ok(()) }
     }
 
     fn retry(&mut self) -> Checked {
@@ -369,7 +372,9 @@ impl Model {
 
     /// Forks, checks the fork, and goes on with it or with the original.
     fn fork(&mut self) -> Checked {
-        let manifest = self.background().manifest().clone();
+        // Not what the background worker knows: after a failure there may be a
+        // newer one on the disk.
+        let manifest = Manifest::load(&self.config.dir).unwrap().unwrap();
         let (low, high) = (manifest.compacted.max(1), manifest.revision);
         let at = low + self.random.below((high - low + 1) as u64) as i64;
         self.forks += 1;
