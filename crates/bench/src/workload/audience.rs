@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::Bench;
-use super::watch_stream::{Stamp, WatchStream};
+use super::watch_stream::{Order, Stamp, WatchStream};
 use crate::client::Client;
 use crate::closed_loop::connect;
 use crate::histogram::Histogram;
@@ -136,16 +136,14 @@ async fn hear_all(word: &Word, core: usize, mut client: Client, key: Bytes) -> a
     if word.left.fetch_sub(1, Ordering::AcqRel) == 1 {
         word.all_told.notify_one();
     }
-    let mut heard = None;
+    let mut order = Order::default();
     loop {
         let answer = stream.next().await?;
         ensure!(!answer.canceled, "a watch was cancelled: {}", answer.cancel_reason);
         for event in &answer.events {
             let Some(kv) = &event.kv else { bail!("an event without key-value") };
             let stamp = Stamp::of(&kv.value)?;
-            let next = heard.map_or(stamp.number, |number| number + 1);
-            ensure!(stamp.number == next, "a watcher got put {} for {next}", stamp.number);
-            heard = Some(stamp.number);
+            order.take(stamp)?;
             word.hear(core, stamp);
         }
     }

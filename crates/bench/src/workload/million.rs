@@ -4,8 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
+use t4_proto::etcdserverpb::RangeRequest;
+
 use super::{Bench, Family, Scale, Workload};
 use crate::bulk;
+use crate::closed_loop::connect;
 use crate::dataset::Keys;
 use crate::sample::{Metric, Sample, millis};
 use crate::server::Server;
@@ -19,16 +23,18 @@ const SETTLE: Duration = Duration::from_secs(20);
 pub(super) fn family(scale: Scale) -> Family {
     let count = scale.million_keys;
     let keys = Arc::new(Keys::new("bench/million/", count, KEY_BYTES));
+    let filled = Arc::clone(&keys);
     let fill = move |bench: &Bench, server: &mut Server| {
-        bulk::load(&bench.cores, server, &keys, &bench.values)
+        bulk::load(&bench.cores, server, &filled, &bench.values)
     };
+    let loaded = Arc::clone(&keys);
     let memory = Workload {
         rounds: Some(1),
         ..Workload::new(
             "memory-million",
             format!("resident memory with {count} keys of 64 B and 256 B values, after loading"),
             [Target::at_most(Metric::Memory, 0.5)],
-            |_, server| memory(server),
+            move |bench, server| memory(bench, server, &loaded),
         )
     };
     let restart = Workload {
@@ -37,13 +43,14 @@ pub(super) fn family(scale: Scale) -> Family {
             "restart-million",
             format!("SIGKILL, then from exec to the first linearizable get, with {count} keys"),
             [Target::at_most(Metric::Restart, 1.0 / 3.0)],
-            |_, server| restart(server),
+            move |bench, server| restart(bench, server, &keys),
         )
     };
     Family { fill: Box::new(fill), workloads: vec![memory, restart] }
 }
 
-fn memory(server: &Server) -> anyhow::Result<Sample> {
+fn memory(bench: &Bench, server: &Server, keys: &Keys) -> anyhow::Result<Sample> {
+    check_all_there(bench, server, keys)?;
     let settled = server.settle(SETTLE)?;
     let memory = server.memory()?;
     let mut sample = Sample::default();
@@ -53,11 +60,22 @@ fn memory(server: &Server) -> anyhow::Result<Sample> {
     Ok(sample)
 }
 
-fn restart(server: &mut Server) -> anyhow::Result<Sample> {
+fn restart(bench: &Bench, server: &mut Server, keys: &Keys) -> anyhow::Result<Sample> {
     let mut sample = Sample::default();
     sample.set(Metric::Restart, millis(server.restart()?));
     sample.notes.insert("memory once it serves, MiB", mib(server.memory()?.resident));
+    // Ready means ready with everything.
+    check_all_there(bench, server, keys)?;
     Ok(sample)
+}
+
+fn check_all_there(bench: &Bench, server: &Server, keys: &Keys) -> anyhow::Result<()> {
+    let (_, mut client) = connect(&bench.cores, server, 1)?.remove(0);
+    let (key, range_end) = (keys.start(), keys.end());
+    let request = RangeRequest { key, range_end, count_only: true, ..RangeRequest::default() };
+    let count = bench.cores.wait(client.kv.range(request))?.into_inner().count;
+    ensure!(count == keys.len() as i64, "{count} keys are there of {}", keys.len());
+    Ok(())
 }
 
 fn mib(bytes: u64) -> f64 {

@@ -13,7 +13,7 @@ use t4_testkit::{Rng, poll_until};
 use tokio::sync::mpsc;
 
 use super::single::KEY_BYTES;
-use super::watch_stream::{Stamp, WatchStream};
+use super::watch_stream::{Order, Stamp, WatchStream};
 use super::{Bench, Workload};
 use crate::client::Client;
 use crate::closed_loop::{Operation, connect};
@@ -121,7 +121,7 @@ impl Listeners {
                 record_from_ns: Arc::clone(&listeners.record_from_ns),
                 heard: Arc::clone(&listeners.heard),
                 latency: Arc::clone(&listeners.latency),
-                numbers: vec![0; PER_STREAM],
+                orders: vec![Order::from(0); PER_STREAM],
             };
             let watched = (0..PER_STREAM).map(|i| keys.get(stream * PER_STREAM + i)).collect();
             let tell = tell.clone();
@@ -164,8 +164,8 @@ struct Listener {
     record_from_ns: Arc<AtomicU64>,
     heard: Arc<AtomicU64>,
     latency: Arc<Mutex<Histogram>>,
-    // What the next event of each watch must bear.
-    numbers: Vec<u64>,
+    // Of each watch.
+    orders: Vec<Order>,
 }
 
 impl Listener {
@@ -174,16 +174,11 @@ impl Listener {
             let answer = stream.next().await?;
             ensure!(!answer.canceled, "a watch was cancelled: {}", answer.cancel_reason);
             let watch = usize::try_from(answer.watch_id - 1)?;
-            let number = self.numbers.get_mut(watch).context("an event for an unknown watch")?;
+            let order = self.orders.get_mut(watch).context("an event for an unknown watch")?;
             for event in &answer.events {
                 let kv = event.kv.as_ref().context("an event without key-value")?;
                 let stamp = Stamp::of(&kv.value)?;
-                ensure!(
-                    stamp.number == *number,
-                    "watch {watch} got put {} for {number}",
-                    stamp.number
-                );
-                *number += 1;
+                order.take(stamp)?;
                 if stamp.sent_ns >= self.record_from_ns.load(Ordering::Relaxed) {
                     let mut latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
                     latency.record(stamp.age(self.base));

@@ -83,9 +83,50 @@ impl Stamp {
     }
 }
 
+/// The order in which one watcher must get the events of its key: every put
+/// once, none left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Order {
+    // None until the first event, which may bear any number.
+    next: Option<u64>,
+}
+
+impl Order {
+    /// An order whose first event bears this number.
+    pub(super) fn from(number: u64) -> Order {
+        Order { next: Some(number) }
+    }
+
+    /// Takes an event; an error if it is not the one that must come next.
+    pub(super) fn take(&mut self, stamp: Stamp) -> anyhow::Result<()> {
+        let expected = self.next.unwrap_or(stamp.number);
+        let number = stamp.number;
+        ensure!(number >= expected, "a watcher got put {number} again or late, not {expected}");
+        ensure!(number == expected, "a watcher got put {number}, and never put {expected}");
+        self.next = Some(number + 1);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn take_all(order: Order, numbers: &[u64]) -> anyhow::Result<()> {
+        let mut order = order;
+        numbers.iter().try_for_each(|&number| order.take(Stamp { sent_ns: 0, number }))
+    }
+
+    #[test]
+    fn lost_doubled_and_reordered_events_are_found() {
+        assert!(take_all(Order::default(), &[7, 8, 9]).is_ok());
+        assert!(take_all(Order::from(0), &[0, 1]).is_ok());
+        let why = |numbers| take_all(Order::default(), numbers).expect_err("found").to_string();
+        assert!(why(&[7, 9]).contains("never put 8"));
+        assert!(why(&[7, 8, 8]).contains("put 8 again"));
+        assert!(why(&[7, 6]).contains("put 6 again or late"));
+        assert!(take_all(Order::from(0), &[1]).is_err(), "the first event is missing");
+    }
 
     #[test]
     fn a_stamp_is_read_back_from_its_value() {
