@@ -91,7 +91,7 @@ impl Comparison {
         self.median_of(side, |sample| sample.get(metric))
     }
 
-    /// The same of the metric without the work in question.
+    /// The same of the machine alone.
     #[must_use]
     pub fn baseline(&self, side: Side, metric: Metric) -> Option<f64> {
         self.median_of(side, |sample| sample.baseline.get(&metric).copied())

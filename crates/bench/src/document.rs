@@ -34,8 +34,9 @@ const METHOD: &str = "\
   Quantiles are of one round, and what is shown is the median of the rounds.
 * Every answer is checked: a lost key, a wrong count, a missing, doubled or reordered event fails
   the measurement.
-* A stall is a time in which no client at all gets an answer. \"Without\" is the same load without
-  the compaction: what is there as well, compaction did not cause.
+* A stall is a time in which no client at all gets an answer. \"Machine alone\" is the longest that a
+  small write with fdatasync took (for gets: that a sleep of a millisecond took too long) in some
+  seconds just before, with both servers idle: what is there anyway, T4 did not cause.
 * Restart is from exec to the first linearizable get, after SIGKILL. Memory is `VmRSS`, which for
   etcd includes the pages of its file that are mapped.
 ";

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -107,6 +108,43 @@ fn own_time() -> anyhow::Result<Duration> {
     Ok(crate::server::ticks(fields.map(str::parse::<u64>).sum::<Result<u64, _>>()?))
 }
 
+/// The longest that the machine by itself made anyone wait, while nothing that
+/// is measured was going on.
+#[derive(Clone, Copy, Debug)]
+pub struct Hiccups {
+    /// For a small write and `fdatasync`.
+    pub sync: Duration,
+    /// Beyond the millisecond that was to be slept.
+    pub sleep: Duration,
+}
+
+impl Hiccups {
+    /// Writes, syncs and sleeps by turns for so long, in `dir`.
+    ///
+    /// # Errors
+    /// When that directory cannot be written to.
+    pub fn look(dir: &Path, window: Duration) -> anyhow::Result<Hiccups> {
+        const PAUSE: Duration = Duration::from_millis(1);
+        let path = dir.join("hiccup-probe");
+        let file = File::create(&path)?;
+        file.write_all_at(&[0; 4096], 0)?;
+        file.sync_all()?;
+        let end = Instant::now() + window;
+        let mut hiccups = Hiccups { sync: Duration::ZERO, sleep: Duration::ZERO };
+        while Instant::now() < end {
+            let began = Instant::now();
+            file.write_all_at(&[1; 512], 0)?;
+            file.sync_data()?;
+            let synced = Instant::now();
+            std::thread::sleep(PAUSE);
+            hiccups.sync = hiccups.sync.max(synced - began);
+            hiccups.sleep = hiccups.sleep.max(synced.elapsed().saturating_sub(PAUSE));
+        }
+        std::fs::remove_file(path)?;
+        Ok(hiccups)
+    }
+}
+
 /// The floor under every put's latency: both servers wait for this.
 fn probe_sync(path: &Path) -> anyhow::Result<Histogram> {
     const WRITES: u64 = 500;
@@ -170,6 +208,14 @@ mod tests {
         assert!(machine.fdatasync_p50_us <= machine.fdatasync_p99_us, "{machine:?}");
         assert_ne!(machine.file_system, "unknown");
         assert!(!scratch.join("sync-probe").exists());
+    }
+
+    #[test]
+    fn hiccups_leave_nothing_behind() {
+        let scratch = t4_testkit::Scratch::new("hiccups").expect("scratch");
+        let hiccups = Hiccups::look(scratch.path(), Duration::from_millis(20)).expect("looked");
+        assert!(hiccups.sync > Duration::ZERO, "{hiccups:?}");
+        assert_eq!(std::fs::read_dir(scratch.path()).expect("there").count(), 0);
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Report {
     }
 
     fn few(&self) -> String {
-        let head = ["workload", "metric", "t4", "etcd", "ratio", "t4 without", "etcd without"];
+        let head = ["workload", "metric", "t4", "etcd", "ratio", "machine alone"];
         let mut table = Table::new(head.map(str::to_owned).into());
         for comparison in &self.comparisons {
             for metric in ROWS {
@@ -126,15 +126,13 @@ impl Report {
                 if medians == [None, None] {
                     continue;
                 }
-                let baselines = Side::BOTH.map(|side| comparison.baseline(side, metric));
                 table.push(vec![
                     comparison.name.clone(),
                     metric.label().to_owned(),
                     number(medians[0]),
                     number(medians[1]),
                     marked_ratio(comparison, metric),
-                    number(baselines[0]),
-                    number(baselines[1]),
+                    number(comparison.baseline(Side::T4, metric)),
                 ]);
             }
         }

@@ -57,8 +57,8 @@ impl Metric {
 pub struct Sample {
     /// What was measured.
     pub metrics: BTreeMap<Metric, f64>,
-    /// The same metrics without the work whose effect is asked for, where there
-    /// is such work.
+    /// The same metrics of the machine alone, with the servers idle, where that
+    /// says something.
     pub baseline: BTreeMap<Metric, f64>,
     /// What else is worth knowing, by a name with its unit.
     pub notes: BTreeMap<&'static str, f64>,

@@ -248,25 +248,33 @@ impl Server {
         })
     }
 
-    /// Blocks until the process uses less than a tenth of a core, so that what
-    /// one measurement has left to do is not charged to the next. Returns false
-    /// if it still works after `deadline`.
+    /// Blocks until the process uses less than a tenth of a core and writes no
+    /// more, so that what one measurement has left to do is not charged to the
+    /// next. Returns false if it still works after `deadline`.
     ///
     /// # Errors
     /// When the process is gone.
     pub fn settle(&self, deadline: Duration) -> anyhow::Result<bool> {
         const LOOK: Duration = Duration::from_millis(100);
+        const IDLE_BYTES: u64 = 64 << 10;
         let end = Instant::now() + deadline;
         loop {
-            let before = self.cpu()?;
+            let (cpu, written) = (self.cpu()?, self.written()?);
             std::thread::sleep(LOOK);
-            if self.cpu()? - before <= LOOK / 10 {
+            if self.cpu()? - cpu <= LOOK / 10 && self.written()? - written <= IDLE_BYTES {
                 return Ok(true);
             }
             if Instant::now() >= end {
                 return Ok(false);
             }
         }
+    }
+
+    /// Bytes that it has caused to be written to the disk, by `/proc/PID/io`.
+    fn written(&self) -> anyhow::Result<u64> {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", self.pid()))?;
+        let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+        Ok(line.context("no write_bytes in /proc/PID/io")?.trim().parse()?)
     }
 
     /// The last lines of its log, for messages.

@@ -22,7 +22,7 @@ pub enum Bound {
     /// At most so many times etcd's.
     RatioAtMost(f64),
     /// At most so much in the metric's own unit, or no more than the sample's
-    /// baseline: what is there without the work too, it does not cause.
+    /// baseline: what is there anyway, T4 does not cause.
     AtMostOrBaseline(f64),
 }
 
@@ -87,7 +87,7 @@ impl Bound {
         match self {
             Bound::RatioAtLeast(least) => format!("≥ {least:.2}x"),
             Bound::RatioAtMost(most) => format!("≤ {most:.2}x"),
-            Bound::AtMostOrBaseline(most) => format!("≤ {most} ms, or as without"),
+            Bound::AtMostOrBaseline(most) => format!("≤ {most} ms, or as machine alone"),
         }
     }
 }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_counts_unless_it_is_there_without_the_work_too() {
+    fn a_stall_counts_unless_it_is_there_anyway() {
         let bound = Bound::AtMostOrBaseline(20.0);
         assert_eq!(bound.judge(None, Some(19.0), Some(3.0)), Verdict::Met);
         assert_eq!(bound.judge(None, Some(30.0), Some(3.0)), Verdict::Missed);

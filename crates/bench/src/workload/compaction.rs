@@ -1,11 +1,13 @@
 //! Compaction of a million revisions while clients put and get.
 //!
 //! A million puts are made, each a revision. Then 16 clients put and get, half
-//! of each, first in a baseline window, then while the store is compacted to
-//! its newest revision: until the server says that the space is free, and at
-//! least as long as the baseline. A stall is a time in which no client at all
-//! got an answer. The baseline says which stalls the machine has anyway.
+//! of each, while the store is compacted to its newest revision: until the
+//! server says that the space is free, and at least for some seconds. A stall
+//! is a time in which no client at all got an answer. Both times the longest
+//! wait for the machine alone, with the servers idle, is taken before: what the
+//! machine does anyway, neither server causes.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,21 +22,19 @@ use crate::closed_loop::connect;
 use crate::dataset::Keys;
 use crate::gaps;
 use crate::histogram::Histogram;
+use crate::machine::Hiccups;
 use crate::sample::{Metric, Sample, Window, millis};
 use crate::server::{Server, cpu_of};
 use crate::target::{Bound, Target};
 
-/// Few enough that they and the puts of the baseline stay below the 32 MiB at
-/// which T4 writes a segment.
-const KEYS: usize = 20_000;
-/// The part of the puts that is the baseline of sealing.
-const BASELINE_PART: usize = 20;
+const KEYS: usize = 100_000;
 const LOADING_CLIENTS: usize = 256;
 const CLIENTS: usize = 16;
-/// How long a compaction may take before the rest of it is not waited for.
+/// How long a server may take to come to rest, or to compact, before the rest
+/// of it is not waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How many times a measurement's window the baseline is long, and the
-/// compaction at least: a stall is rare, so it takes long to be seen.
+/// How many times a measurement's window the compaction is long at least, and
+/// what it is compared with: a stall is rare, so it takes long to be seen.
 const WINDOWS: u32 = 4;
 
 pub(super) fn family(scale: Scale) -> Family {
@@ -69,23 +69,19 @@ pub(super) fn family(scale: Scale) -> Family {
 }
 
 /// Puts until the store has so many revisions more. A server that closes or
-/// moves its files while it takes puts does it here, but not at the beginning,
-/// when the data does not fill a file yet: that is the baseline.
+/// moves its files while it takes puts does it here.
 fn seal(
     bench: &Bench,
     server: &mut Server,
     keys: &Arc<Keys>,
     revisions: usize,
 ) -> anyhow::Result<Sample> {
+    let alone = machine_alone(bench, server)?;
     let (server_cpu, client_cpu) = (server.cpu()?, cpu_of("self")?);
     let began = Instant::now();
     let mut latency = Histogram::default();
-    let mut put = |count| {
-        let traffic = Traffic::start(bench, server, keys, LOADING_CLIENTS, Kinds::Puts(count))?;
-        traffic.finish(bench, &mut latency)
-    };
-    let before = put(revisions / BASELINE_PART)?.0;
-    let during = put(revisions - revisions / BASELINE_PART)?.0;
+    let traffic = Traffic::start(bench, server, keys, LOADING_CLIENTS, Kinds::Puts(revisions))?;
+    let (puts, _) = traffic.finish(bench, &mut latency)?;
     let window = Window {
         elapsed: began.elapsed(),
         server_cpu: server.cpu()? - server_cpu,
@@ -93,7 +89,7 @@ fn seal(
         latency,
     };
     let mut sample = window.sample();
-    note_gaps(&mut sample, Metric::PutGap, before, during);
+    set_gap(&mut sample, Metric::PutGap, puts, alone.sync);
     Ok(sample)
 }
 
@@ -108,9 +104,9 @@ fn compact(
     let missing = Kinds::Puts(revisions.saturating_sub(there));
     let puts = Traffic::start(bench, server, keys, LOADING_CLIENTS, missing)?;
     puts.finish(bench, &mut Histogram::default())?;
+    let alone = machine_alone(bench, server)?;
     let least = bench.scale.window * WINDOWS;
-    server.settle(least)?;
-    let baseline = under_traffic(bench, server, keys, || {
+    let without = under_traffic(bench, server, keys, || {
         std::thread::sleep(least);
         Ok(least)
     })?;
@@ -121,12 +117,19 @@ fn compact(
         Ok(took)
     })?;
     let mut sample = compaction.window.sample();
-    note_gaps(&mut sample, Metric::PutGap, baseline.puts, compaction.puts);
-    note_gaps(&mut sample, Metric::GetGap, baseline.gets, compaction.gets);
-    let before = baseline.window.sample();
-    sample.baseline.extend(before.metrics);
+    set_gap(&mut sample, Metric::PutGap, compaction.puts, alone.sync);
+    set_gap(&mut sample, Metric::GetGap, compaction.gets, alone.sleep);
+    sample.notes.insert("longest put gap without, ms", millis(without.puts.longest));
+    sample.notes.insert("longest get gap without, ms", millis(without.gets.longest));
     sample.notes.insert("compaction took, ms", millis(compaction.took));
     Ok(sample)
+}
+
+/// Waits until the server has nothing left to do, then looks at the machine.
+fn machine_alone(bench: &Bench, server: &Server) -> anyhow::Result<Hiccups> {
+    server.settle(PATIENCE)?;
+    rustix::fs::syncfs(File::open(server.data_dir())?)?;
+    Hiccups::look(server.data_dir(), bench.scale.window * WINDOWS)
 }
 
 /// What was seen while something went on.
@@ -163,16 +166,11 @@ fn under_traffic(
     Ok(Seen { window, puts, gets, took })
 }
 
-/// Sets a gap and its baseline.
-fn note_gaps(sample: &mut Sample, metric: Metric, before: gaps::Seen, during: gaps::Seen) {
-    let (with, without) = match metric {
-        Metric::GetGap => ("get stalls", "get stalls without"),
-        _ => ("put stalls", "put stalls without"),
-    };
-    sample.set(metric, millis(during.longest));
-    sample.baseline.insert(metric, millis(before.longest));
-    sample.notes.insert(with, during.stalls as f64);
-    sample.notes.insert(without, before.stalls as f64);
+fn set_gap(sample: &mut Sample, metric: Metric, seen: gaps::Seen, alone: Duration) {
+    sample.set(metric, millis(seen.longest));
+    sample.baseline.insert(metric, millis(alone));
+    let stalls = if metric == Metric::PutGap { "put stalls" } else { "get stalls" };
+    sample.notes.insert(stalls, seen.stalls as f64);
 }
 
 /// Compacts to the newest revision and returns when the server says that the
