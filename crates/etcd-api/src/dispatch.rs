@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -84,29 +84,50 @@ impl Services {
     where
         B: Body<Data = Bytes> + Send + 'static,
     {
+        // All that needs no wait is done before: what the future holds is
+        // copied whenever it is moved.
+        let begun = self.begin(request);
         let api = self.api.clone();
         async move {
-            let (parts, body) = request.into_parts();
-            if let Some(refusal) = refuse_non_grpc(&parts.method, &parts.headers) {
-                return refusal;
-            }
-            let Some(method) = Method::from_path(parts.uri.path()) else {
-                let status = errors::unknown_path(parts.uri.path(), Method::serves);
-                return wire::error_response(&status);
-            };
-            let metadata = match Metadata::read(&parts.headers, &api.stats.client_versions) {
-                Ok(metadata) => metadata,
-                Err(status) => return wire::error_response(&status),
-            };
-            drop(parts);
-            match method.kind() {
-                CallKind::Unary => serve_unary(&api, method, metadata, body).await,
-                CallKind::ServerStream | CallKind::BidiStream => {
-                    serve_stream(api, method, metadata, body)
+            match begun {
+                Begun::Answered(response) => response,
+                Begun::Unary(method, metadata, body) => {
+                    serve_unary(&api, method, metadata, pin!(body)).await
                 }
             }
         }
     }
+
+    fn begin<B>(&self, request: Request<B>) -> Begun<B>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+    {
+        let (parts, body) = request.into_parts();
+        if let Some(refusal) = refuse_non_grpc(&parts.method, &parts.headers) {
+            return Begun::Answered(refusal);
+        }
+        let Some(method) = Method::from_path(parts.uri.path()) else {
+            let status = errors::unknown_path(parts.uri.path(), Method::serves);
+            return Begun::Answered(wire::error_response(&status));
+        };
+        let metadata = match Metadata::read(&parts.headers, &self.api.stats.client_versions) {
+            Ok(metadata) => metadata,
+            Err(status) => return Begun::Answered(wire::error_response(&status)),
+        };
+        match method.kind() {
+            CallKind::Unary => Begun::Unary(method, metadata, body),
+            CallKind::ServerStream | CallKind::BidiStream => {
+                Begun::Answered(serve_stream(self.api.clone(), method, metadata, body))
+            }
+        }
+    }
+}
+
+/// A request of which the head was read.
+enum Begun<B> {
+    /// There is a response already; that of a stream has its work in its body.
+    Answered(Response<ResponseBody>),
+    Unary(Method, Metadata, B),
 }
 
 impl<B> tower_service::Service<Request<B>> for Services
@@ -148,11 +169,12 @@ async fn serve_unary<B: Body<Data = Bytes>>(
     api: &Arc<Api>,
     method: Method,
     metadata: Metadata,
-    body: B,
+    body: Pin<&mut B>,
 ) -> Response<ResponseBody> {
     let meter = Meter::start(&api.stats, method, api.config.measure_handling_time);
     let call = Call { api, method, metadata, meter: &meter };
-    match wire::within(metadata.timeout, call.unary(body)).await {
+    let result = wire::within(metadata.timeout, pin!(call.unary(body))).await;
+    match result {
         Ok(frame) => {
             meter.sent(frame.len());
             meter.finish(Code::Ok);
@@ -177,7 +199,7 @@ fn serve_stream<B: Body<Data = Bytes> + Send + 'static>(
         let meter = Meter::start(&api.stats, method, api.config.measure_handling_time);
         let sink = Sink::new(outlet, meter);
         let call = Call { api: &api, method, metadata, meter: sink.meter() };
-        let result = wire::within(metadata.timeout, call.stream(body, &sink)).await;
+        let result = wire::within(metadata.timeout, pin!(call.stream(body, &sink))).await;
         sink.finish(result)
     })
 }
@@ -202,7 +224,7 @@ macro_rules! answer {
 impl Call<'_> {
     /// The methods that are called all the time. The others share one box, so
     /// that these have a small future.
-    async fn unary<B: Body<Data = Bytes>>(self, body: B) -> Result<Bytes, Status> {
+    async fn unary<B: Body<Data = Bytes>>(self, body: Pin<&mut B>) -> Result<Bytes, Status> {
         match self.method {
             Method::Range => answer!(self, body, range),
             Method::Put => answer!(self, body, put),
@@ -212,7 +234,7 @@ impl Call<'_> {
         }
     }
 
-    async fn rare_unary<B: Body<Data = Bytes>>(self, body: B) -> Result<Bytes, Status> {
+    async fn rare_unary<B: Body<Data = Bytes>>(self, body: Pin<&mut B>) -> Result<Bytes, Status> {
         match self.method {
             Method::Compact => answer!(self, body, compact),
             Method::LeaseGrant => answer!(self, body, lease_grant),
@@ -261,19 +283,19 @@ impl Call<'_> {
                 api.lease_keep_alive(self.requests(body), leader, sink).await
             }
             Method::RangeStream => {
-                let request = self.receive(body).await?;
+                let request = self.receive(pin!(body)).await?;
                 api.range_stream(request, sink).await
             }
             Method::Observe => {
-                let request = self.receive(body).await?;
+                let request = self.receive(pin!(body)).await?;
                 api.observe(request, leader, sink).await
             }
             Method::HealthWatch => {
-                let request = self.receive(body).await?;
+                let request = self.receive(pin!(body)).await?;
                 api.health_watch(request, sink).await
             }
             _ => {
-                self.receive::<B, ()>(body).await?;
+                self.receive::<B, ()>(pin!(body)).await?;
                 Err(ApiError::SnapshotUnsupported.status())
             }
         }
@@ -284,7 +306,7 @@ impl Call<'_> {
     }
 
     /// The one message of a request, once the call is admitted.
-    async fn receive<B, M>(self, body: B) -> Result<M, Status>
+    async fn receive<B, M>(self, body: Pin<&mut B>) -> Result<M, Status>
     where
         B: Body<Data = Bytes>,
         M: Message + Default,

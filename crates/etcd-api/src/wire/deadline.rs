@@ -1,7 +1,7 @@
 //! `grpc-timeout`: how long the client waits.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -32,12 +32,14 @@ pub(crate) fn parse_timeout(value: &[u8]) -> Option<Duration> {
 ///
 /// Work that is given up has been dropped where it waited; what it had
 /// submitted to the node by then takes effect all the same.
+///
+/// The work is pinned by the caller, as a future that is passed on by value is
+/// copied.
 pub(crate) async fn within<T>(
     timeout: Option<Duration>,
-    work: impl Future<Output = Result<T, Status>>,
+    mut work: Pin<&mut impl Future<Output = Result<T, Status>>>,
 ) -> Result<T, Status> {
     let Some(timeout) = timeout else { return work.await };
-    let mut work = pin!(work);
     let first = std::future::poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
     if let Poll::Ready(result) = first {
         return result;
@@ -65,17 +67,19 @@ mod tests {
         }
     }
 
+    use std::pin::pin;
+
     #[tokio::test(start_paused = true)]
     async fn work_that_waits_too_long_is_given_up() {
         let second = Some(Duration::from_secs(1));
-        let quick = within(second, async { Ok(1) }).await.unwrap();
+        let quick = within(second, pin!(async { Ok(1) })).await.unwrap();
         assert_eq!(quick, 1);
         let work = async {
             tokio::time::sleep(Duration::from_millis(999)).await;
             Ok(2)
         };
-        assert_eq!(within(second, work).await.unwrap(), 2);
-        let late = within::<()>(second, std::future::pending()).await.unwrap_err();
+        assert_eq!(within(second, pin!(work)).await.unwrap(), 2);
+        let late = within::<()>(second, pin!(std::future::pending())).await.unwrap_err();
         assert_eq!(late.message(), "context deadline exceeded");
     }
 }

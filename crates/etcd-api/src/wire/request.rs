@@ -40,14 +40,13 @@ where
 
 /// The one message of a unary request, with the bytes that it took on the wire.
 pub(crate) async fn read_unary<B, M>(
-    body: B,
+    mut body: Pin<&mut B>,
     message_bytes_max: usize,
 ) -> Result<(M, usize), Status>
 where
     B: Body<Data = Bytes>,
     M: Message + Default,
 {
-    let mut body = std::pin::pin!(body);
     let mut frames = FrameReader::new(message_bytes_max);
     let first = poll_fn(|cx| poll_message(body.as_mut(), &mut frames, cx)).await?;
     let message = first.ok_or_else(errors::missing_message)?;
