@@ -4,6 +4,7 @@ mod flags;
 mod ready;
 mod settings;
 mod signals;
+mod supervisor;
 
 use std::process::ExitCode;
 
@@ -52,10 +53,12 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         }
     };
     ready::tell(logging.format, server.client_addresses(), server.metrics_address());
+    supervisor::tell(supervisor::State::Ready);
     let closed = tokio::select! {
         closed = server.closed() => closed,
         signal = signals.next() => {
             tracing::info!(%signal, "draining; a second signal ends it at once");
+            supervisor::tell(supervisor::State::Stopping);
             tokio::select! {
                 closed = server.stop() => closed,
                 signal = signals.next() => {
