@@ -282,7 +282,10 @@ impl Lane {
             let request = {
                 let mut guard = self.watching.lock();
                 let Some(watching) = guard.as_mut() else { return };
-                match watching.hub.history_wanted() {
+                let wanted = watching.hub.history_wanted();
+                // It has served who needs but recent revisions: they have messages now.
+                watching.wake_ready();
+                match wanted {
                     Some(request) => request,
                     None => return,
                 }

@@ -226,6 +226,33 @@ async fn a_full_queue_refuses_and_recovers() {
     node.stop().await;
 }
 
+/// What it needs is recent enough to be served without reading, and nothing
+/// happens afterwards that would wake its stream by chance.
+#[tokio::test]
+async fn a_watcher_from_the_recent_past_is_served_in_silence() {
+    let scratch = tempfile::tempdir().unwrap();
+    let node = open(scratch.path()).await;
+    // The hub begins with the first stream: what is written later is recent to it.
+    let first = node.watch();
+    for n in 0..3 {
+        node.put(put("k", &n.to_string())).await.unwrap();
+    }
+    let stream = node.watch();
+    let mut spec = WatchSpec::new(KeyRange::single("k"));
+    spec.start = Revision(3);
+    stream.create(None, spec);
+    let created = stream.next().await;
+    assert!(matches!(created, Some(WatchMessage::Created { .. })), "{created:?}");
+    let events = tokio::time::timeout(Duration::from_secs(20), stream.next()).await;
+    let Some(WatchMessage::Events { batch, .. }) = events.expect("it hears of them") else {
+        panic!("no events");
+    };
+    let seen: Vec<i64> = batch.events().map(|event| event.kv.mod_revision.0).collect();
+    assert_eq!(seen, [3, 4]);
+    drop(first);
+    node.stop().await;
+}
+
 #[tokio::test]
 async fn a_watcher_from_the_past_goes_live_without_gap_or_repeat() {
     let scratch = tempfile::tempdir().unwrap();
