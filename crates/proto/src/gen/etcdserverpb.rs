@@ -3011,7 +3011,7 @@ pub struct AlarmRequest {
     /// What to do.
     #[prost(enumeration = "alarm_request::AlarmAction", tag = "1")]
     pub action: i32,
-    /// Whose alarm; 0 is every member's.
+    /// Whose alarm to set or clear; a list has every member's.
     #[prost(uint64, tag = "2")]
     pub member_id: u64,
     /// Which kind.
