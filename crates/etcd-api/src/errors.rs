@@ -249,6 +249,7 @@ pub fn refused(error: OpError) -> Status {
         OpError::LeaseTtlTooLarge => ApiError::LeaseTtlTooLarge.status(),
         OpError::NoSpace => ApiError::NoSpace.status(),
         OpError::Corrupt => ApiError::Corrupt.status(),
+        OpError::TooLarge => ApiError::RequestTooLarge.status(),
         OpError::TooManyRequests => ApiError::TooManyRequests.status(),
         OpError::Stopped => ApiError::Stopped.status(),
         OpError::Timeout => ApiError::Timeout.status(),

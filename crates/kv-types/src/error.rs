@@ -30,6 +30,10 @@ pub enum OpError {
     /// The CORRUPT alarm is on.
     #[error("the data is marked corrupt")]
     Corrupt,
+    /// What it would change does not fit into one log entry: more than 192 MiB
+    /// of keys and values. Do it in parts.
+    #[error("the request changes too much at once")]
+    TooLarge,
     /// The commit queue is full; try again.
     #[error("too many requests in flight")]
     TooManyRequests,

@@ -233,7 +233,7 @@ impl std::fmt::Display for Identity {
             "{FORMAT_LINE}\ncluster {:016x}\nreplica {:032x}\n",
             self.cluster_id.0, self.replica_id
         );
-        write!(f, "{body}crc32c {:08x}\n", crc32c::crc32c(body.as_bytes()))
+        writeln!(f, "{body}crc32c {:08x}", crc32c::crc32c(body.as_bytes()))
     }
 }
 

@@ -23,6 +23,9 @@ const REVISIONS_WAITING_MAX: usize = 16_384;
 /// How long a failed read of history waits.
 const HISTORY_RETRY: Duration = Duration::from_secs(1);
 
+/// Whole revisions with their events, ascending.
+type History = Vec<(Revision, Arc<[Event]>)>;
+
 /// A response and the one who waits for it.
 pub(crate) struct Completion {
     pub(crate) to: oneshot::Sender<Result<Response, OpError>>,
@@ -311,7 +314,7 @@ impl Lane {
     fn take_history(
         self: &Arc<Self>,
         request: &HistoryRequest,
-        outcome: Result<Vec<(Revision, Arc<[Event]>)>, ReadError>,
+        outcome: Result<History, ReadError>,
     ) -> bool {
         let mut guard = self.watching.lock();
         let Some(watching) = guard.as_mut() else { return false };
@@ -339,10 +342,7 @@ impl Lane {
         true
     }
 
-    async fn read_history(
-        &self,
-        request: &HistoryRequest,
-    ) -> Result<Vec<(Revision, Arc<[Event]>)>, ReadError> {
+    async fn read_history(&self, request: &HistoryRequest) -> Result<History, ReadError> {
         let read = |reader: &Reader, request: &HistoryRequest, io| {
             reader.events(request.from, request.to, request.max_revisions, request.max_bytes, io)
         };

@@ -49,13 +49,13 @@ impl Offline {
         let store = Store::open_read_only(t4_mvcc::Config::new(dir.state()))?;
         let sealed = store.position();
         let mut state = StateMachine::restore(store, Duration::ZERO)?;
+        refuse_lost_log(&dir.log(), sealed)?;
         let log_dir = FileDir::open_read_only(dir.log()).map_err(|source| OpenError::DataDir {
             path: dir.log(),
             op: "open",
             source,
         })?;
         let (found, replay) = t4_wal::inspect(log_dir, sealed.index)?;
-        refuse_lost_log(found.last.0, sealed)?;
         for entry in replay {
             let entry = entry?;
             let at = LogPosition { epoch: entry.epoch, index: entry.index };

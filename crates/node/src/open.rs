@@ -1,6 +1,7 @@
 //! How a replica starts: lock the directory, open the key space, replay the
 //! log behind it, begin a new epoch, start the threads.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Instant;
@@ -91,6 +92,7 @@ fn restore(config: &Config) -> Result<Restored, OpenError> {
     let sealed = store.position();
     let mut state = StateMachine::restore(store, origin.elapsed())?;
 
+    refuse_lost_log(&dir.log(), sealed)?;
     let log_dir = FileDir::open(dir.log()).map_err(|source| OpenError::DataDir {
         path: dir.log(),
         op: "open",
@@ -100,7 +102,6 @@ fn restore(config: &Config) -> Result<Restored, OpenError> {
         t4_wal::Config { segment_bytes: config.log_segment_bytes, ..Default::default() };
     let (wal, replay) = Wal::open(log_dir, wal_config, sealed.index)?;
     report(wal.recovery());
-    refuse_lost_log(wal.last().0, sealed)?;
     for entry in replay {
         let entry = entry?;
         let at = LogPosition { epoch: entry.epoch, index: entry.index };
@@ -128,10 +129,13 @@ fn report(recovery: &t4_wal::Recovery) {
     }
 }
 
-/// A log that had to be begun anew behind what is sealed has lost what came
-/// after; the log itself refuses when it merely ends too early.
-pub(crate) fn refuse_lost_log(last: Epoch, sealed: LogPosition) -> Result<(), OpenError> {
-    if sealed.index > LogIndex(0) && last == Epoch(0) {
+/// A key space that was sealed at an entry has a log, if only to say that
+/// nothing came after it. Looked at before the log is opened, which would begin
+/// one in an empty directory; a log that merely ends too early refuses itself.
+pub(crate) fn refuse_lost_log(log: &Path, sealed: LogPosition) -> Result<(), OpenError> {
+    let is_segment = |entry: std::fs::DirEntry| entry.path().extension() == Some("wal".as_ref());
+    let has_log = std::fs::read_dir(log).is_ok_and(|mut log| log.any(|e| e.is_ok_and(is_segment)));
+    if sealed.index > LogIndex(0) && !has_log {
         return Err(OpenError::LogLost { sealed: sealed.index });
     }
     Ok(())

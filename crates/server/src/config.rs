@@ -34,7 +34,7 @@ impl FromStr for ListenAddress {
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let failed = |why| AddressError { text: text.to_owned(), why };
         let rest = match text.split_once("://") {
-            Some(("unix", path)) if path.is_empty() => return Err(failed("the path is missing")),
+            Some(("unix", "")) => return Err(failed("the path is missing")),
             Some(("unix", path)) => return Ok(ListenAddress::Unix(path.into())),
             Some(("http", rest)) => rest,
             Some(("https" | "unixs", _)) => {

@@ -150,11 +150,8 @@ fn start_shards(
     let config = Arc::new(config);
     (0..config.io_threads.max(1))
         .map(|number| {
-            let front = Front {
-                services: services.clone(),
-                node: node.clone(),
-                metrics: metrics.clone(),
-            };
+            let front =
+                Front { services: services.clone(), node: node.clone(), metrics: metrics.clone() };
             Shard::start(number, config.clone(), front, drain.subscribe())
                 .map_err(StartError::Thread)
         })

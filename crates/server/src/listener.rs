@@ -30,7 +30,7 @@ pub(crate) struct Listener {
 
 enum Bound {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix { listener: UnixListener, _file: SocketFile },
 }
 
 /// A Unix socket's file; removed at the end.
@@ -54,7 +54,8 @@ impl Listener {
             ListenAddress::Unix(path) => {
                 remove_stale(path).map_err(failed)?;
                 let listener = UnixListener::bind(path).map_err(failed)?;
-                (Bound::Unix(listener, SocketFile(path.clone())), address.clone())
+                let file = SocketFile(path.clone());
+                (Bound::Unix { listener, _file: file }, address.clone())
             }
         };
         Ok(Listener { socket, address, metrics_only })
@@ -94,7 +95,7 @@ impl Bound {
     async fn accept(&self) -> io::Result<Accepted> {
         Ok(match self {
             Bound::Tcp(listener) => Accepted::Tcp(listener.accept().await?.0.into_std()?),
-            Bound::Unix(listener, _) => Accepted::Unix(listener.accept().await?.0.into_std()?),
+            Bound::Unix { listener, .. } => Accepted::Unix(listener.accept().await?.0.into_std()?),
         })
     }
 }

@@ -1,5 +1,5 @@
 //! What is counted, under the names that etcd's and T4's dashboards read
-//! (reference: etcd's metrics list; `docs/metrics.md`).
+//! (reference: etcd's metrics list; for operators, `docs/operations.md`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -64,7 +64,7 @@ impl Shard {
         let thread =
             std::thread::Builder::new().name(format!("t4-io-{number}")).spawn(move || {
                 runtime.block_on(async move {
-                serve(incoming, config, Arc::new(front.on_this_runtime()), drain).await;
+                    serve(incoming, config, Arc::new(front.on_this_runtime()), drain).await;
                 });
                 // Connections that did not drain in time end with their runtime.
                 runtime.shutdown_background();

@@ -16,6 +16,13 @@ use crate::in_flight::{InFlight, Newest};
 use crate::read::{self, Path, View};
 use crate::state::StateMachine;
 
+/// The most that the writes of an open batch may be, in bytes; the log takes
+/// entries of 256 MiB.
+const BATCH_BYTES_MAX: usize = 192 << 20;
+
+/// Tags, lengths and the lease of a write in its log entry, at most, in bytes.
+const WRITE_OVERHEAD_BYTES: usize = 21;
+
 /// Something that may change the state.
 #[derive(Clone, Debug)]
 pub enum Request {
@@ -237,10 +244,7 @@ impl Sequencer {
     }
 
     fn push(&mut self, main: Revision, write: Write) {
-        self.batch_bytes += match &write {
-            Write::Put { key, value, .. } => key.len() + value.len(),
-            Write::Delete { key } => key.len(),
-        };
+        self.batch_bytes += write_bytes(&write);
         self.keys.push(main, &write);
         self.batch.writes.push(write);
     }
@@ -262,6 +266,7 @@ impl Sequencer {
         let main = self.revision.next();
         let mark = self.batch.writes.len();
         let mut result = self.write_delete(state, delete, main)?;
+        self.refuse_if_too_large(mark)?;
         self.close_revision(mark);
         result.revision = self.revision;
         Ok(result)
@@ -300,16 +305,32 @@ impl Sequencer {
         let mark = self.batch.writes.len();
         match self.run(state, &path, mark) {
             Ok(mut result) => {
+                self.refuse_if_too_large(mark)?;
                 self.close_revision(mark);
                 result.revision = self.revision;
                 Ok(result)
             }
             Err(error) => {
-                let withdrawn = self.batch.writes.split_off(mark);
-                self.keys.withdraw(&withdrawn, self.revision);
+                self.withdraw(mark);
                 Err(error)
             }
         }
+    }
+
+    /// Takes back the writes from `mark` on: their request is refused.
+    fn withdraw(&mut self, mark: usize) {
+        let withdrawn = self.batch.writes.split_off(mark);
+        self.batch_bytes -= withdrawn.iter().map(write_bytes).sum::<usize>();
+        self.keys.withdraw(&withdrawn, self.revision);
+    }
+
+    /// One revision is one log entry, and the log has a bound for that.
+    fn refuse_if_too_large(&mut self, mark: usize) -> Result<(), OpError> {
+        if self.batch_bytes <= BATCH_BYTES_MAX {
+            return Ok(());
+        }
+        self.withdraw(mark);
+        Err(OpError::TooLarge)
     }
 
     /// What the puts of the taken path need, looked for in the state before
@@ -422,9 +443,11 @@ impl Sequencer {
         }
         let keys = self.attached_keys(state, id)?;
         let main = self.revision.next();
+        let mark = self.batch.writes.len();
         for key in &keys {
             self.push(main, Write::Delete { key: key.clone() });
         }
+        self.refuse_if_too_large(mark)?;
         if !keys.is_empty() {
             self.revision = main;
         }
@@ -463,6 +486,15 @@ impl Sequencer {
         }
         Response::Alarms(if known || on { vec![alarm] } else { Vec::new() })
     }
+}
+
+/// What a write adds to its log entry, but for some tags and lengths.
+fn write_bytes(write: &Write) -> usize {
+    WRITE_OVERHEAD_BYTES
+        + match write {
+            Write::Put { key, value, .. } => key.len() + value.len(),
+            Write::Delete { key } => key.len(),
+        }
 }
 
 /// What a failed read means to the one who asked.
