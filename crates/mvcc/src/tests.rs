@@ -6,6 +6,7 @@ mod damage;
 mod golden;
 mod measure;
 mod model;
+mod mutations;
 mod oracle;
 mod read_only;
 mod threads;
