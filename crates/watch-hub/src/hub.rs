@@ -127,6 +127,7 @@ impl Hub {
         let id = id.unwrap_or_else(|| self.streams.stream_mut(slot).free_id());
         self.streams.tell(slot, Message::Created { id, revision: self.published });
         if spec.start > Revision(0) && spec.start < self.compacted {
+            self.streams.stream_mut(slot).spend(id);
             self.tell_canceled(slot, id, CancelReason::Compacted(self.compacted));
         } else {
             self.admit(Watcher::new(slot, id, &spec));
@@ -135,7 +136,7 @@ impl Hub {
     }
 
     fn refusal(&self, slot: u32, id: Option<i64>, spec: &WatchSpec) -> Option<RefusalReason> {
-        let in_use = |id: i64| self.streams.stream(slot).watchers.contains_key(&id);
+        let in_use = |id: i64| self.streams.stream(slot).is_taken(id);
         if spec.start < Revision(0) {
             Some(RefusalReason::NegativeStart)
         } else if spec.range.is_empty() {
@@ -164,18 +165,28 @@ impl Hub {
     }
 
     /// Ends a watcher: [`Message::Canceled`] comes after what is queued for it.
-    /// Whether there was one; if not, nothing is queued.
+    /// Whether there was one; if not, nothing is queued. One that a compaction
+    /// has ended is told of once more, and its id is free again.
     pub fn cancel(&mut self, stream: StreamId, id: i64) -> bool {
         let Some(slot) = self.streams.slot(stream) else { return false };
-        let Some(&watcher) = self.streams.stream(slot).watchers.get(&id) else { return false };
-        self.end(watcher, CancelReason::Requested);
-        true
+        if let Some(&watcher) = self.streams.stream(slot).watchers.get(&id) {
+            self.end(watcher, CancelReason::Requested);
+            return true;
+        }
+        let was_spent = self.streams.stream_mut(slot).spent.remove(&id);
+        if was_spent {
+            self.tell_canceled(slot, id, CancelReason::Requested);
+        }
+        was_spent
     }
 
     /// Removes a watcher and says so.
     fn end(&mut self, watcher: u32, reason: CancelReason) {
         let Some(ended) = self.watchers.remove(watcher) else { return };
         self.streams.stream_mut(ended.stream).watchers.remove(&ended.id);
+        if matches!(reason, CancelReason::Compacted(_)) {
+            self.streams.stream_mut(ended.stream).spend(ended.id);
+        }
         let is_parked = ended.standing == Standing::Parked;
         if !self.withdraw(watcher, &ended) && is_parked {
             self.streams.stream_mut(ended.stream).congested = false;

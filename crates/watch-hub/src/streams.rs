@@ -5,7 +5,7 @@
 //! to the first message that holds them, so the count may fall short of the
 //! truth by one round (a revision, or a piece of history) at the queue's head.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use t4_kv_types::Revision;
 
@@ -70,6 +70,8 @@ pub(crate) struct Stream {
     ready: bool,
     /// Its watchers by id.
     pub(crate) watchers: BTreeMap<i64, u32>,
+    /// Ids of watchers that a compaction ended. None of them is in `watchers`.
+    pub(crate) spent: BTreeSet<i64>,
     /// Where the search for an automatic id begins.
     next_id: i64,
     /// How many of its watchers are not live.
@@ -82,14 +84,31 @@ pub(crate) struct Stream {
     pub(crate) congested: bool,
 }
 
+/// Ids of ended watchers that a stream remembers, at most.
+const SPENT_IDS_MAX: usize = 4096;
+
 impl Stream {
     /// A free id, the lowest from the last automatic one on.
     pub(crate) fn free_id(&mut self) -> i64 {
-        while self.watchers.contains_key(&self.next_id) {
+        while self.is_taken(self.next_id) {
             self.next_id += 1;
         }
         self.next_id += 1;
         self.next_id - 1
+    }
+
+    /// Whether a watcher has this id, or had it until a compaction ended it.
+    pub(crate) fn is_taken(&self, id: i64) -> bool {
+        self.watchers.contains_key(&id) || self.spent.contains(&id)
+    }
+
+    /// A compaction has ended the watcher of this id: as in etcd the id stays
+    /// taken until the client cancels it.
+    pub(crate) fn spend(&mut self, id: i64) {
+        self.spent.insert(id);
+        if self.spent.len() > SPENT_IDS_MAX {
+            self.spent.pop_first();
+        }
     }
 
     /// At how many messages it is full.
@@ -189,6 +208,7 @@ impl Streams {
             round_bytes: 0,
             ready: false,
             watchers: BTreeMap::new(),
+            spent: BTreeSet::new(),
             next_id: 0,
             behind: 0,
             parked,

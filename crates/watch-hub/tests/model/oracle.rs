@@ -53,8 +53,9 @@ struct Watcher {
     header: i64,
     began_live: bool,
     ended: bool,
-    // The hub does not know it any more: the client must still be told why.
-    lost: bool,
+    // Its id is its own until the client cancels it, also when a compaction
+    // has ended it.
+    holds_id: bool,
 }
 
 impl Watcher {
@@ -88,10 +89,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// The ids that are in use, or that may be: the client has not read yet
-    /// that a watcher was ended by a compaction.
+    /// The ids that are taken.
     pub(crate) fn ids(&self) -> Vec<i64> {
-        self.watchers.iter().filter(|watcher| !watcher.ended).map(|watcher| watcher.id).collect()
+        self.watchers.iter().filter(|watcher| watcher.holds_id).map(|watcher| watcher.id).collect()
+    }
+
+    /// Whether it has watchers that were not told of their end.
+    pub(crate) fn watches(&self) -> bool {
+        self.watchers.iter().any(|watcher| !watcher.ended)
     }
 
     /// A create request was answered with `given`.
@@ -102,15 +107,13 @@ impl Client {
         spec: &WatchSpec,
         now: Now<'_>,
     ) -> Check {
-        let maybe_used = self.ids();
+        let taken = self.ids();
         let refusal = if spec.start < Revision(0) {
             Some(RefusalReason::NegativeStart)
         } else if spec.range.is_empty() {
             Some(RefusalReason::EmptyRange)
         } else {
-            asked
-                .filter(|id| given.is_none() && maybe_used.contains(id))
-                .map(|_| RefusalReason::DuplicateId)
+            asked.filter(|id| taken.contains(id)).map(|_| RefusalReason::DuplicateId)
         };
         check(refusal.is_some() == given.is_none(), || format!("created {given:?}: {refusal:?}"))?;
         let Some(id) = given else {
@@ -120,8 +123,10 @@ impl Client {
         match asked {
             Some(asked) => check(asked == id, || format!("asked for id {asked}, got {id}"))?,
             None => {
-                let skipped = (self.next_id..id).all(|id| maybe_used.contains(&id));
-                check(id >= self.next_id && skipped, || format!("automatic id {id}"))?;
+                let skipped = (self.next_id..id).all(|id| taken.contains(&id));
+                check(id >= self.next_id && skipped && !taken.contains(&id), || {
+                    format!("automatic id {id}")
+                })?;
                 self.next_id = id + 1;
             }
         }
@@ -137,7 +142,7 @@ impl Client {
         }
         let owed = VecDeque::new();
         let mut watcher =
-            Watcher { id, spec, owed, complete: 0, header: 0, began_live, ended, lost: false };
+            Watcher { id, spec, owed, complete: 0, header: 0, began_live, ended, holds_id: true };
         if !ended {
             now.log.iter().for_each(|(revision, events)| watcher.owe(*revision, events));
         }
@@ -147,20 +152,14 @@ impl Client {
 
     /// A cancel request was made; whether the hub knew the id.
     pub(crate) fn cancelled(&mut self, id: i64, known: bool) -> Check {
-        let of_id = self.watchers.iter_mut().rfind(|watcher| watcher.id == id && !watcher.ended);
-        match of_id {
-            // Ended by a compaction, which the client has not read yet.
-            Some(watcher) if !known => {
-                watcher.lost = true;
-                Ok(())
-            }
-            Some(watcher) => {
-                watcher.ended = true;
-                self.answers.push_back(Answer::Canceled(id));
-                Ok(())
-            }
-            None => check(!known, || format!("cancelled {id}, which was not there")),
+        let of_id = self.watchers.iter_mut().rfind(|watcher| watcher.id == id && watcher.holds_id);
+        check(known == of_id.is_some(), || format!("cancelled {id}, known: {known}"))?;
+        if let Some(watcher) = of_id {
+            watcher.ended = true;
+            watcher.holds_id = false;
+            self.answers.push_back(Answer::Canceled(id));
         }
+        Ok(())
     }
 
     /// A progress request has queued an answer.
@@ -203,10 +202,9 @@ impl Client {
             }
             Seen::Refused(reason) => self.answered(&Answer::Refused(*reason)),
             Seen::Canceled { id, compacted: None, .. } => {
-                self.answered(&Answer::Canceled(*id))?;
-                self.named(*id)?;
+                // Its name may be gone already: a compaction was first.
                 self.names.remove(id);
-                Ok(())
+                self.answered(&Answer::Canceled(*id))
             }
             Seen::Canceled { id, compacted: Some(at), .. } => self.read_compacted(*id, *at, now),
         }
@@ -296,7 +294,6 @@ impl Client {
         check(self.answers.is_empty(), || format!("unanswered: {:?}", self.answers))?;
         for &index in self.names.values() {
             let watcher = &self.watchers[index];
-            check(!watcher.lost, || format!("{} went without a word", watcher.id))?;
             check(watcher.owed.is_empty(), || {
                 format!("{} never got {:?}", watcher.id, watcher.owed.front())
             })?;

@@ -259,7 +259,7 @@ impl World {
             peer.client.progress_requested();
         }
         // The client has read everything, so it knows which watchers it has.
-        let unsure = before > 0 || peer.client.ids().is_empty();
+        let unsure = before > 0 || !peer.client.watches();
         check(answered || unsure, || format!("{stream:?}: progress is not answered"))
     }
 
