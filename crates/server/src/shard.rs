@@ -155,7 +155,9 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout)
-        .max_concurrent_streams(config.max_concurrent_streams);
+        .max_concurrent_streams(config.max_concurrent_streams)
+        // gRPC has no use for the date.
+        .auto_date_header(false);
     let service = service_fn(move |request: Request<Incoming>| {
         let front = front.clone();
         async move {
