@@ -196,7 +196,8 @@ impl Store {
     /// Compacts to `at`: reads below it are refused from now on, and the
     /// background worker has a pass to do. A revision at or below the last
     /// compaction changes nothing; that happens when a log is replayed over
-    /// files that were collected later.
+    /// files that were collected later. What is compacted to should be visible
+    /// first: until then there is no revision that can be read.
     ///
     /// # Panics
     /// When `at` was not applied.

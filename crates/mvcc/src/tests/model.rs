@@ -474,7 +474,7 @@ fn number(name: &str) -> Option<u64> {
 fn the_store_behaves_as_the_oracle() {
     let seeds = match number("T4_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("T4_SEEDS").unwrap_or(40),
+        None => 0..number("T4_SEEDS").unwrap_or(25),
     };
     println!("seeds {seeds:?}; T4_SEED=n replays one, T4_SEEDS=n runs more");
     for seed in seeds {
