@@ -3,7 +3,7 @@
 //! `T4_DIFF_OPS` is how many (default 100,000), `T4_SEED` which. A difference
 //! is shown with both answers, and with the fewest operations that still show
 //! it, found by replaying on fresh servers for `T4_DIFF_SHRINK_SECONDS`
-//! (default 90).
+//! (default 90). `T4_DIFF_SHOW` is the number of an operation to show in any case.
 //!
 //! That the comparison is deterministic and sees what it should is tested too:
 //! two etcds show no difference, and a planted one is found.
@@ -39,8 +39,12 @@ fn t4() -> T4 {
     T4::start(T4Options::default()).expect("start t4")
 }
 
-async fn target(endpoint: &str, patience: Duration) -> Target {
-    Target::connect(endpoint, patience).await.expect("connect")
+async fn of_etcd(etcd: &Etcd, patience: Duration) -> Target {
+    Target::connect(etcd.endpoint(), patience).await.expect("connect").of_old_line()
+}
+
+async fn of_t4(t4: &T4, patience: Duration) -> Target {
+    Target::connect(t4.endpoint(), patience).await.expect("connect")
 }
 
 /// Shortens the sequence that led to a difference and panics with all of it.
@@ -53,8 +57,8 @@ async fn explain(seed: Seed, report: &Report, difference: &Difference) -> ! {
     let last = &difference.op;
     let fails = |ops: Vec<Op>| async move {
         let (etcd, t4) = (etcd(), t4());
-        let reference = target(etcd.endpoint(), REPLAY_PATIENCE).await;
-        let subject = target(t4.endpoint(), REPLAY_PATIENCE).await;
+        let reference = of_etcd(&etcd, REPLAY_PATIENCE).await;
+        let subject = of_t4(&t4, REPLAY_PATIENCE).await;
         // Another operation may go wrong for want of what was left out.
         let difference = replay(reference, subject, ops).await.difference;
         difference.is_some_and(|found| found.op == *last && !found.reference.is_missing())
@@ -80,10 +84,13 @@ async fn t4_answers_like_etcd() {
     let seed = Seed::announce("differential", COMMAND);
     let count = number("T4_DIFF_OPS", 100_000);
     let (etcd, t4) = (etcd(), t4());
-    let reference = target(etcd.endpoint(), PATIENCE).await;
-    let subject = target(t4.endpoint(), PATIENCE).await;
+    let reference = of_etcd(&etcd, PATIENCE).await;
+    let subject = of_t4(&t4, PATIENCE).await;
     let report = run(reference, subject, Generator::new(seed), count, None).await.expect("run");
     print_coverage(&report.coverage());
+    if let Some((op, want, got)) = report.history.get(number("T4_DIFF_SHOW", usize::MAX)) {
+        println!("{op:#?}\nreference: {want:#?}\nsubject: {got:#?}");
+    }
     if let Some(difference) = &report.difference {
         explain(seed, &report, difference).await;
     }
@@ -97,8 +104,8 @@ async fn two_etcds_answer_alike_and_every_fault_would_show() {
     let seed = Seed::announce("differential of etcd with itself", COMMAND);
     let count = number("T4_DIFF_SELF_OPS", 15_000);
     let (one, two) = (etcd(), etcd());
-    let reference = target(one.endpoint(), PATIENCE).await;
-    let subject = target(two.endpoint(), PATIENCE).await;
+    let reference = of_etcd(&one, PATIENCE).await;
+    let subject = of_etcd(&two, PATIENCE).await;
     let generator = Generator::for_old_line(seed);
     let report = run(reference, subject, generator, count, None).await.expect("run");
     if let Some(difference) = &report.difference {
@@ -137,8 +144,8 @@ fn faults_that_show(kind: FaultKind, report: &Report) -> usize {
 async fn a_planted_difference_stops_the_run() {
     let seed = Seed::announce("planted difference", COMMAND);
     let (one, two) = (etcd(), etcd());
-    let reference = target(one.endpoint(), PATIENCE).await;
-    let subject = target(two.endpoint(), PATIENCE).await;
+    let reference = of_etcd(&one, PATIENCE).await;
+    let subject = of_etcd(&two, PATIENCE).await;
     let fault = Fault { kind: FaultKind::HeaderRevision, from: 500 };
     let generator = Generator::for_old_line(seed);
     let report = run(reference, subject, generator, 5_000, Some(fault)).await.expect("run");

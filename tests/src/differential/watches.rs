@@ -182,6 +182,10 @@ impl Arrived {
     fn take_in(&mut self, mut response: WatchResponse, identity: Identity) {
         identity.strip(&mut response.header);
         if response.events.is_empty() {
+            if response.created {
+                // Maybe the id of a watcher that is gone: a new history begins.
+                self.watchers.remove(&response.watch_id);
+            }
             self.controls.push(response);
             return;
         }
@@ -267,6 +271,12 @@ mod tests {
         one(&[response(2, &[3])], "older than the events");
         let cancels = WatchResponse { canceled: true, ..response(3, &[3]) };
         one(&[cancels], "creates or cancels");
+    }
+
+    #[test]
+    fn an_id_that_is_used_again_begins_a_new_history() {
+        let created = WatchResponse { created: true, ..response(9, &[]) };
+        assert!(violations(&[response(9, &[7, 9]), created, response(9, &[3, 7])]).is_empty());
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub(super) struct World {
     /// Granted time to live by id.
     pub(super) leases: BTreeMap<i64, i64>,
     pub(super) streams: BTreeMap<u32, BTreeMap<i64, Watcher>>,
-    /// Ids of watchers that were cancelled by compaction, by stream.
-    pub(super) cancelled: BTreeSet<(u32, i64)>,
+    /// Ids of watchers that are gone, by stream.
+    pub(super) gone: BTreeSet<(u32, i64)>,
 }
 
 impl World {
@@ -38,7 +38,7 @@ impl World {
             compacted: -1,
             leases: BTreeMap::new(),
             streams: BTreeMap::new(),
-            cancelled: BTreeSet::new(),
+            gone: BTreeSet::new(),
         }
     }
 
@@ -58,7 +58,7 @@ impl World {
             (Op::WatchCreate { stream, request, .. }, Answer::Watched(controls)) => {
                 let watchers = self.streams.entry(*stream).or_default();
                 if let [created, _cancelled] = controls.as_slice() {
-                    self.cancelled.insert((*stream, created.watch_id));
+                    self.gone.insert((*stream, created.watch_id));
                 }
                 if let [created] = controls.as_slice()
                     && created.created
@@ -74,6 +74,7 @@ impl World {
             (Op::WatchCancel { stream, id, .. }, _) => {
                 if let Some(watchers) = self.streams.get_mut(stream) {
                     watchers.remove(id);
+                    self.gone.insert((*stream, *id));
                 }
             }
             (Op::WatchJoin { stream, id, .. }, Answer::Events(_)) => {
@@ -83,7 +84,7 @@ impl World {
             }
             (Op::WatchClose { stream }, _) => {
                 self.streams.remove(stream);
-                self.cancelled.retain(|(of, _)| of != stream);
+                self.gone.retain(|(of, _)| of != stream);
             }
             _ => {}
         }

@@ -55,6 +55,8 @@ pub struct Ctl {
     runtime: tokio::runtime::Runtime,
     rpc: Rpc,
     started: usize,
+    /// The version that the server says it has.
+    pub version: String,
     /// What is replaced in the transcript.
     pub names: Names,
     /// What was done so far.
@@ -69,10 +71,10 @@ impl Ctl {
     pub fn new(endpoint: &str) -> anyhow::Result<Ctl> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let (rpc, names) = runtime.block_on(async {
+        let (rpc, names, version) = runtime.block_on(async {
             let mut rpc = Rpc::connect(endpoint).await?;
-            let names = learn(&mut rpc, endpoint).await?;
-            anyhow::Ok((rpc, names))
+            let (names, version) = learn(&mut rpc, endpoint).await?;
+            anyhow::Ok((rpc, names, version))
         })?;
         Ok(Ctl {
             distro: EtcdDistro::find()?,
@@ -81,6 +83,7 @@ impl Ctl {
             runtime,
             rpc,
             started: 0,
+            version,
             names,
             transcript: Vec::new(),
         })
@@ -195,6 +198,16 @@ impl Ctl {
         raised.expect("raise the alarm");
     }
 
+    /// The current revision, asked for without leaving a trace.
+    ///
+    /// # Panics
+    /// When the server does not tell.
+    pub fn revision(&mut self) -> i64 {
+        let rpc = &mut self.rpc;
+        let status = self.runtime.block_on(rpc.maintenance.status(StatusRequest {}));
+        status.expect("status").into_inner().header.expect("a header").revision
+    }
+
     /// The address that it speaks to.
     #[must_use]
     pub fn endpoint(&self) -> &str {
@@ -222,7 +235,7 @@ impl Ctl {
     }
 }
 
-async fn learn(rpc: &mut Rpc, endpoint: &str) -> anyhow::Result<Names> {
+async fn learn(rpc: &mut Rpc, endpoint: &str) -> anyhow::Result<(Names, String)> {
     let request = MemberListRequest { linearizable: true };
     let members = rpc.cluster.member_list(request).await?.into_inner();
     let header = members.header.context("a header")?;
@@ -230,12 +243,11 @@ async fn learn(rpc: &mut Rpc, endpoint: &str) -> anyhow::Result<Names> {
     let mut names = Names::default();
     names.call_id(header.cluster_id, "CLUSTER");
     names.call_id(header.member_id, "MEMBER");
-    names.call(&status.version, "VERSION");
     for member in &members.members {
         names.call(&member.name, "NAME");
         names.call(&member.peer_urls.join(","), "PEER-URL");
         names.call(&member.client_urls.join(","), "CLIENT-URL");
     }
     names.call(endpoint, "ENDPOINT");
-    Ok(names)
+    Ok((names, status.version))
 }

@@ -26,10 +26,7 @@ impl Generator {
             }
             32..35 if !open.is_empty() => {
                 let id = *self.rng.pick(&open);
-                if self.rng.chance(1, 2) {
-                    self.plan_join(stream, id);
-                }
-                self.push(Op::WatchCancel { stream, id, controls: 1 });
+                self.plan_cancel(stream, id);
             }
             35 if !open.is_empty() => {
                 let id = 555;
@@ -41,6 +38,16 @@ impl Generator {
             39 if !open.is_empty() => self.push(Op::WatchClose { stream }),
             _ => self.plan_create(stream, &open),
         }
+    }
+
+    fn plan_cancel(&mut self, stream: u32, id: i64) {
+        if self.world.watcher(stream, id).is_some_and(|watcher| watcher.request.watch_id > 0) {
+            return;
+        }
+        if self.rng.chance(1, 2) {
+            self.plan_join(stream, id);
+        }
+        self.push(Op::WatchCancel { stream, id, controls: 1 });
     }
 
     fn plan_create(&mut self, stream: u32, open: &[i64]) {
@@ -69,9 +76,13 @@ impl Generator {
         let compacted = request.start_revision != 0
             && request.start_revision < self.world.compacted
             && self.would_be_created(stream, &request);
-        // The id of a watcher that compaction cancels is taken for ever in
-        // etcd: such a watcher gets none of its own, and its id to nobody else.
-        if compacted || self.world.cancelled.contains(&(stream, request.watch_id)) {
+        // No id comes twice on a stream: in etcd, the id of a watcher that
+        // compaction cancelled stays taken, and events of one that the client
+        // cancelled may come after the word that it is gone. The server's own
+        // ids count up from 0, so who has one of those of his own must stay.
+        let must_go = compacted || request.filters.contains(&NOPUT) && request.filters.len() > 1;
+        let is_gone = self.world.gone.contains(&(stream, request.watch_id));
+        if is_gone || must_go && request.watch_id > 0 {
             request.watch_id = 0;
         }
         let controls = if compacted { 2 } else { 1 };
