@@ -35,9 +35,9 @@ fn ties_of_a_long_sort_may_come_in_any_order() {
     // Not across ties, and not in a sort that Go does stably.
     got.swap(0, 10);
     assert!(compare(&op, &answer(&want, 20), &answer(&got, 20)).is_some());
-    let (short, mut other) = (want[..10].to_vec(), want[..10].to_vec());
+    let (short, mut other) = (want[..6].to_vec(), want[..6].to_vec());
     other.swap(0, 4);
-    assert!(compare(&op, &answer(&short, 10), &answer(&other, 10)).is_some());
+    assert!(compare(&op, &answer(&short, 6), &answer(&other, 6)).is_some());
 }
 
 #[test]
