@@ -66,6 +66,8 @@ fn a_second_signal_ends_a_drain() {
     let mut half = std::net::TcpStream::connect(server.endpoint()).expect("connect");
     half.write_all(b"POST /v3/kv/put HTTP/1.1\r\nHost: t4\r\nContent-Length: 100\r\n\r\n{")
         .expect("write");
+    // It is answered before its end, so an answer shows that it is under way.
+    half.read_exact(&mut [0]).expect("an answer");
     let program = server.program();
     program.terminate().expect("signal");
     program.wait_for_line("draining", DEADLINE).expect("told");
