@@ -14,6 +14,9 @@ const OWN_NUMBERS: &[&str] = &[
     "RaftIndex",
     "RaftAppliedIndex",
     "DBSize",
+    // What a lease has left: by the clock. What it was granted has other keys.
+    "ttl",
+    "TTL",
 ];
 
 /// What is replaced by what.
