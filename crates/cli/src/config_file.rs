@@ -1,7 +1,7 @@
-//! The config file: YAML, one level deep. Its keys are the names of the flags;
-//! a value is a scalar or a list of scalars, and means what it means after the
-//! flag. What YAML makes of a scalar (number, boolean) does not matter: the
-//! text counts.
+//! The config file: YAML, one level deep, or two where there are sections. Its
+//! keys are the names of the flags; a value is a scalar or a list of scalars,
+//! and means what it means after the flag. What YAML makes of a scalar (number,
+//! boolean) does not matter: the text counts.
 
 use std::path::{Path, PathBuf};
 
@@ -16,29 +16,58 @@ pub(crate) struct ConfigFile {
     entries: Vec<Entry>,
 }
 
+/// What may stand in a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shape<'a> {
+    /// These keys of `t4 run`, and nothing else.
+    Strict(&'a [&'a str]),
+    /// Any keys, whose values may be anything; and sections with these keys.
+    Lenient {
+        /// By name; what is not known in a section is a mistake.
+        sections: &'a [(&'a str, &'a [&'a str])],
+    },
+}
+
 /// One key of a config file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
+    section: Option<String>,
     key: String,
-    /// Not empty.
+    /// Empty only if the value is no text and no list of texts.
     pub(crate) values: Vec<String>,
     /// Where the key stands, from 1.
     pub(crate) line: usize,
 }
 
+impl Entry {
+    /// The section that it stands in.
+    pub(crate) fn section(&self) -> Option<&str> {
+        self.section.as_deref()
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+}
+
 impl ConfigFile {
     /// Reads the file at `path`, whose keys must be among `known`.
     pub(crate) fn load(path: &Path, known: &[&str]) -> Result<Self, UsageError> {
+        ConfigFile::load_shaped(path, &Shape::Strict(known))
+    }
+
+    /// Reads the file at `path`.
+    pub(crate) fn load_shaped(path: &Path, shape: &Shape<'_>) -> Result<Self, UsageError> {
         let text = std::fs::read_to_string(path).map_err(|error| UsageError::Unreadable {
             path: path.to_owned(),
             why: error.to_string(),
         })?;
-        ConfigFile::parse(path.to_owned(), &text, known)
+        ConfigFile::parse(path.to_owned(), &text, shape)
     }
 
     /// The same for a text; `path` is for messages.
-    pub(crate) fn parse(path: PathBuf, text: &str, known: &[&str]) -> Result<Self, UsageError> {
-        match read(text, known) {
+    pub(crate) fn parse(path: PathBuf, text: &str, shape: &Shape<'_>) -> Result<Self, UsageError> {
+        match read(text, shape) {
             Ok(entries) => Ok(ConfigFile { path, entries }),
             Err(Fault { line, what }) => Err(UsageError::File { path, line, what }),
         }
@@ -46,7 +75,12 @@ impl ConfigFile {
 
     /// What it says of a key, if it does.
     pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.key == key)
+        self.entries.iter().find(|entry| entry.section.is_none() && entry.key == key)
+    }
+
+    /// All that it says, in its order.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
     }
 }
 
@@ -79,9 +113,10 @@ impl<'a> Events<'a> {
     }
 }
 
-fn read(text: &str, known: &[&str]) -> Result<Vec<Entry>, Fault> {
+fn read(text: &str, shape: &Shape<'_>) -> Result<Vec<Entry>, Fault> {
     let mut events = Events { parser: Parser::new_from_str(text) };
     let mut entries = Vec::new();
+    let mut is_begun = false;
     loop {
         let (event, span) = events.next()?;
         match event {
@@ -89,8 +124,9 @@ fn read(text: &str, known: &[&str]) -> Result<Vec<Entry>, Fault> {
             Event::StreamEnd => return Ok(entries),
             // A file of comments alone.
             Event::Scalar(text, ScalarStyle::Plain, ..) if is_null(&text) => {}
-            Event::MappingStart(..) if entries.is_empty() => {
-                read_mapping(&mut events, known, &mut entries)?;
+            Event::MappingStart(..) if !is_begun => {
+                is_begun = true;
+                read_mapping(&mut events, shape, None, &mut entries)?;
             }
             Event::MappingStart(..) => return fault(&span, "a second document is not allowed"),
             _ => return fault(&span, "it should have lines of the form `key: value`"),
@@ -100,7 +136,8 @@ fn read(text: &str, known: &[&str]) -> Result<Vec<Entry>, Fault> {
 
 fn read_mapping(
     events: &mut Events<'_>,
-    known: &[&str],
+    shape: &Shape<'_>,
+    section: Option<&str>,
     entries: &mut Vec<Entry>,
 ) -> Result<(), Fault> {
     loop {
@@ -110,17 +147,73 @@ fn read_mapping(
             Event::Scalar(key, ..) => key.into_owned(),
             _ => return fault(&span, "a key should be the name of a flag"),
         };
-        if !known.contains(&key.as_str()) {
+        if let Shape::Strict(known) = shape
+            && !known.contains(&key.as_str())
+        {
             return fault(&span, unknown_key(&key, known));
         }
-        if entries.iter().any(|entry| entry.key == key) {
+        if entries.iter().any(|entry| entry.section.as_deref() == section && entry.key == key) {
             return fault(&span, format!("{key:?} is there twice"));
         }
         let line = span.start.line();
-        if let Some(values) = read_values(events, &key)? {
-            entries.push(Entry { key, values, line });
+        if let Shape::Lenient { sections } = shape
+            && let Some((_, keys)) = sections.iter().find(|(name, _)| *name == key)
+        {
+            read_section(events, &key, keys, entries)?;
+            continue;
+        }
+        let values = match shape {
+            Shape::Strict(_) => read_values(events, &key)?,
+            Shape::Lenient { .. } => read_anything(events)?,
+        };
+        if let Some(values) = values {
+            entries.push(Entry { section: section.map(str::to_owned), key, values, line });
         }
     }
+}
+
+fn read_section(
+    events: &mut Events<'_>,
+    name: &str,
+    keys: &[&str],
+    entries: &mut Vec<Entry>,
+) -> Result<(), Fault> {
+    let (event, span) = events.next()?;
+    match event {
+        Event::MappingStart(..) => read_mapping(events, &Shape::Strict(keys), Some(name), entries),
+        Event::Scalar(value, ScalarStyle::Plain, ..) if is_null(&value) => Ok(()),
+        _ => fault(&span, format!("{name:?} should have lines of the form `key: value` below it")),
+    }
+}
+
+/// The same as `read_values`, where what is deeper is no fault, and no value.
+fn read_anything(events: &mut Events<'_>) -> Result<Option<Vec<String>>, Fault> {
+    let (event, _) = events.next()?;
+    let mut values = Vec::new();
+    let is_list = matches!(event, Event::SequenceStart(..));
+    let mut depth = match event {
+        Event::Scalar(value, ScalarStyle::Plain, ..) if is_null(&value) => return Ok(None),
+        Event::Scalar(value, ..) => return Ok(Some(vec![value.into_owned()])),
+        Event::SequenceStart(..) | Event::MappingStart(..) => 1,
+        _ => return Ok(Some(values)),
+    };
+    let mut is_flat = is_list;
+    while depth > 0 {
+        match events.next()?.0 {
+            Event::SequenceStart(..) | Event::MappingStart(..) => {
+                depth += 1;
+                is_flat = false;
+            }
+            Event::SequenceEnd | Event::MappingEnd => depth -= 1,
+            Event::Scalar(value, ..) => values.push(value.into_owned()),
+            Event::StreamEnd => break,
+            _ => {}
+        }
+    }
+    Ok(match is_flat {
+        true => (!values.is_empty()).then_some(values),
+        false => Some(Vec::new()),
+    })
 }
 
 /// `None`: the key has no value, and counts as not there.
@@ -156,12 +249,13 @@ fn unknown_key(key: &str, known: &[&str]) -> String {
         Some((distance, name)) if distance <= 3 => {
             format!("the key {key:?} is not known; did you mean {name:?}?")
         }
+        _ if known.len() < 20 => format!("the key {key:?} is not known here: {}", known.join(", ")),
         _ => format!("the key {key:?} is not known; keys are the names of the flags of `t4 run`"),
     }
 }
 
 /// How many letters must be added, removed or replaced to make `b` of `a`.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.bytes().enumerate() {
         let mut diagonal = row[0];
@@ -182,7 +276,7 @@ mod tests {
     const KNOWN: &[&str] = &["data-dir", "listen", "io-threads", "metrics-addr"];
 
     fn parse(text: &str) -> Result<ConfigFile, UsageError> {
-        ConfigFile::parse("f".into(), text, KNOWN)
+        ConfigFile::parse("f".into(), text, &Shape::Strict(KNOWN))
     }
 
     fn told(text: &str) -> String {
@@ -223,7 +317,10 @@ mod tests {
             told("listen: x\nio-thread: 2\n"),
             "--config-file: f, line 2: the key \"io-thread\" is not known; did you mean \"io-threads\"?"
         );
-        assert!(told("s3-bucket: x\n").ends_with("keys are the names of the flags of `t4 run`"));
+        assert!(
+            told("s3-bucket: x\n")
+                .ends_with("not known here: data-dir, listen, io-threads, metrics-addr")
+        );
         assert!(told("listen: x\nlisten: y\n").contains("line 2: \"listen\" is there twice"));
         assert!(told("listen:\n  a: b\n").contains("only a value or a list of values"));
         assert!(told("listen: [[a]]\n").contains("only a value or a list of values"));

@@ -5,6 +5,7 @@
 //!
 //! * `run`: a server, until a signal ends it. `run/flags.rs` has the flags,
 //!   `run/settings.rs` makes the configuration of node and server of them.
+//! * `etcd`: the same server, from etcd's flags.
 //! * `inspect`: reads a data directory on which no node runs.
 //! * `version`.
 //!
@@ -19,6 +20,7 @@
 #![doc = include_str!("../README.md")]
 
 mod config_file;
+mod etcd;
 mod inspect;
 mod logging;
 mod run;
@@ -49,6 +51,9 @@ struct Cli {
 enum Command {
     /// Runs a server until SIGTERM or SIGINT
     Run(Box<run::RunArgs>),
+    /// Runs a server from etcd's flags, environment variables and config file; so does a link
+    /// called `etcd`
+    Etcd(etcd::EtcdArgs),
     /// Looks into a data directory while no server runs on it; changes nothing
     Inspect(inspect::InspectArgs),
     /// Prints the version, the etcd API that is served, and the build target
@@ -58,6 +63,10 @@ enum Command {
 /// Does what `args` ask for; the first is the name of the program. Blocks
 /// until it is done. Speaks on standard output and standard error.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(flags) = etcd::flags_of(&args) {
+        return etcd::serve(flags).unwrap_or_else(|error| failed(&error));
+    }
     let parsed = command().try_get_matches_from(args);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
@@ -69,6 +78,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match cli.command {
         Command::Run(args) => run::run(*args),
+        Command::Etcd(args) => etcd::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Version(args) => version::run(&args),
     };

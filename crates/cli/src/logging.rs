@@ -1,9 +1,15 @@
-//! Logs go to standard error, as lines of text or of JSON.
+//! Logs are lines of text or of JSON, on standard error unless somebody wants
+//! them elsewhere.
 
-use std::io::IsTerminal;
+use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use anyhow::Context;
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -16,16 +22,30 @@ pub(crate) enum Format {
     Json,
 }
 
-/// What is logged, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Stderr,
+    Stdout,
+    /// Appended to; made if missing.
+    File(PathBuf),
+}
+
+/// What is logged, how, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Logging {
     /// This and what is graver.
     pub(crate) level: Level,
     pub(crate) format: Format,
+    /// Each line goes to all of them.
+    pub(crate) outputs: Vec<Output>,
 }
 
-/// Sends what is logged from now on to standard error.
-pub(crate) fn start(logging: Logging) {
+/// Sends what is logged from now on to where it should go.
+///
+/// # Errors
+/// When a file cannot be opened.
+pub(crate) fn start(logging: &Logging) -> anyhow::Result<()> {
     // Every frame on every connection is not what `debug` is turned on for.
     let wire = LevelFilter::from_level(logging.level).min(LevelFilter::INFO);
     let filter = Targets::new()
@@ -33,12 +53,84 @@ pub(crate) fn start(logging: Logging) {
         .with_target("h2", wire)
         .with_target("hyper", wire)
         .with_target("hyper_util", wire);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let is_for_people = logging.outputs == [Output::Stderr] && std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer(&logging.outputs)?);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match logging.format {
-        Format::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init(),
+        Format::Text => registry.with(lines.with_ansi(is_for_people)).try_init(),
         Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
     // Somebody who embeds the command line has a subscriber already.
     drop(started);
+    Ok(())
+}
+
+fn writer(outputs: &[Output]) -> anyhow::Result<BoxMakeWriter> {
+    if outputs == [Output::Stderr] {
+        return Ok(BoxMakeWriter::new(std::io::stderr));
+    }
+    let opened: anyhow::Result<Vec<Opened>> = outputs.iter().map(open).collect();
+    let opened = Arc::new(opened?);
+    Ok(BoxMakeWriter::new(move || Several(opened.clone())))
+}
+
+fn open(output: &Output) -> anyhow::Result<Opened> {
+    Ok(match output {
+        Output::Stderr => Opened::Stderr,
+        Output::Stdout => Opened::Stdout,
+        Output::File(path) => {
+            let file = OpenOptions::new().append(true).create(true).open(path);
+            Opened::File(file.with_context(|| format!("--log-outputs: {}", path.display()))?)
+        }
+    })
+}
+
+enum Opened {
+    Stderr,
+    Stdout,
+    File(File),
+}
+
+/// Writes each line to all. What one cannot take is lost there only.
+struct Several(Arc<Vec<Opened>>);
+
+impl Write for Several {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        for output in self.0.iter() {
+            let _ = match output {
+                Opened::Stderr => std::io::stderr().write_all(line),
+                Opened::Stdout => std::io::stdout().write_all(line),
+                Opened::File(file) => (&*file).write_all(line),
+            };
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing_subscriber::fmt::MakeWriter;
+
+    #[test]
+    fn a_line_goes_to_all_files_behind_what_is_there() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [one, other] = ["one", "other"].map(|name| dir.path().join(name));
+        std::fs::write(&one, "before\n").expect("write");
+        let outputs = [Output::File(one.clone()), Output::File(other.clone())];
+        let writer = writer(&outputs).expect("opened");
+        writer.make_writer().write_all(b"line\n").expect("written");
+        assert_eq!(std::fs::read_to_string(one).expect("read"), "before\nline\n");
+        assert_eq!(std::fs::read_to_string(other).expect("read"), "line\n");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_told() {
+        let Err(told) = writer(&[Output::File("/nowhere/t4.log".into())]) else { panic!("opened") };
+        assert!(told.to_string().contains("--log-outputs: /nowhere/t4.log"), "{told}");
+    }
 }

@@ -1,7 +1,9 @@
 //! `t4 run`: a server, from the settings to its last breath.
 
 mod flags;
+pub(crate) mod notice;
 mod ready;
+pub(crate) mod security;
 mod settings;
 mod signals;
 mod supervisor;
@@ -13,17 +15,26 @@ use t4_node::Closed;
 use t4_server::Server;
 
 pub(crate) use flags::{RunArgs, flag_names};
-pub(crate) use settings::DATA_DIR;
+pub(crate) use security::TlsVersion;
+pub(crate) use settings::security::{BCRYPT_COSTS, SELF_SIGNED_YEARS_MAX};
+pub(crate) use settings::{
+    DATA_DIR, KEEPALIVE_MIN, NEVER, PROGRESS_INTERVAL_MIN, REQUEST_BYTES_MAX, Settings,
+};
 
-use settings::Settings;
+use notice::Notices;
 use signals::Signals;
 
 /// Serves until a signal or a fatal error. The server has threads of its own;
 /// this one only waits.
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let settings = Settings::resolve(args, &|name| std::env::var_os(name), &host_name())?;
-    crate::logging::start(settings.logging);
-    warn_of_unknown_variables();
+    start(settings, &unknown_variables())
+}
+
+/// The same, once the settings are known; `notices` are about them.
+pub(crate) fn start(settings: Settings, notices: &Notices) -> anyhow::Result<ExitCode> {
+    crate::logging::start(&settings.logging)?;
+    notices.log();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -35,7 +46,11 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
-    let Settings { node, server, logging } = settings;
+    let Settings { node, server, security, logging } = settings;
+    anyhow::ensure!(
+        !security.client.speaks_tls() && !security.peer.speaks_tls() && !server.auth.required,
+        "TLS and authentication are not part of this version"
+    );
     // Before the start, which may take a while: it can be cut short.
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     tracing::info!(
@@ -52,7 +67,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
-    ready::tell(logging.format, server.client_addresses(), server.metrics_address());
+    ready::tell(logging.format, server.client_addresses(), server.metrics_addresses());
     supervisor::tell(supervisor::State::Ready);
     let closed = tokio::select! {
         closed = server.closed() => closed,
@@ -80,26 +95,29 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn host_name() -> String {
+/// What this machine calls itself.
+pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// A variable that is misspelled would be ignored without a word. Kubernetes
 /// makes variables of its own for a service that is called t4: those are not
 /// meant for us.
-fn warn_of_unknown_variables() {
+fn unknown_variables() -> Notices {
+    let mut notices = Notices::default();
     let known: Vec<String> =
         flag_names().iter().map(|flag| crate::sources::variable(flag)).collect();
     for (name, _) in std::env::vars_os() {
         let Some(name) = name.to_str() else { continue };
         if name.starts_with("T4_") && !known.iter().any(|it| it == name) && !is_of_kubernetes(name)
         {
-            tracing::warn!(name, "this environment variable is not known and has no effect");
+            notices.warn(name, "this environment variable is not known and has no effect");
         }
     }
+    notices
 }
 
-fn is_of_kubernetes(name: &str) -> bool {
+pub(crate) fn is_of_kubernetes(name: &str) -> bool {
     name.ends_with("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")
         || name.ends_with("_PORT")

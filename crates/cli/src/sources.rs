@@ -168,7 +168,11 @@ mod tests {
     const FILE: &str = "io-threads: 3\nlisten: [a, b]\n";
 
     fn sources(environment: Environment<'_>) -> Sources<'_> {
-        let file = ConfigFile::parse("t4.yaml".into(), FILE, &["io-threads", "listen"]);
+        let file = ConfigFile::parse(
+            "t4.yaml".into(),
+            FILE,
+            &crate::config_file::Shape::Strict(&["io-threads", "listen"]),
+        );
         Sources::new(environment, Some(file.expect("a sound file")))
     }
 

@@ -22,6 +22,12 @@ pub(crate) enum UsageError {
         /// What is wrong, or what is allowed.
         why: String,
     },
+    /// Each setting is allowed, and not all of them together.
+    #[error("{why}")]
+    Combination {
+        /// Which do not go together, and what to do.
+        why: String,
+    },
     /// The config file is not as it should be.
     #[error("--config-file: {}, line {line}: {what}", path.display())]
     File {

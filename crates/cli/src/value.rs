@@ -4,6 +4,7 @@
 mod address;
 mod duration;
 mod retention;
+mod tls;
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -11,6 +12,9 @@ use std::str::FromStr;
 pub(crate) use address::{advertised_url, listen, metrics};
 pub(crate) use duration::duration;
 pub(crate) use retention::{RetentionMode, retention};
+pub(crate) use tls::{
+    auth_token, cipher_suite, common_name, host, host_or_all, origin, tls_version,
+};
 
 /// A whole number in a range.
 pub(crate) fn number<T>(text: &str, allowed: RangeInclusive<T>) -> Result<T, String>
@@ -41,10 +45,18 @@ pub(crate) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, St
     Err(format!("use one of {}", names.join(", ")))
 }
 
-/// A path.
+/// The path of a directory.
 pub(crate) fn path(text: &str) -> Result<std::path::PathBuf, String> {
     if text.is_empty() {
         return Err("use the path of a directory".to_owned());
+    }
+    Ok(text.into())
+}
+
+/// The path of a file.
+pub(crate) fn file(text: &str) -> Result<std::path::PathBuf, String> {
+    if text.is_empty() {
+        return Err("use the path of a file".to_owned());
     }
     Ok(text.into())
 }

@@ -20,6 +20,12 @@ pub enum StartError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// An address asks for TLS, and there is no certificate to show.
+    #[error("{address} asks for TLS, and no certificate and key were given")]
+    NoCertificate {
+        /// The address.
+        address: String,
+    },
     /// There is no address for clients.
     #[error("no address to listen on was given")]
     NoAddress,

@@ -11,6 +11,19 @@ use crate::body::{JSON, PLAIN, ResponseBody, text};
 use crate::health::{self, Checks};
 use crate::metrics::Metrics;
 
+/// What is served on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    /// gRPC and HTTP.
+    Client,
+    /// gRPC alone: HTTP has listeners of its own.
+    Grpc,
+    /// HTTP alone.
+    Http,
+    /// Metrics and health.
+    Metrics,
+}
+
 /// Everything that one shard serves.
 pub(crate) struct Front {
     pub(crate) services: Services,
@@ -25,10 +38,20 @@ impl Front {
     }
 
     /// A request on the client port.
-    pub(crate) async fn client(&self, request: Request<Incoming>) -> Response<ResponseBody> {
-        if is_grpc(&request) {
+    pub(crate) async fn client(
+        &self,
+        request: Request<Incoming>,
+        purpose: Purpose,
+    ) -> Response<ResponseBody> {
+        if purpose == Purpose::Grpc || is_grpc(&request) {
+            // What is no gRPC is refused there, in gRPC's own way.
             return self.services.serve(request).await.map(ResponseBody::Grpc);
         }
+        self.http(request).await
+    }
+
+    /// A request that is not gRPC.
+    pub(crate) async fn http(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let path = request.uri().path();
         match path {
             "/version" => self.version(&request),

@@ -17,6 +17,7 @@
 //! messages (`t4-etcd-api`).
 #![doc = include_str!("../README.md")]
 
+mod address;
 mod body;
 mod config;
 mod error;
@@ -36,11 +37,12 @@ use t4_node::{Closed, Node};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use config::{AddressError, Config, ListenAddress};
+pub use address::{AddressError, ListenAddress, SocketAddress};
+pub use config::{AuthConfig, Config};
 pub use error::StartError;
 pub use t4_etcd_api::ETCD_VERSION;
 
-use front::Front;
+use front::{Front, Purpose};
 use listener::Listener;
 use metrics::Metrics;
 use shard::Shard;
@@ -52,7 +54,7 @@ pub struct Server {
     accepting: JoinSet<()>,
     drain: watch::Sender<bool>,
     client_addresses: Vec<ListenAddress>,
-    metrics_address: Option<ListenAddress>,
+    metrics_addresses: Vec<ListenAddress>,
 }
 
 impl Server {
@@ -62,32 +64,24 @@ impl Server {
     /// # Errors
     /// See [`StartError`]; nothing keeps running.
     pub async fn start(node: t4_node::Config, config: Config) -> Result<Server, StartError> {
-        let clients = config
-            .listen
-            .iter()
-            .map(|address| Listener::bind(address, false))
-            .collect::<Result<Vec<_>, _>>()?;
-        if clients.is_empty() {
-            return Err(StartError::NoAddress);
-        }
-        let metrics_listener = config
-            .metrics_listen
-            .as_ref()
-            .map(|address| Listener::bind(address, true))
-            .transpose()?;
+        let listeners = bind(&config)?;
         let open_files = process::raise_open_files_limit();
         tracing::debug!(open_files, "limit of open files");
 
         let node = Node::open(node).await?;
         let drain = watch::Sender::new(false);
         let shards = Arc::new(start_shards(&node, config, &drain)?);
-        let client_addresses = clients.iter().map(|one| one.address().clone()).collect();
-        let metrics_address = metrics_listener.as_ref().map(|one| one.address().clone());
+        let addresses = |of: fn(Purpose) -> bool| {
+            let chosen = listeners.iter().filter(|listener| of(listener.purpose()));
+            chosen.map(|listener| listener.address().clone()).collect()
+        };
+        let client_addresses = addresses(|purpose| purpose != Purpose::Metrics);
+        let metrics_addresses = addresses(|purpose| purpose == Purpose::Metrics);
         let mut accepting = JoinSet::new();
-        for listener in clients.into_iter().chain(metrics_listener) {
+        for listener in listeners {
             accepting.spawn(listener.accept(shards.clone(), drain.subscribe()));
         }
-        Ok(Server { node, shards, accepting, drain, client_addresses, metrics_address })
+        Ok(Server { node, shards, accepting, drain, client_addresses, metrics_addresses })
     }
 
     /// Where clients connect, with the ports that the system chose.
@@ -96,10 +90,10 @@ impl Server {
         &self.client_addresses
     }
 
-    /// Where metrics are served, if they have an address of their own.
+    /// Where metrics are served, beside the clients' addresses.
     #[must_use]
-    pub fn metrics_address(&self) -> Option<&ListenAddress> {
-        self.metrics_address.as_ref()
+    pub fn metrics_addresses(&self) -> &[ListenAddress] {
+        &self.metrics_addresses
     }
 
     /// The node behind it.
@@ -131,6 +125,26 @@ impl Server {
         let _ = joined.await;
         closed
     }
+}
+
+/// Binds everything that was asked for, before anything is touched on the disk.
+fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {
+    if config.listen.is_empty() {
+        return Err(StartError::NoAddress);
+    }
+    let client = if config.http_listen.is_empty() { Purpose::Client } else { Purpose::Grpc };
+    let all = [
+        (&config.listen, client),
+        (&config.http_listen, Purpose::Http),
+        (&config.metrics_listen, Purpose::Metrics),
+    ];
+    let mut listeners = Vec::new();
+    for (addresses, purpose) in all {
+        for address in addresses {
+            listeners.push(Listener::bind(address, purpose, config.reuse_port)?);
+        }
+    }
+    Ok(listeners)
 }
 
 fn start_shards(

@@ -10,8 +10,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
-use crate::config::ListenAddress;
+use crate::address::{ListenAddress, SocketAddress};
 use crate::error::StartError;
+use crate::front::Purpose;
 use crate::shard::Shard;
 use crate::socket::Accepted;
 
@@ -25,7 +26,7 @@ pub(crate) struct Listener {
     socket: Bound,
     /// Where, with the port that the system chose if it was 0.
     address: ListenAddress,
-    metrics_only: bool,
+    purpose: Purpose,
 }
 
 enum Bound {
@@ -43,22 +44,33 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    pub(crate) fn bind(address: &ListenAddress, metrics_only: bool) -> Result<Self, StartError> {
+    pub(crate) fn bind(
+        address: &ListenAddress,
+        purpose: Purpose,
+        reuse_port: bool,
+    ) -> Result<Self, StartError> {
+        if address.tls {
+            return Err(StartError::NoCertificate { address: address.to_string() });
+        }
         let failed = |source| StartError::Bind { address: address.to_string(), source };
-        let (socket, address) = match address {
-            ListenAddress::Tcp(wanted) => {
-                let listener = bind_tcp(*wanted).map_err(failed)?;
+        let (socket, address) = match &address.socket {
+            SocketAddress::Tcp(wanted) => {
+                let listener = bind_tcp(*wanted, reuse_port).map_err(failed)?;
                 let bound = listener.local_addr().map_err(failed)?;
-                (Bound::Tcp(listener), ListenAddress::Tcp(bound))
+                (Bound::Tcp(listener), ListenAddress::tcp(bound))
             }
-            ListenAddress::Unix(path) => {
+            SocketAddress::Unix(path) => {
                 remove_stale(path).map_err(failed)?;
                 let listener = UnixListener::bind(path).map_err(failed)?;
                 let file = SocketFile(path.clone());
                 (Bound::Unix { listener, _file: file }, address.clone())
             }
         };
-        Ok(Listener { socket, address, metrics_only })
+        Ok(Listener { socket, address, purpose })
+    }
+
+    pub(crate) fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     pub(crate) fn address(&self) -> &ListenAddress {
@@ -85,7 +97,7 @@ impl Listener {
     /// To the shard with the fewest connections.
     fn dispatch(&self, shards: &[Shard], connection: Accepted) {
         let Some(shard) = shards.iter().min_by_key(|shard| shard.load()) else { return };
-        if !shard.hand_over(connection, self.metrics_only) {
+        if !shard.hand_over(connection, self.purpose) {
             tracing::warn!(address = %self.address, "a connection was dropped: too many at once");
         }
     }
@@ -100,11 +112,12 @@ impl Bound {
     }
 }
 
-fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
+fn bind_tcp(address: std::net::SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the connections of the last run to be
     // forgotten.
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         socket.set_only_v6(false)?;
     }

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::body::ResponseBody;
 use crate::config::Config;
-use crate::front::Front;
+use crate::front::{Front, Purpose};
 use crate::socket::{Accepted, AnyConnection, Connection};
 
 /// Connections handed to a shard that it has not taken yet, at most.
@@ -28,9 +28,8 @@ const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 /// What a shard is asked to serve, and by what.
 pub(crate) struct Handed {
     pub(crate) connection: Accepted,
-    /// Whether it came to the metrics listener, where only metrics and health
-    /// are served.
-    pub(crate) metrics_only: bool,
+    /// What is served on the listener that it came to.
+    pub(crate) purpose: Purpose,
     /// Counts it as open until it is dropped.
     pub(crate) open: OpenConnection,
 }
@@ -78,10 +77,10 @@ impl Shard {
     }
 
     /// Hands a connection over. False: the shard has ended or is overrun.
-    pub(crate) fn hand_over(&self, connection: Accepted, metrics_only: bool) -> bool {
+    pub(crate) fn hand_over(&self, connection: Accepted, purpose: Purpose) -> bool {
         self.open.fetch_add(1, Ordering::Relaxed);
         let open = OpenConnection(self.open.clone());
-        self.connections.try_send(Handed { connection, metrics_only, open }).is_ok()
+        self.connections.try_send(Handed { connection, purpose, open }).is_ok()
     }
 
     /// Lets the shard end and waits for it.
@@ -123,10 +122,10 @@ async fn converse(
     front: Arc<Front>,
     drain: watch::Receiver<bool>,
 ) {
-    let Handed { connection, metrics_only, open } = handed;
+    let Handed { connection, purpose, open } = handed;
     let outcome = match connection.register() {
-        Ok(AnyConnection::Tcp(io)) => speak(io, metrics_only, &config, front, drain).await,
-        Ok(AnyConnection::Unix(io)) => speak(io, metrics_only, &config, front, drain).await,
+        Ok(AnyConnection::Tcp(io)) => speak(io, purpose, &config, front, drain).await,
+        Ok(AnyConnection::Unix(io)) => speak(io, purpose, &config, front, drain).await,
         Err(error) => Err(error.into()),
     };
     if let Err(error) = outcome {
@@ -140,7 +139,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn speak<S>(
     io: Connection<S>,
-    metrics_only: bool,
+    purpose: Purpose,
     config: &Config,
     front: Arc<Front>,
     mut drain: watch::Receiver<bool>,
@@ -161,10 +160,10 @@ where
     let service = service_fn(move |request: Request<Incoming>| {
         let front = front.clone();
         async move {
-            let response: Response<ResponseBody> = if metrics_only {
-                front.metrics(request).await
-            } else {
-                front.client(request).await
+            let response: Response<ResponseBody> = match purpose {
+                Purpose::Client | Purpose::Grpc => front.client(request, purpose).await,
+                Purpose::Http => front.http(request).await,
+                Purpose::Metrics => front.metrics(request).await,
             };
             Ok::<_, std::convert::Infallible>(response)
         }

@@ -1,7 +1,11 @@
 //! The flags of `t4 run`, as text: what they mean is for `settings`, because
 //! the environment and the config file say the same things.
 
+mod security;
+
 use clap::CommandFactory;
+
+pub(crate) use security::SecurityArgs;
 
 const SERVING: &str = "Serving";
 const KEEPING: &str = "Keeping data";
@@ -24,12 +28,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR", help_heading = KEEPING)]
     pub(crate) data_dir: Option<String>,
 
-    /// Where clients connect: HOST:PORT, http://HOST:PORT or unix:///PATH; repeatable
-    /// [default: 0.0.0.0:3379]
+    /// Where clients connect: HOST:PORT, http:// or https://HOST:PORT, unix:///PATH or
+    /// unixs:///PATH; repeatable [default: 0.0.0.0:3379]
     #[arg(long, value_name = "ADDRESS", help_heading = SERVING)]
     pub(crate) listen: Vec<String>,
 
-    /// Where metrics and health are served; an empty value or `off` switches it off
+    /// Where metrics and health are served, https:// for TLS; an empty value or `off`
+    /// switches it off
     /// [default: 0.0.0.0:9090]
     #[arg(long, value_name = "ADDRESS", help_heading = SERVING)]
     pub(crate) metrics_addr: Option<String>,
@@ -124,6 +129,9 @@ pub(crate) struct RunArgs {
         help_heading = TUNING
     )]
     pub(crate) grpc_keepalive_permit_without_stream: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) security: SecurityArgs,
 }
 
 /// A command of its own, for asking which flags there are.

@@ -14,22 +14,26 @@ const MESSAGE: &str = "ready to serve client requests";
 struct Line {
     message: &'static str,
     client: Vec<String>,
+    /// Several are separated by `, `.
     metrics: Option<String>,
 }
 
 /// Prints the line.
-pub(crate) fn tell(format: Format, client: &[ListenAddress], metrics: Option<&ListenAddress>) {
+pub(crate) fn tell(format: Format, client: &[ListenAddress], metrics: &[ListenAddress]) {
     let line = line(format, client, metrics);
     let mut out = std::io::stdout().lock();
     // Nobody has to listen.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-fn line(format: Format, client: &[ListenAddress], metrics: Option<&ListenAddress>) -> String {
+fn line(format: Format, client: &[ListenAddress], metrics: &[ListenAddress]) -> String {
+    let shown = |addresses: &[ListenAddress]| -> Vec<String> {
+        addresses.iter().map(ToString::to_string).collect()
+    };
     let line = Line {
         message: MESSAGE,
-        client: client.iter().map(ToString::to_string).collect(),
-        metrics: metrics.map(ToString::to_string),
+        client: shown(client),
+        metrics: (!metrics.is_empty()).then(|| shown(metrics).join(", ")),
     };
     match format {
         Format::Json => serde_json::to_string(&line).expect("text can be written as JSON"),
@@ -47,16 +51,16 @@ mod tests {
     #[test]
     fn both_formats() {
         let client = ["127.0.0.1:1", "unix:///s"].map(|text| text.parse().expect("address"));
-        let metrics = "127.0.0.1:2".parse().expect("address");
+        let metrics = ["127.0.0.1:2".parse().expect("address")];
         assert_eq!(
-            line(Format::Text, &client, Some(&metrics)),
+            line(Format::Text, &client, &metrics),
             "ready to serve client requests on http://127.0.0.1:1, unix:///s; \
              metrics on http://127.0.0.1:2"
         );
         assert_eq!(
-            line(Format::Json, &client, None),
+            line(Format::Json, &client, &[]),
             r#"{"message":"ready to serve client requests","client":["http://127.0.0.1:1","unix:///s"],"metrics":null}"#
         );
-        assert!(line(Format::Text, &client, None).ends_with("; metrics on off"));
+        assert!(line(Format::Text, &client, &[]).ends_with("; metrics on off"));
     }
 }

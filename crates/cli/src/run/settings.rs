@@ -1,14 +1,17 @@
 //! From texts to the configuration of a node, a server and the log.
 
+pub(crate) mod security;
+
 use std::time::Duration;
 
 use t4_node::AutoCompaction;
-use t4_server::ListenAddress;
+use t4_server::{ListenAddress, SocketAddress};
 use tracing::Level;
 
 use super::flags::{RunArgs, flag_names};
+use super::security::Security;
 use crate::config_file::ConfigFile;
-use crate::logging::{Format, Logging};
+use crate::logging::{Format, Logging, Output};
 use crate::sources::{Environment, Sources};
 use crate::usage::UsageError;
 use crate::value;
@@ -17,18 +20,19 @@ use crate::value::RetentionMode;
 const MIB: u64 = 1 << 20;
 /// The longest payload of a log entry is 256 MiB, and a batch has more than
 /// one request in it.
-const REQUEST_BYTES_MAX: usize = 64 << 20;
+pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 20;
 /// A probe every few milliseconds is a mistake.
-const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
+pub(crate) const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
 /// What "never" is to a timer.
-const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
+pub(crate) const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+pub(crate) const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
-/// Everything that `t4 run` needs to know.
+/// Everything that a server needs to know, whichever command line said it.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) node: t4_node::Config,
     pub(crate) server: t4_server::Config,
+    pub(crate) security: Security,
     pub(crate) logging: Logging,
 }
 
@@ -53,10 +57,13 @@ impl Settings {
         let sources = Sources::new(environment, file);
 
         let logging = logging(&args, &sources)?;
-        let server = server(&args, &sources)?;
+        let (security, auth) = security::resolve(&args.security, &sources)?;
+        let server = server(&args, &sources, security.client.speaks_tls())?;
+        let server = t4_server::Config { auth, ..server };
+        security::check_listeners(&security.client, &server.listen, &server.metrics_listen)?;
         let node = node(&args, &sources, &server.listen, host)?;
         accepted_without_effect(&args, &sources)?;
-        Ok(Settings { node, server, logging })
+        Ok(Settings { node, server, security, logging })
     }
 }
 
@@ -73,15 +80,28 @@ fn logging(args: &RunArgs, sources: &Sources<'_>) -> Result<Logging, UsageError>
         sources.one("log-level", args.log_level.clone(), |text| value::choice(text, &levels))?;
     let format =
         sources.one("log-format", args.log_format.clone(), |text| value::choice(text, &formats))?;
-    Ok(Logging { level: level.unwrap_or(Level::INFO), format: format.unwrap_or(Format::Text) })
+    let level = level.unwrap_or(Level::INFO);
+    let format = format.unwrap_or(Format::Text);
+    Ok(Logging { level, format, outputs: vec![Output::Stderr] })
 }
 
-fn server(args: &RunArgs, sources: &Sources<'_>) -> Result<t4_server::Config, UsageError> {
+fn server(
+    args: &RunArgs,
+    sources: &Sources<'_>,
+    tls_by_default: bool,
+) -> Result<t4_server::Config, UsageError> {
     let mut config = t4_server::Config::default();
     let listen = sources.many("listen", args.listen.clone(), value::listen)?;
-    config.listen = listen.unwrap_or(config.listen);
+    config.listen = match listen {
+        Some(listen) => listen.into_iter().map(|one| one.address(tls_by_default)).collect(),
+        None => config
+            .listen
+            .into_iter()
+            .map(|it| ListenAddress { tls: tls_by_default, ..it })
+            .collect(),
+    };
     let metrics = sources.one("metrics-addr", args.metrics_addr.clone(), value::metrics)?;
-    config.metrics_listen = metrics.unwrap_or(config.metrics_listen);
+    config.metrics_listen = metrics.map_or(config.metrics_listen, |one| one.into_iter().collect());
     for (flag, given, allowed, place) in [
         (
             "max-request-bytes",
@@ -188,12 +208,12 @@ fn auto_compaction(args: &RunArgs, sources: &Sources<'_>) -> Result<AutoCompacti
 /// address is reached by the host's name. One whose port the system chooses
 /// has no URL yet, and is left out.
 fn derived_urls(listen: &[ListenAddress], host: &str) -> Vec<String> {
-    let url = |address: &ListenAddress| match address {
-        ListenAddress::Tcp(address) if address.port() == 0 => None,
-        ListenAddress::Tcp(address) if address.ip().is_unspecified() => {
-            Some(format!("http://{host}:{}", address.port()))
+    let url = |address: &ListenAddress| match &address.socket {
+        SocketAddress::Tcp(socket) if socket.port() == 0 => None,
+        SocketAddress::Tcp(socket) if socket.ip().is_unspecified() => {
+            Some(format!("{}://{host}:{}", address.scheme(), socket.port()))
         }
-        address => Some(address.to_string()),
+        _ => Some(address.to_string()),
     };
     listen.iter().filter_map(url).collect()
 }

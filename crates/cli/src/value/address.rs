@@ -2,14 +2,33 @@
 
 use t4_server::ListenAddress;
 
+/// An address to listen on, as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listen {
+    /// Without TLS if there was no scheme.
+    address: ListenAddress,
+    has_scheme: bool,
+}
+
+impl Listen {
+    /// The address; one that was written without a scheme speaks TLS if
+    /// `by_default`.
+    pub(crate) fn address(self, by_default: bool) -> ListenAddress {
+        let tls = if self.has_scheme { self.address.tls } else { by_default };
+        ListenAddress { tls, ..self.address }
+    }
+}
+
 /// An address to listen on.
-pub(crate) fn listen(text: &str) -> Result<ListenAddress, String> {
-    text.parse().map_err(|error: t4_server::AddressError| {
+pub(crate) fn listen(text: &str) -> Result<Listen, String> {
+    let address = text.parse().map_err(|error: t4_server::AddressError| {
         format!(
-            "{}; use HOST:PORT with an IP address or localhost, http://HOST:PORT, or unix:///PATH",
+            "{}; use HOST:PORT with an IP address or localhost, http://HOST:PORT, \
+             https://HOST:PORT, unix:///PATH or unixs:///PATH",
             error.why
         )
-    })
+    })?;
+    Ok(Listen { address, has_scheme: text.contains("://") })
 }
 
 /// The same for metrics; empty or `off`: none. The word is for the
@@ -18,7 +37,9 @@ pub(crate) fn metrics(text: &str) -> Result<Option<ListenAddress>, String> {
     match text {
         "" | "off" => Ok(None),
         text => match listen(text) {
-            Ok(address) => Ok(Some(address)),
+            // Metrics are in the clear unless that is asked for: what scrapes
+            // them may not know the certificate of the clients' port.
+            Ok(listen) => Ok(Some(listen.address(false))),
             Err(why) => Err(format!("{why}; an empty value or off switches it off")),
         },
     }
@@ -49,7 +70,7 @@ pub(crate) fn advertised_url(text: &str) -> Result<String, String> {
     Ok(format!("{scheme}://{authority}"))
 }
 
-fn is_host(host: &str) -> bool {
+pub(super) fn is_host(host: &str) -> bool {
     if let Some(ip) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return ip.parse::<std::net::Ipv6Addr>().is_ok();
     }
@@ -63,9 +84,14 @@ mod tests {
 
     #[test]
     fn addresses() {
-        assert_eq!(listen("127.0.0.1:1").unwrap().to_string(), "http://127.0.0.1:1");
-        let told = listen("https://127.0.0.1:1").unwrap_err();
-        assert!(told.starts_with("TLS is not available in this version; use HOST:PORT"), "{told}");
+        let shown = |text: &str, by_default| listen(text).unwrap().address(by_default).to_string();
+        assert_eq!(shown("127.0.0.1:1", false), "http://127.0.0.1:1");
+        assert_eq!(shown("127.0.0.1:1", true), "https://127.0.0.1:1");
+        assert_eq!(shown("http://127.0.0.1:1", true), "http://127.0.0.1:1");
+        assert_eq!(shown("https://127.0.0.1:1", false), "https://127.0.0.1:1");
+        assert_eq!(shown("unixs:///s", false), "unixs:///s");
+        let told = listen("gopher://127.0.0.1:1").unwrap_err();
+        assert!(told.starts_with("the scheme is not known; use HOST:PORT"), "{told}");
         assert!(listen("").is_err());
     }
 

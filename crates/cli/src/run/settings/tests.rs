@@ -37,7 +37,7 @@ fn addresses(settings: &Settings) -> Vec<String> {
 
 #[test]
 fn defaults() {
-    let Settings { node, server, logging } = sound(&[]);
+    let Settings { node, server, security, logging } = sound(&[]);
     assert_eq!(node.data_dir.as_os_str(), "/var/lib/t4");
     assert_eq!(node.name, "host-1");
     assert_eq!(node.advertise_client_urls, ["http://host-1:3379"]);
@@ -46,19 +46,22 @@ fn defaults() {
     assert_eq!(node.log_segment_bytes, 50 << 20);
     assert_eq!(node.cache_bytes, 64 << 20);
     assert_eq!(server.listen, ["0.0.0.0:3379".parse().expect("address")]);
-    assert_eq!(server.metrics_listen, Some("0.0.0.0:9090".parse().expect("address")));
+    assert_eq!(server.metrics_listen, ["0.0.0.0:9090".parse().expect("address")]);
     assert_eq!(server.max_request_bytes, 1_572_864);
     assert_eq!(server.max_txn_ops, 128);
     assert_eq!(server.max_concurrent_streams, u32::MAX);
     assert_eq!(server.watch_progress_notify_interval, Duration::from_secs(600));
     assert_eq!(server.keepalive_interval, Duration::from_secs(7200));
     assert_eq!(server.keepalive_timeout, Duration::from_secs(20));
-    assert_eq!(logging, Logging { level: Level::INFO, format: Format::Text });
+    let outputs = vec![Output::Stderr];
+    assert_eq!(logging, Logging { level: Level::INFO, format: Format::Text, outputs });
+    assert_eq!(security, Security::default());
+    assert_eq!(server.auth, t4_server::AuthConfig::default());
 }
 
 #[test]
 fn every_flag_arrives() {
-    let Settings { node, server, logging } = sound(&[
+    let Settings { node, server, security, logging } = sound(&[
         "--data-dir=/d",
         "--listen=127.0.0.1:1,unix:///run/t4",
         "--listen=http://[::1]:2",
@@ -92,23 +95,39 @@ fn every_flag_arrives() {
     assert_eq!((node.log_segment_bytes, node.cache_bytes), (8 << 20, 0));
     let listen: Vec<_> = server.listen.iter().map(ToString::to_string).collect();
     assert_eq!(listen, ["http://127.0.0.1:1", "unix:///run/t4", "http://[::1]:2"]);
-    assert_eq!(server.metrics_listen, Some("127.0.0.1:3".parse().expect("address")));
+    assert_eq!(server.metrics_listen, ["127.0.0.1:3".parse().expect("address")]);
     assert_eq!((server.io_threads, server.max_request_bytes), (3, 100));
     assert_eq!((server.max_txn_ops, server.max_concurrent_streams), (5, 6));
     assert_eq!(server.watch_progress_notify_interval, Duration::from_millis(100));
     assert_eq!(server.keepalive_interval, Duration::from_secs(60));
     assert_eq!(server.keepalive_timeout, Duration::from_secs(2));
-    assert_eq!(logging, Logging { level: Level::DEBUG, format: Format::Json });
+    assert_eq!((logging.level, logging.format), (Level::DEBUG, Format::Json));
+    assert_eq!(security, Security::default(), "its flags have tests of their own");
 }
 
 #[test]
 fn every_flag_has_a_variable_and_a_key() {
     // A value that no setting but these takes, so that each must have looked.
-    let takes_any = ["data-dir", "node-id"];
+    let takes_any = [
+        "data-dir",
+        "node-id",
+        "client-tls-cert",
+        "client-tls-key",
+        "client-tls-ca",
+        "client-crl-file",
+        "peer-tls-ca",
+        "peer-tls-cert",
+        "peer-tls-key",
+        "peer-crl-file",
+        "peer-cert-allowed-cn",
+    ];
     for flag in flag_names() {
         let variable = crate::sources::variable(&flag);
         let wrong = with(&[], &[(&variable, "?:/ wrong")]);
-        if takes_any.contains(&flag.as_str()) && wrong.is_ok() {
+        if takes_any.contains(&flag.as_str()) {
+            // Taken, or refused with what it needs beside.
+            let told = wrong.map_or_else(|error| error.to_string(), |_| flag.clone());
+            assert!(told.contains(&flag), "{told}");
             continue;
         }
         let told = wrong.expect_err(&flag).to_string();
@@ -141,7 +160,7 @@ fn the_file_is_below_flags_and_environment() {
     assert_eq!(settings.node.data_dir.as_os_str(), "/file");
     assert_eq!(addresses(&settings), ["http://127.0.0.1:5", "http://127.0.0.1:6"]);
     assert_eq!(settings.node.quota_bytes, None);
-    assert_eq!(settings.server.metrics_listen, None);
+    assert_eq!(settings.server.metrics_listen, []);
 }
 
 #[test]
@@ -166,11 +185,11 @@ fn advertised_urls_follow_the_listeners() {
 
 #[test]
 fn metrics_can_be_switched_off() {
-    assert_eq!(sound(&["--metrics-addr="]).server.metrics_listen, None);
+    assert_eq!(sound(&["--metrics-addr="]).server.metrics_listen, []);
     let off = with(&[], &[("T4_METRICS_ADDR", "off")]).expect("sound");
-    assert_eq!(off.server.metrics_listen, None);
+    assert_eq!(off.server.metrics_listen, []);
     let empty = with(&[], &[("T4_METRICS_ADDR", "")]).expect("sound");
-    assert!(empty.server.metrics_listen.is_some(), "an empty variable is unset");
+    assert!(!empty.server.metrics_listen.is_empty(), "an empty variable is unset");
 }
 
 #[test]
@@ -196,7 +215,7 @@ fn wrong_values_are_refused_with_what_is_allowed() {
         ("listen", "", "the port is missing"),
         ("listen", "example.com:1", "the host is not an IP address"),
         ("listen", "127.0.0.1:1,", "the port is missing"),
-        ("listen", "https://127.0.0.1:1", "TLS is not available"),
+        ("listen", "gopher://127.0.0.1:1", "the scheme is not known"),
         ("metrics-addr", "9090", "the port is missing"),
         ("node-id", "a b", "use a name"),
         ("advertise-client-urls", "127.0.0.1:1", "the scheme is missing"),
@@ -218,6 +237,31 @@ fn wrong_values_are_refused_with_what_is_allowed() {
         ("grpc-keepalive-timeout", "0", "use at least 1s"),
         ("grpc-keepalive-min-time", "5", "use a duration"),
         ("grpc-keepalive-permit-without-stream", "maybe", "use true or false"),
+        ("client-tls-cert", "", "use the path of a file"),
+        ("client-tls-key", "", "use the path of a file"),
+        ("client-tls-ca", "", "use the path of a file"),
+        ("client-cert-auth", "maybe", "use true or false"),
+        ("client-crl-file", "", "use the path of a file"),
+        ("client-cert-allowed-hostname", "a b", "use a host name"),
+        ("auto-tls", "maybe", "use true or false"),
+        ("peer-tls-ca", "", "use the path of a file"),
+        ("peer-tls-cert", "", "use the path of a file"),
+        ("peer-tls-key", "", "use the path of a file"),
+        ("peer-crl-file", "", "use the path of a file"),
+        ("peer-cert-allowed-cn", "", "use a common name"),
+        ("peer-cert-allowed-hostname", "a/b", "use a host name"),
+        ("peer-auto-tls", "maybe", "use true or false"),
+        ("peer-skip-client-san-verification", "maybe", "use true or false"),
+        ("self-signed-cert-validity", "0", "from 1 to 100"),
+        ("tls-min-version", "TLS1.1", "use one of TLS1.2, TLS1.3"),
+        ("tls-max-version", "SSLv3", "use one of TLS1.2, TLS1.3"),
+        ("cipher-suites", "RC4-SHA", "use a name such as TLS_"),
+        ("auth-enabled", "maybe", "use true or false"),
+        ("token-ttl", "0", "from 1 to 4294967295"),
+        ("auth-token", "paseto", "use simple, or jwt,"),
+        ("bcrypt-cost", "3", "from 4 to 31"),
+        ("host-whitelist", "a:1", "use a host name"),
+        ("cors", "example.com", "use an origin"),
     ];
     for (flag, value, allowed) in cases {
         let told = told(&[&format!("--{flag}={value}")]);

@@ -1,0 +1,337 @@
+//! From etcd's flags to the settings of a server.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use t4_node::AutoCompaction;
+use t4_server::ListenAddress;
+use tracing::Level;
+
+use super::bootstrap::{self, Resolve};
+use super::error::{EtcdError, invalid};
+use super::flag::{self, Flag, Meaning};
+use super::given::{Given, Source};
+use super::go::Value;
+use super::security;
+use super::url::{Url, joined};
+use crate::logging::{Format, Logging, Output};
+use crate::run::notice::Notices;
+use crate::run::{KEEPALIVE_MIN, NEVER, PROGRESS_INTERVAL_MIN, REQUEST_BYTES_MAX, Settings};
+use crate::value::{self, RetentionMode};
+
+/// What a data directory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Directory {
+    /// Nothing yet.
+    Fresh,
+    /// Something, which the node will look at.
+    InUse,
+    /// What etcd left there.
+    OfEtcd,
+}
+
+/// What the settings depend on beside the flags.
+pub(super) struct Surroundings<'a> {
+    /// The host's name.
+    pub(super) host: &'a str,
+    pub(super) directory: &'a dyn Fn(&Path) -> Directory,
+    pub(super) resolve: Resolve<'a>,
+}
+
+/// Everything settled, and what is to be said about it.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub(super) settings: Settings,
+    pub(super) notices: Notices,
+}
+
+/// Settles `given`, which are all flags, variables or settings of a file.
+pub(super) fn resolve(
+    given: &Given,
+    surroundings: &Surroundings<'_>,
+) -> Result<Resolved, EtcdError> {
+    let mut notices = Notices::default();
+    let logging = logging(given)?;
+    let urls = ClientUrls::of(given)?;
+    let listen_peer = given.urls("listen-peer-urls");
+    addresses(&listen_peer)?;
+    let advertise_peer = given.urls("initial-advertise-peer-urls");
+    check_hosts(&advertise_peer).map_err(|why| {
+        let urls = joined(&advertise_peer);
+        EtcdError::Invalid(format!(
+            "--initial-advertise-peer-urls {urls:?} must be \"host:port\" ({why})"
+        ))
+    })?;
+    let advertise_client = advertise_client_urls(given, &urls.client, surroundings.host)?;
+
+    let data_dir = data_dir(given);
+    let directory = (surroundings.directory)(&data_dir);
+    if directory == Directory::OfEtcd {
+        return invalid(format!(
+            "--data-dir {} holds the data of an etcd, in its own format: use another directory, \
+             and copy the keys from a running etcd (etcdctl make-mirror)",
+            data_dir.display()
+        ));
+    }
+    bootstrap::check(given, directory == Directory::Fresh, surroundings.resolve)?;
+    let auto_compaction = auto_compaction(given)?;
+    let security = security::security(given, &mut notices)?;
+    security::check_peer_urls(&security.peer, &listen_peer, &mut notices)?;
+    let every_client_url: Vec<Url> = urls.client.iter().chain(&urls.http).cloned().collect();
+    security::check_client_urls(&security.client, &every_client_url, &urls.metrics, &mut notices)?;
+    let auth = security::auth(given, &mut notices)?;
+    feature_gates(given, &mut notices)?;
+    what_is_not_honoured(given, &mut notices)?;
+    let server = t4_server::Config { auth, ..server(given, &urls, &mut notices)? };
+    let mut node = t4_node::Config::new(data_dir);
+    node.name = given.text("name");
+    node.advertise_client_urls = advertise_client.iter().map(ToString::to_string).collect();
+    node.advertise_peer_urls = advertise_peer.iter().map(ToString::to_string).collect();
+    node.quota_bytes = value::quota(&given.number("quota-backend-bytes").to_string())
+        .map_err(EtcdError::Invalid)?;
+    node.auto_compaction = auto_compaction;
+    Ok(Resolved { settings: Settings { node, server, security, logging }, notices })
+}
+
+/// What clients connect to.
+struct ClientUrls {
+    client: Vec<Url>,
+    http: Vec<Url>,
+    metrics: Vec<Url>,
+}
+
+impl ClientUrls {
+    fn of(given: &Given) -> Result<Self, EtcdError> {
+        let client = given.urls("listen-client-urls");
+        let http = given.urls("listen-client-http-urls");
+        let metrics = given.urls("listen-metrics-urls");
+        let sockets: Vec<_> = addresses(&client)?.into_iter().map(|it| it.socket).collect();
+        for (url, address) in http.iter().zip(addresses(&http)?) {
+            if sockets.contains(&address.socket) {
+                return invalid(format!(
+                    "cannot bind both --listen-client-urls and --listen-client-http-urls on the \
+                     same url {url}"
+                ));
+            }
+        }
+        addresses(&metrics)?;
+        Ok(ClientUrls { client, http, metrics })
+    }
+}
+
+fn addresses(urls: &[Url]) -> Result<Vec<ListenAddress>, EtcdError> {
+    urls.iter().map(|url| url.listen_address().map_err(EtcdError::Invalid)).collect()
+}
+
+fn check_hosts(urls: &[Url]) -> Result<(), String> {
+    urls.iter().try_for_each(Url::check_host)
+}
+
+fn advertise_client_urls(given: &Given, listen: &[Url], host: &str) -> Result<Vec<Url>, EtcdError> {
+    let urls = given.urls("advertise-client-urls");
+    check_hosts(&urls).map_err(|why| {
+        let urls = joined(&urls);
+        EtcdError::Invalid(format!(
+            "--advertise-client-urls {urls:?} must be in the format \"host:port\", \
+             \"unix:/path/to/socket\" or \"unixs:/path/to/socket\" ({why})"
+        ))
+    })?;
+    if given.is_set("advertise-client-urls") {
+        return Ok(urls);
+    }
+    let in_a_file = given.iter().any(|(.., source)| matches!(source, Source::File(_)));
+    if given.is_set("listen-client-urls") && !in_a_file {
+        return invalid(
+            "--advertise-client-urls is required when --listen-client-urls is set explicitly",
+        );
+    }
+    // A file need not say it. What listens everywhere is then told by the
+    // host's name; etcd tells the address of the default route.
+    let everywhere = listen.iter().find_map(|url| match url.host_and_port() {
+        Some(("0.0.0.0", port)) => Some(url.with_host(host, port)),
+        _ => None,
+    });
+    Ok(everywhere.map_or(urls, |url| vec![url]))
+}
+
+fn data_dir(given: &Given) -> PathBuf {
+    given.file("data-dir").unwrap_or_else(|| format!("{}.etcd", given.text("name")).into())
+}
+
+fn logging(given: &Given) -> Result<Logging, EtcdError> {
+    let logger = given.text("logger");
+    if logger != "zap" {
+        return invalid(format!("unknown logger option {logger:?}"));
+    }
+    let level = match given.text("log-level").as_str() {
+        "debug" => Level::DEBUG,
+        "info" | "" => Level::INFO,
+        "warn" => Level::WARN,
+        "error" | "dpanic" | "panic" | "fatal" => Level::ERROR,
+        other => return invalid(format!("unrecognized level: {other:?}")),
+    };
+    let format = if given.text("log-format") == "json" { Format::Json } else { Format::Text };
+    let outputs = given.list("log-outputs");
+    if outputs.len() > 1 && outputs.iter().any(|output| output == "default") {
+        return invalid("multi logoutput for \"default\" is not supported yet");
+    }
+    let output = |name: &String| match name.as_str() {
+        "default" | "stderr" | "systemd/journal" => Output::Stderr,
+        "stdout" => Output::Stdout,
+        path => Output::File(path.into()),
+    };
+    let outputs = if outputs.is_empty() {
+        vec![Output::Stderr]
+    } else {
+        outputs.iter().map(output).collect()
+    };
+    Ok(Logging { level, format, outputs })
+}
+
+fn auto_compaction(given: &Given) -> Result<AutoCompaction, EtcdError> {
+    let mode = match given.text("auto-compaction-mode").as_str() {
+        "periodic" => RetentionMode::Periodic,
+        "revision" => RetentionMode::Revision,
+        "" => return invalid("undefined auto-compaction-mode"),
+        other => return invalid(format!("unknown auto-compaction-mode {other:?}")),
+    };
+    let retention = given.text("auto-compaction-retention");
+    let retention = if retention.is_empty() { "0" } else { &retention };
+    value::retention(retention, mode).map_err(|why| {
+        EtcdError::Invalid(format!("error parsing CompactionRetention: {retention:?}: {why}"))
+    })
+}
+
+fn server(
+    given: &Given,
+    urls: &ClientUrls,
+    notices: &mut Notices,
+) -> Result<t4_server::Config, EtcdError> {
+    let streams = given.number("max-concurrent-streams");
+    let default = t4_server::Config::default();
+    Ok(t4_server::Config {
+        listen: addresses(&urls.client)?,
+        http_listen: addresses(&urls.http)?,
+        metrics_listen: addresses(&urls.metrics)?,
+        reuse_port: given.switch("socket-reuse-port"),
+        max_request_bytes: limit(given, "max-request-bytes", REQUEST_BYTES_MAX)?,
+        max_txn_ops: limit(given, "max-txn-ops", 1_000_000)?,
+        watch_progress_notify_interval: progress_interval(given, notices),
+        // gRPC takes 0 for no limit.
+        max_concurrent_streams: match u32::try_from(streams) {
+            Ok(0) => u32::MAX,
+            Ok(streams) => streams,
+            Err(_) => return invalid(format!("--max-concurrent-streams: at most {}", u32::MAX)),
+        },
+        keepalive_interval: keepalive(given.duration("grpc-keepalive-interval")),
+        keepalive_timeout: keepalive(given.duration("grpc-keepalive-timeout")),
+        measure_handling_time: given.text("metrics") == "extensive",
+        ..default
+    })
+}
+
+fn limit(given: &Given, name: &'static str, max: usize) -> Result<usize, EtcdError> {
+    match usize::try_from(given.number(name)) {
+        Ok(number) if (1..=max).contains(&number) => Ok(number),
+        _ => invalid(format!("--{name}: use a number from 1 to {max}")),
+    }
+}
+
+/// gRPC raises what is below a second, and takes 0 for never.
+fn keepalive(given: Duration) -> Duration {
+    if given.is_zero() { NEVER } else { given.max(KEEPALIVE_MIN) }
+}
+
+fn progress_interval(given: &Given, notices: &mut Notices) -> Duration {
+    const DEFAULT: Duration = Duration::from_secs(600);
+    match given.duration("watch-progress-notify-interval") {
+        Duration::ZERO => DEFAULT,
+        short if short < PROGRESS_INTERVAL_MIN => {
+            let text = "adjusted to the minimum period, 100ms";
+            notices.warn("watch-progress-notify-interval", text);
+            PROGRESS_INTERVAL_MIN
+        }
+        interval => interval,
+    }
+}
+
+/// What `--feature-gates` may name.
+const GATES: [&str; 11] = [
+    "StopGRPCServiceOnDefrag",
+    "InitialCorruptCheck",
+    "CompactHashCheck",
+    "LeaseCheckpoint",
+    "LeaseCheckpointPersist",
+    "SetMemberLocalAddr",
+    "PriorityRequest",
+    "TxnModeWriteWithSharedBuffer",
+    "FastLeaseKeepAlive",
+    "AllAlpha",
+    "AllBeta",
+];
+
+fn feature_gates(given: &Given, notices: &mut Notices) -> Result<(), EtcdError> {
+    let mut on = Vec::new();
+    for gate in given.list("feature-gates") {
+        let Some((name, value)) = gate.split_once('=') else {
+            return invalid(format!("--feature-gates: missing bool value for {gate}"));
+        };
+        if !GATES.contains(&name) {
+            return invalid(format!("--feature-gates: unrecognized feature gate: {name}"));
+        }
+        match super::go::boolean(value) {
+            Some(true) => on.push(name.to_owned()),
+            Some(false) => {}
+            None => {
+                return invalid(format!("--feature-gates: invalid value of {name}={value}"));
+            }
+        }
+    }
+    if on.iter().any(|gate| gate == "LeaseCheckpointPersist")
+        && !on.iter().any(|gate| gate == "LeaseCheckpoint" || gate == "AllAlpha")
+    {
+        return invalid(
+            "enabling feature gate LeaseCheckpointPersist requires enabling feature gate \
+             LeaseCheckpoint",
+        );
+    }
+    if given.is_set("feature-gates") {
+        notices.info("feature-gates", "without effect: the gates are about etcd's inside");
+    }
+    Ok(())
+}
+
+/// One line for each flag without effect; an error for what must not be asked.
+fn what_is_not_honoured(given: &Given, notices: &mut Notices) -> Result<(), EtcdError> {
+    for (name, value, _) in given.iter() {
+        let Some(flag) = flag::find_setting(name) else { continue };
+        match flag.meaning {
+            Meaning::Honoured => {}
+            Meaning::Governed(instead) => {
+                notices.info(name, format!("--{name} has no effect here: {instead}"));
+            }
+            Meaning::Only(taken, why) => only(flag, value, taken, why)?,
+        }
+    }
+    if given.is_set("listen-peer-urls") {
+        let text = "nothing listens there: there is one member, which has no peers";
+        notices.info("listen-peer-urls", text);
+    }
+    Ok(())
+}
+
+fn only(flag: &Flag, value: &Value, taken: &[&str], why: &str) -> Result<(), EtcdError> {
+    let text = match value {
+        Value::Text(text) => text.clone(),
+        Value::Switch(value) => value.to_string(),
+        Value::List(list) => list.join(","),
+        other => panic!("{}: no such value is limited: {other:?}", flag.name),
+    };
+    if taken.contains(&text.as_str()) {
+        return Ok(());
+    }
+    invalid(format!("--{} is refused: {why}", flag.name))
+}
+
+#[cfg(test)]
+mod tests;
