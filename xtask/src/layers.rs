@@ -63,6 +63,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rustls", &["t4-tls-config"]),
     ("rustls-webpki", &["t4-tls-config"]),
     ("x509-parser", &["t4-tls-config"]),
+    ("rcgen", &["t4-tls-config"]),
+    ("tokio-rustls", &["t4-tls-config"]),
 ];
 
 /// A package and its normal and build dependencies.

@@ -1,0 +1,187 @@
+//! The connecting side: for the connections that a peer opens to other peers.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+
+use crate::error::TlsError;
+use crate::file_set::FileSet;
+use crate::live::{Live, Loaded, Outcome, Recipe, ReloadStats};
+use crate::rejection::{Failure, Rejection};
+use crate::reloader::Reload;
+use crate::roots::Roots;
+use crate::server::{HANDSHAKE_LIMIT, PairSource};
+use crate::verifier::{REFUSED, ServerVerifier};
+use crate::versions::Protocol;
+
+/// What outgoing connections need to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// PEM bundle of the CAs that servers are verified with; `None`, the
+    /// default: the system's roots.
+    pub ca: Option<PathBuf>,
+    /// The certificate that is shown to servers that ask for one. Default none.
+    pub pair: Option<PairSource>,
+    /// The name that servers must have; `None`, the default: the one that is
+    /// connected to.
+    pub server_name: Option<String>,
+    /// Believes every server: only for peers whose certificates sign themselves
+    /// (`--peer-auto-tls`), where TLS hides and does not authenticate. Default
+    /// false.
+    pub insecure_skip_verify: bool,
+    /// Versions and cipher suites.
+    pub protocol: Protocol,
+    /// Application protocols, most wanted first. Default `h2`.
+    pub alpn: Vec<String>,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        ClientOptions {
+            ca: None,
+            pair: None,
+            server_name: None,
+            insecure_skip_verify: false,
+            protocol: Protocol::default(),
+            alpn: vec!["h2".to_owned()],
+        }
+    }
+}
+
+impl ClientOptions {
+    fn check(&self) -> Result<(), TlsError> {
+        if self.insecure_skip_verify && self.ca.is_some() {
+            return Err(TlsError::Options(
+                "a CA file is given, and would never be looked at: servers are not verified"
+                    .to_owned(),
+            ));
+        }
+        if let Some(name) = &self.server_name {
+            parse_name(name).map_err(TlsError::Options)?;
+        }
+        Ok(())
+    }
+}
+
+fn parse_name(name: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| format!("{name:?} is neither a DNS name nor an IP address"))
+}
+
+impl Recipe for ClientOptions {
+    type Product = Arc<ClientConfig>;
+
+    fn paths(&self) -> Vec<PathBuf> {
+        let pair = self.pair.iter().flat_map(|pair| [pair.cert().into(), pair.key().into()]);
+        pair.chain(self.ca.clone()).collect()
+    }
+
+    fn prepare(&self, now: SystemTime) -> Result<(), TlsError> {
+        self.pair.as_ref().map_or(Ok(()), |pair| pair.prepare(now))
+    }
+
+    fn build(&self, files: &FileSet, now: SystemTime) -> Result<Loaded<Self::Product>, TlsError> {
+        let mut certificates = Vec::new();
+        let roots = match &self.ca {
+            _ if self.insecure_skip_verify => None,
+            Some(path) => {
+                let roots = Roots::from_pem(path, files.bytes(path), now)?;
+                certificates.extend(roots.loaded_from(path));
+                Some(roots)
+            }
+            None => Some(Roots::from_system()?),
+        };
+        let versions = self.protocol.versions()?;
+        let builder = ClientConfig::builder_with_provider(self.protocol.provider()?)
+            .with_protocol_versions(&versions)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(ServerVerifier { roots }));
+        let mut config = match &self.pair {
+            Some(pair) => {
+                let pair = pair.load(files, now)?;
+                certificates.extend(pair.certificates().iter().cloned());
+                builder.with_client_cert_resolver(Arc::new(pair))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = self.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+        Ok(Loaded { product: Arc::new(config), certificates })
+    }
+}
+
+/// A connection over TLS, from the side that opened it.
+pub type ClientStream<IO> = tokio_rustls::client::TlsStream<IO>;
+
+/// A live client configuration. Clones share it.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    live: Arc<Live<ClientOptions>>,
+}
+
+impl ClientTls {
+    /// Reads and checks everything that the options name.
+    ///
+    /// # Errors
+    ///
+    /// Options that contradict each other; a file that is missing, malformed,
+    /// expired or not what it should be: the error names the file.
+    pub fn load(options: ClientOptions) -> Result<Self, TlsError> {
+        options.check()?;
+        Ok(ClientTls { live: Arc::new(Live::load(options, SystemTime::now())?) })
+    }
+
+    /// The options that it was loaded with.
+    pub fn options(&self) -> &ClientOptions {
+        self.live.recipe()
+    }
+
+    /// The configuration that is in force now.
+    pub fn current(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.live.current().product)
+    }
+
+    /// Shakes hands with the server at the other end of `io`, by the
+    /// configuration of this moment, within [`HANDSHAKE_LIMIT`]. `name`: the
+    /// DNS name or IP address that was connected to, unless the options name
+    /// another.
+    ///
+    /// # Errors
+    ///
+    /// The handshake failed, or the server is not the one of that name.
+    pub async fn connect<IO>(&self, io: IO, name: &str) -> Result<ClientStream<IO>, Rejection>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = self.options().server_name.as_deref().unwrap_or(name);
+        let rejected = |failure| Rejection::new(None, Some(name.to_owned()), failure);
+        let server_name = parse_name(name)
+            .map_err(|why| rejected(io::Error::new(io::ErrorKind::InvalidInput, why).into()))?;
+        let slot = Arc::default();
+        let shaking = TlsConnector::from(self.current()).connect(server_name, io);
+        let shaking = REFUSED.scope(Arc::clone(&slot), shaking);
+        match tokio::time::timeout(HANDSHAKE_LIMIT, shaking).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(rejected(match slot.lock().take() {
+                Some(refused) => Failure::Refused(Box::new(refused)),
+                None => Failure::Io(error),
+            })),
+            Err(_) => Err(rejected(Failure::TimedOut)),
+        }
+    }
+}
+
+impl Reload for ClientTls {
+    fn look(&self, now: SystemTime, force: bool) -> Outcome {
+        self.live.look(now, force)
+    }
+
+    fn stats(&self) -> ReloadStats {
+        self.live.stats()
+    }
+}

@@ -1,0 +1,218 @@
+//! What can go wrong when TLS is set up, by what the caller must do about it.
+//! Failed handshakes are not here: they are [`crate::Rejection`]s, one per
+//! connection, and change nothing.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use thiserror::Error;
+
+use crate::moment::Utc;
+
+/// Why a configuration, a certificate or an authority could not be made.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// The options contradict each other or name what there is not: change
+    /// the settings.
+    #[error("{0}")]
+    Options(String),
+    /// A file was read, and what it holds cannot be used: replace the file.
+    #[error("{}: {fault}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        fault: FileFault,
+    },
+    /// A file could not be read or written: look at the path and its rights.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried: a verb.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Certificates should have been verified against the system's roots, and
+    /// the system has none: install them, or name a CA file.
+    #[error(
+        "the system has no usable root certificates{detail}: install them (package ca-certificates), or name a CA file"
+    )]
+    SystemRoots {
+        /// What was said of the attempt; empty, or starting with a space.
+        detail: String,
+    },
+    /// The cryptographic library refused.
+    #[error("{0}")]
+    Crypto(String),
+}
+
+impl TlsError {
+    pub(crate) fn file(path: &Path, fault: FileFault) -> Self {
+        TlsError::File { path: path.to_owned(), fault }
+    }
+
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        TlsError::Io { action, path: path.to_owned(), source }
+    }
+}
+
+impl From<rustls::Error> for TlsError {
+    fn from(error: rustls::Error) -> Self {
+        TlsError::Crypto(error.to_string())
+    }
+}
+
+/// What is wrong with what a file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileFault {
+    /// There is no PEM block of the kind that is needed.
+    Missing(PemKind),
+    /// It is DER where PEM is needed.
+    NotPem(PemKind),
+    /// A PEM block, or the DER inside, cannot be parsed.
+    Malformed(PemKind, String),
+    /// The private key is protected by a passphrase.
+    EncryptedKey,
+    /// A key of a kind or size that cannot be used.
+    UnsupportedKey(String),
+    /// The key is not the one of the certificate in the other file.
+    KeyMismatch {
+        /// Where the certificate is.
+        certificate: PathBuf,
+    },
+    /// The leaf certificate's time is over.
+    Expired {
+        /// The subject.
+        subject: String,
+        /// When it ended.
+        not_after: SystemTime,
+    },
+    /// The leaf certificate's time has not begun.
+    NotYetValid {
+        /// The subject.
+        subject: String,
+        /// When it begins.
+        not_before: SystemTime,
+    },
+    /// A certificate in a CA bundle that may not sign others.
+    NotACa {
+        /// The subject.
+        subject: String,
+    },
+    /// Every CA of a bundle has expired or is not valid yet.
+    NoCaInForce,
+    /// The certificate was not signed by the CA that should renew it.
+    OtherIssuer {
+        /// Whom the certificate names as its issuer.
+        issuer: String,
+    },
+    /// The revocation list's issuer is in the CA bundle, and did not sign it.
+    CrlSignature {
+        /// The issuer.
+        issuer: String,
+    },
+    /// A revocation list of a kind that is not understood.
+    UnsupportedCrl(&'static str),
+    /// The file is there already, and it was not asked to replace it.
+    Exists,
+}
+
+impl fmt::Display for FileFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FileFault::Missing(kind) => {
+                write!(f, "no {kind} in it: it must hold a PEM block {}", kind.block())
+            }
+            FileFault::NotPem(kind) => {
+                write!(f, "a {kind} in PEM is needed, and this is not PEM: convert it, {}", kind.conversion())
+            }
+            FileFault::Malformed(kind, why) => {
+                write!(f, "the {kind} cannot be parsed ({why}): write the file again")
+            }
+            FileFault::EncryptedKey => f.write_str(
+                "the private key is encrypted: decrypt it (openssl pkey -in KEY -out NEWKEY) and protect the file by its mode",
+            ),
+            FileFault::UnsupportedKey(why) => write!(
+                f,
+                "the private key cannot be used ({why}): RSA of 2048 bits or more, ECDSA P-256, P-384 or P-521, or Ed25519 is needed"
+            ),
+            FileFault::KeyMismatch { certificate } => write!(
+                f,
+                "the private key is not the one of the certificate in {}: give the two files of one pair",
+                certificate.display()
+            ),
+            FileFault::Expired { subject, not_after } => write!(
+                f,
+                "the certificate of {subject} expired at {}: renew it",
+                Utc(*not_after)
+            ),
+            FileFault::NotYetValid { subject, not_before } => write!(
+                f,
+                "the certificate of {subject} is not valid before {}: check this machine's clock, or issue it again",
+                Utc(*not_before)
+            ),
+            FileFault::NotACa { subject } => write!(
+                f,
+                "the certificate of {subject} is not a CA (basicConstraints or keyUsage forbid it to sign): give the certificate of the CA that signed the clients'"
+            ),
+            FileFault::NoCaInForce => {
+                f.write_str("every CA in it has expired or is not valid yet: renew them")
+            }
+            FileFault::OtherIssuer { issuer } => write!(
+                f,
+                "the certificate was issued by {issuer}, not by this CA: give the CA that issued it"
+            ),
+            FileFault::CrlSignature { issuer } => write!(
+                f,
+                "the revocation list names {issuer} as its issuer, whose key did not sign it: fetch the list again"
+            ),
+            FileFault::UnsupportedCrl(what) => {
+                write!(f, "{what} revocation lists are not supported: give a complete one of the CA")
+            }
+            FileFault::Exists => f.write_str("it exists already: remove it, or ask to replace it"),
+        }
+    }
+}
+
+/// What a file should hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PemKind {
+    /// An X.509 certificate.
+    Certificate,
+    /// A private key.
+    PrivateKey,
+    /// A certificate revocation list.
+    RevocationList,
+}
+
+impl PemKind {
+    fn block(self) -> &'static str {
+        match self {
+            PemKind::Certificate => "-----BEGIN CERTIFICATE-----",
+            PemKind::PrivateKey => "-----BEGIN PRIVATE KEY-----, RSA PRIVATE KEY or EC PRIVATE KEY",
+            PemKind::RevocationList => "-----BEGIN X509 CRL-----",
+        }
+    }
+
+    fn conversion(self) -> &'static str {
+        match self {
+            PemKind::Certificate => "openssl x509 -inform der -in FILE -out NEWFILE",
+            PemKind::PrivateKey => "openssl pkey -inform der -in FILE -out NEWFILE",
+            PemKind::RevocationList => "openssl crl -inform der -in FILE -out NEWFILE",
+        }
+    }
+}
+
+impl fmt::Display for PemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PemKind::Certificate => "certificate",
+            PemKind::PrivateKey => "private key",
+            PemKind::RevocationList => "revocation list",
+        })
+    }
+}

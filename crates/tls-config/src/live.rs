@@ -1,0 +1,224 @@
+//! A configuration that follows its files: built anew when they change, the old
+//! one kept in force when the new one is bad.
+//!
+//! One half reads ([`Live::current`], on every handshake), one half writes
+//! ([`Live::look`], by the [`crate::Reloader`]). Whoever holds a configuration
+//! keeps it, so connections under way never notice.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::error::TlsError;
+use crate::file_set::{FileSet, Stamps};
+use crate::roots::LoadedCertificate;
+
+/// How to make a configuration from files.
+pub(crate) trait Recipe: Debug + Send + Sync + 'static {
+    type Product: Debug + Send + Sync + 'static;
+
+    /// The files that are read, and looked at.
+    fn paths(&self) -> Vec<PathBuf>;
+
+    /// Sees that the files are there, where making them is ours.
+    fn prepare(&self, now: SystemTime) -> Result<(), TlsError>;
+
+    fn build(&self, files: &FileSet, now: SystemTime) -> Result<Loaded<Self::Product>, TlsError>;
+}
+
+/// A configuration and what it was made of.
+#[derive(Debug)]
+pub(crate) struct Loaded<P> {
+    pub(crate) product: P,
+    pub(crate) certificates: Vec<LoadedCertificate>,
+}
+
+/// A configuration that follows its files.
+#[derive(Debug)]
+pub(crate) struct Live<R: Recipe> {
+    recipe: R,
+    current: RwLock<Arc<Loaded<R::Product>>>,
+    watch: Mutex<Watch>,
+}
+
+/// What the writing half remembers.
+#[derive(Debug)]
+struct Watch {
+    stamps: Stamps,
+    /// Whether `stamps` would show the next change.
+    settled: bool,
+    /// Of the files that are in force.
+    in_force: [u8; 32],
+    /// What stands in the way of the newest files, if they are bad.
+    failing: Option<Failing>,
+    counts: Counts,
+}
+
+/// A failure that was seen at least once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Failing {
+    /// Of the files; `None`: they could not be read.
+    digest: Option<[u8; 32]>,
+    error: String,
+    /// Whether it was seen twice, so that it is no rotation half-way through.
+    told: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    reloads: u64,
+    failures: u64,
+    last_reload: Option<SystemTime>,
+    last_failure: Option<SystemTime>,
+}
+
+/// What a look at the files led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing has changed.
+    Unchanged,
+    /// A new configuration is in force.
+    Reloaded,
+    /// The files are bad for the first time, which may be a rotation between
+    /// its first file and its last: the next look decides.
+    Unsettled,
+    /// The files are bad, the old configuration stays in force. Told apart from
+    /// [`Outcome::StillFailing`] so that it is logged once.
+    Failed(String),
+    /// As before.
+    StillFailing,
+}
+
+/// What became of one configuration; for the metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReloadStats {
+    /// New configurations that were put in force since the start.
+    pub reloads: u64,
+    /// Distinct failures since the start.
+    pub failures: u64,
+    /// Why the newest files are not in force, if they are not.
+    pub failing: Option<String>,
+    /// When the last new configuration was put in force.
+    pub last_reload: Option<SystemTime>,
+    /// When the last failure was first seen for certain.
+    pub last_failure: Option<SystemTime>,
+    /// Every certificate in force.
+    pub certificates: Vec<LoadedCertificate>,
+}
+
+impl<R: Recipe> Live<R> {
+    /// Reads everything for the first time.
+    ///
+    /// # Errors
+    ///
+    /// Whatever makes the configuration unusable.
+    pub(crate) fn load(recipe: R, now: SystemTime) -> Result<Self, TlsError> {
+        recipe.prepare(now)?;
+        let paths = recipe.paths();
+        let stamps = Stamps::of(&paths);
+        let files = FileSet::read(&paths)?;
+        let loaded = recipe.build(&files, now)?;
+        let watch = Watch {
+            settled: stamps.are_settled(now),
+            stamps,
+            in_force: files.digest(),
+            failing: None,
+            counts: Counts::default(),
+        };
+        Ok(Live { recipe, current: RwLock::new(Arc::new(loaded)), watch: Mutex::new(watch) })
+    }
+
+    pub(crate) fn recipe(&self) -> &R {
+        &self.recipe
+    }
+
+    /// What is in force now.
+    pub(crate) fn current(&self) -> Arc<Loaded<R::Product>> {
+        Arc::clone(&self.current.read())
+    }
+
+    /// Looks at the files; `force`: even if they seem the same, and without
+    /// waiting whether a failure lasts. Blocks for the reading of small files.
+    pub(crate) fn look(&self, now: SystemTime, force: bool) -> Outcome {
+        let mut watch = self.watch.lock();
+        if let Err(error) = self.recipe.prepare(now) {
+            return watch.failed(None, &error, now, force);
+        }
+        let paths = self.recipe.paths();
+        // Before the bytes: a change between the two shows at the next look.
+        let stamps = Stamps::of(&paths);
+        let looks_same = watch.settled && watch.stamps == stamps && watch.failing.is_none();
+        if looks_same && !force {
+            return Outcome::Unchanged;
+        }
+        let files = match FileSet::read(&paths) {
+            Ok(files) => files,
+            Err(error) => return watch.failed(None, &error, now, force),
+        };
+        let digest = files.digest();
+        watch.settled = stamps.are_settled(now);
+        watch.stamps = stamps;
+        if digest == watch.in_force && !force {
+            watch.failing = None;
+            return Outcome::Unchanged;
+        }
+        match self.recipe.build(&files, now) {
+            Ok(loaded) => {
+                *self.current.write() = Arc::new(loaded);
+                watch.succeeded(digest, now)
+            }
+            Err(error) => watch.failed(Some(digest), &error, now, force),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> ReloadStats {
+        let certificates = self.current().certificates.clone();
+        let watch = self.watch.lock();
+        let told = watch.failing.as_ref().filter(|failing| failing.told);
+        ReloadStats {
+            reloads: watch.counts.reloads,
+            failures: watch.counts.failures,
+            failing: told.map(|failing| failing.error.clone()),
+            last_reload: watch.counts.last_reload,
+            last_failure: watch.counts.last_failure,
+            certificates,
+        }
+    }
+}
+
+impl Watch {
+    fn succeeded(&mut self, digest: [u8; 32], now: SystemTime) -> Outcome {
+        self.in_force = digest;
+        self.failing = None;
+        self.counts.reloads += 1;
+        self.counts.last_reload = Some(now);
+        Outcome::Reloaded
+    }
+
+    fn failed(
+        &mut self,
+        digest: Option<[u8; 32]>,
+        error: &TlsError,
+        now: SystemTime,
+        force: bool,
+    ) -> Outcome {
+        let error = error.to_string();
+        let before = self.failing.take();
+        let lasts = before.as_ref().is_some_and(|b| b.digest == digest && b.error == error);
+        let told_before = lasts && before.is_some_and(|before| before.told);
+        let told = lasts || force;
+        self.failing = Some(Failing { digest, error: error.clone(), told });
+        match (told_before, told) {
+            (true, _) => Outcome::StillFailing,
+            (false, true) => {
+                self.counts.failures += 1;
+                self.counts.last_failure = Some(now);
+                Outcome::Failed(error)
+            }
+            (false, false) => Outcome::Unsettled,
+        }
+    }
+}

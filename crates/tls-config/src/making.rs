@@ -1,0 +1,206 @@
+//! What certificates are made of: keys, names, serials, times. The DER is
+//! `rcgen`'s.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{KeyPair, RsaKeySize, SanType, SerialNumber};
+use rustls::crypto::aws_lc_rs;
+use time::OffsetDateTime;
+
+use crate::error::{FileFault, TlsError};
+use crate::moment::seconds;
+use crate::pem;
+
+/// Certificates begin so long before they are made, for machines whose clocks
+/// are behind.
+const BACKDATED: Duration = Duration::from_secs(300);
+/// Random bytes in a serial number: 20 is the most that RFC 5280 allows, and 16
+/// are more than enough never to meet again.
+const SERIAL_BYTES: usize = 16;
+
+/// The kind of a key that is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum KeyType {
+    /// ECDSA on P-256: everybody knows it, and it is fast.
+    #[default]
+    EcdsaP256,
+    /// ECDSA on P-384.
+    EcdsaP384,
+    /// ECDSA on P-521.
+    EcdsaP521,
+    /// Ed25519.
+    Ed25519,
+    /// RSA with 2048 bits.
+    Rsa2048,
+    /// RSA with 4096 bits.
+    Rsa4096,
+}
+
+const KEY_TYPES: [(KeyType, &str); 6] = [
+    (KeyType::EcdsaP256, "ecdsa-p256"),
+    (KeyType::EcdsaP384, "ecdsa-p384"),
+    (KeyType::EcdsaP521, "ecdsa-p521"),
+    (KeyType::Ed25519, "ed25519"),
+    (KeyType::Rsa2048, "rsa-2048"),
+    (KeyType::Rsa4096, "rsa-4096"),
+];
+
+impl KeyType {
+    pub(crate) fn generate(self) -> Result<KeyPair, TlsError> {
+        let made = match self {
+            KeyType::EcdsaP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+            KeyType::EcdsaP384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
+            KeyType::EcdsaP521 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512),
+            KeyType::Ed25519 => KeyPair::generate_for(&rcgen::PKCS_ED25519),
+            KeyType::Rsa2048 => rsa(RsaKeySize::_2048),
+            KeyType::Rsa4096 => rsa(RsaKeySize::_4096),
+        };
+        made.map_err(failed)
+    }
+}
+
+fn rsa(size: RsaKeySize) -> Result<KeyPair, rcgen::Error> {
+    KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size)
+}
+
+impl fmt::Display for KeyType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = KEY_TYPES.iter().find(|(kind, _)| kind == self).map(|(_, name)| *name);
+        f.write_str(name.unwrap_or_default())
+    }
+}
+
+impl FromStr for KeyType {
+    type Err = TlsError;
+
+    fn from_str(text: &str) -> Result<Self, TlsError> {
+        let found = KEY_TYPES.iter().find(|(_, name)| *name == text).map(|(kind, _)| *kind);
+        found.ok_or_else(|| {
+            let names = KEY_TYPES.map(|(_, name)| name).join(", ");
+            TlsError::Options(format!("{text:?} is not a kind of key: use one of {names}"))
+        })
+    }
+}
+
+pub(crate) fn failed(error: rcgen::Error) -> TlsError {
+    TlsError::Crypto(error.to_string())
+}
+
+/// A key that signs, of a PEM file.
+pub(crate) fn key_from_pem(path: &Path, bytes: &[u8]) -> Result<KeyPair, TlsError> {
+    let der = pem::private_key(path, bytes)?;
+    KeyPair::try_from(&der)
+        .map_err(|error| TlsError::file(path, FileFault::UnsupportedKey(error.to_string())))
+}
+
+/// The names as a certificate carries them.
+///
+/// # Errors
+///
+/// One that is neither an IP address nor a DNS name; `*` may stand for the first
+/// label.
+pub(crate) fn alternative_names(hosts: &[String]) -> Result<Vec<SanType>, TlsError> {
+    let named = |host: &String| {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(SanType::IpAddress(address));
+        }
+        let wrong = || {
+            TlsError::Options(format!(
+                "{host:?} is neither an IP address nor a DNS name: give localhost, 10.0.0.1, or *.example.com"
+            ))
+        };
+        if !is_dns_name(host) {
+            return Err(wrong());
+        }
+        Ok(SanType::DnsName(host.as_str().try_into().map_err(|_| wrong())?))
+    };
+    hosts.iter().map(named).collect()
+}
+
+/// Letters, digits, `-` and `_` in labels of at most 63, 253 in all.
+fn is_dns_name(name: &str) -> bool {
+    let rest = name.strip_prefix("*.").unwrap_or(name);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    name.len() <= 253 && rest.split('.').all(is_label)
+}
+
+/// A serial number that no other certificate has.
+pub(crate) fn random_serial() -> Result<SerialNumber, TlsError> {
+    let mut bytes = [0; SERIAL_BYTES];
+    let random = aws_lc_rs::default_provider().secure_random;
+    random.fill(&mut bytes).map_err(|_| TlsError::Crypto("no random bytes".to_owned()))?;
+    // Positive, and not zero.
+    bytes[0] = (bytes[0] & 0x7f) | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
+}
+
+/// Begin and end of a certificate that is made now.
+///
+/// # Errors
+///
+/// No time at all, or more than the calendar has.
+pub(crate) fn validity(
+    now: SystemTime,
+    length: Duration,
+) -> Result<(OffsetDateTime, OffsetDateTime), TlsError> {
+    if length.is_zero() {
+        return Err(TlsError::Options("a certificate must be valid for some time".to_owned()));
+    }
+    let begin = moment(seconds(now).saturating_sub_unsigned(BACKDATED.as_secs()))?;
+    let end = moment(seconds(now).saturating_add_unsigned(length.as_secs()))?;
+    Ok((begin, end))
+}
+
+pub(crate) fn moment(seconds: i64) -> Result<OffsetDateTime, TlsError> {
+    OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| {
+        TlsError::Options("a certificate cannot be valid beyond the year 9999".to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_keys_have_names() {
+        for (kind, name) in KEY_TYPES {
+            assert_eq!(name.parse::<KeyType>().unwrap(), kind);
+            assert_eq!(kind.to_string(), name);
+        }
+        assert!("dsa".parse::<KeyType>().unwrap_err().to_string().contains("ed25519"));
+    }
+
+    #[test]
+    fn names_are_checked() {
+        let good = ["localhost", "a.b-c.d_e", "*.x.y", "10.0.0.1", "::1"].map(str::to_owned);
+        assert_eq!(alternative_names(&good).unwrap().len(), good.len());
+        for bad in ["", "a b", "-a", "a..b", "*", "a.*.b", "https://x", "x:1"] {
+            assert!(alternative_names(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn serials_differ_and_are_positive() {
+        let (one, two) = (random_serial().unwrap().to_bytes(), random_serial().unwrap().to_bytes());
+        assert_ne!(one, two);
+        assert!((0x40..0x80).contains(&one[0]));
+    }
+
+    #[test]
+    fn times_have_limits() {
+        let now = SystemTime::UNIX_EPOCH;
+        assert!(validity(now, Duration::ZERO).is_err());
+        assert!(validity(now, Duration::from_secs(u64::MAX)).is_err());
+        let (begin, end) = validity(now, Duration::from_secs(86_400)).unwrap();
+        assert_eq!((begin.unix_timestamp(), end.unix_timestamp()), (-300, 86_400));
+    }
+}

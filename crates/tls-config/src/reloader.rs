@@ -1,0 +1,174 @@
+//! Follows files: looks at those of every configuration that it was given, twice
+//! a second, and when it is told to (SIGHUP). Says in the log what came of it,
+//! and which certificates will expire.
+//!
+//! What is looked at and how often is decided here; what a change means, in
+//! [`crate::live`]. A thread of its own, because looking at files blocks, on a
+//! network file system for long.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+
+use crate::expiry::{ExpiryWatch, Stage, Warning};
+use crate::live::{Outcome, ReloadStats};
+use crate::roots::Role;
+
+/// How often files are looked at: half of the 2 s within which a change must be
+/// in force, halved again, because a bad file is looked at twice.
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Something that follows files.
+pub trait Reload: Send + Sync + 'static {
+    /// Looks at the files; `force`: even if nothing seems to have changed. May
+    /// block for as long as reading them takes.
+    fn look(&self, now: SystemTime, force: bool) -> Outcome;
+
+    /// What came of the looks so far.
+    fn stats(&self) -> ReloadStats;
+}
+
+/// Everything that follows files, by name. Clones share it.
+#[derive(Clone, Default)]
+pub struct Reloader {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    followers: Mutex<Vec<(String, Arc<dyn Reload>)>>,
+    expiry: Mutex<ExpiryWatch>,
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.followers().into_iter().map(|(name, _)| name).collect();
+        f.debug_struct("Reloader").field("followers", &names).finish()
+    }
+}
+
+impl Reloader {
+    /// Follows nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Follows the files of one more. `name` is for the log and the metrics:
+    /// `client`, `peer`.
+    pub fn watch(&self, name: &str, follower: impl Reload) {
+        self.inner.followers.lock().push((name.to_owned(), Arc::new(follower)));
+    }
+
+    fn followers(&self) -> Vec<(String, Arc<dyn Reload>)> {
+        self.inner.followers.lock().clone()
+    }
+
+    /// Looks at all files once, and logs what came of it.
+    pub fn look(&self, now: SystemTime, force: bool) {
+        for (name, follower) in self.followers() {
+            log_outcome(&name, &follower.look(now, force));
+        }
+        let certificates = self.stats().into_iter().flat_map(|(name, stats)| {
+            stats.certificates.into_iter().map(move |certificate| (name.clone(), certificate))
+        });
+        let certificates: Vec<_> = certificates.collect();
+        for warning in self.inner.expiry.lock().due(&certificates, now) {
+            log_expiry(&warning);
+        }
+    }
+
+    /// What came of the looks so far, by name, in the order of
+    /// [`Reloader::watch`].
+    pub fn stats(&self) -> Vec<(String, ReloadStats)> {
+        self.followers().into_iter().map(|(name, follower)| (name, follower.stats())).collect()
+    }
+
+    /// Looks every `interval` (see [`LOOK_INTERVAL`]) until the handle is
+    /// dropped.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no thread.
+    pub fn start(self, interval: Duration) -> std::io::Result<Reloading> {
+        // One reload that waits is as good as many.
+        let (wake, woken) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("t4-tls-reload".to_owned())
+            .spawn(move || self.run(&woken, interval))?;
+        Ok(Reloading { wake: Some(wake), thread: Some(thread) })
+    }
+
+    fn run(&self, woken: &Receiver<()>, interval: Duration) {
+        loop {
+            let force = match woken.recv_timeout(interval) {
+                Ok(()) => true,
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            self.look(SystemTime::now(), force);
+        }
+    }
+}
+
+/// The thread that looks; ends when this is dropped.
+#[derive(Debug)]
+pub struct Reloading {
+    wake: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reloading {
+    /// Reads all files anew, soon, changed or not: for SIGHUP. Does not wait.
+    pub fn reload_now(&self) {
+        // Full: one is waiting already.
+        let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
+    }
+}
+
+impl Drop for Reloading {
+    fn drop(&mut self) {
+        self.wake = None;
+        let ended = self.thread.take().map(JoinHandle::join);
+        if let Some(Err(_)) = ended {
+            tracing::error!("the thread that follows certificates panicked");
+        }
+    }
+}
+
+fn log_outcome(name: &str, outcome: &Outcome) {
+    match outcome {
+        Outcome::Reloaded => tracing::info!(listener = name, "TLS files reloaded"),
+        Outcome::Failed(error) => tracing::warn!(
+            listener = name,
+            error,
+            "TLS files not reloaded; what was in force stays in force"
+        ),
+        Outcome::Unchanged | Outcome::Unsettled | Outcome::StillFailing => {}
+    }
+}
+
+fn log_expiry(warning: &Warning) {
+    let certificate = &warning.loaded.certificate;
+    let path = warning.loaded.path.as_ref().map(|path| path.display().to_string());
+    let (subject, role) = (&certificate.subject, warning.loaded.role.as_str());
+    let not_after = crate::moment::Utc(certificate.not_after);
+    let listener = &warning.name;
+    match (warning.stage, warning.loaded.role) {
+        (Stage::Over, Role::Leaf) => tracing::error!(
+            listener, role, path, subject, %not_after,
+            "a certificate in use has expired: clients refuse it; renew it"
+        ),
+        (Stage::Over, _) => tracing::warn!(
+            listener, role, path, subject, %not_after,
+            "a certificate has expired: nothing that it signed is accepted; renew or remove it"
+        ),
+        _ => tracing::warn!(
+            listener, role, path, subject, %not_after,
+            "a certificate expires soon: renew it"
+        ),
+    }
+}

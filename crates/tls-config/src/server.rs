@@ -1,0 +1,377 @@
+//! The listening side: options in, a live configuration and shaken hands out.
+//!
+//! Serves client listeners and peer listeners alike; what differs is in the
+//! options.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
+use rustls::{HandshakeKind, ServerConnection};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::LazyConfigAcceptor;
+
+use crate::error::TlsError;
+use crate::file_set::FileSet;
+use crate::identity::PeerIdentity;
+use crate::key_pair::KeyPair;
+use crate::live::{Live, Loaded, Outcome, Recipe, ReloadStats};
+use crate::names::AllowedNames;
+use crate::rejection::{Elsewhere, Failure, Rejection};
+use crate::reloader::Reload;
+use crate::resolver::{Resolver, SystemResolver};
+use crate::revocation::Revoked;
+use crate::roots::{LoadedCertificate, Role, Roots};
+use crate::san::check_remote_san;
+use crate::self_signed::SelfSigned;
+use crate::verifier::{ClientVerifier, REFUSED, Refused};
+use crate::versions::Protocol;
+
+/// How long a handshake may take, look-ups of the peer's names included (etcd's
+/// limit since GHSA-6vch-q96h-7gc3).
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Session tickets after a TLS 1.3 handshake: one, as Go sends; rustls's default
+/// of two costs every handshake an encryption and a record more.
+const TICKETS: usize = 1;
+
+/// Where our own certificate and key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PairSource {
+    /// In two PEM files, which somebody else writes.
+    Files {
+        /// The certificate, and after it those that lead to a root.
+        cert: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+    /// In two PEM files, which are made and renewed here.
+    SelfSigned(SelfSigned),
+}
+
+impl PairSource {
+    pub(crate) fn cert(&self) -> &Path {
+        match self {
+            PairSource::Files { cert, .. } => cert,
+            PairSource::SelfSigned(own) => &own.cert,
+        }
+    }
+
+    pub(crate) fn key(&self) -> &Path {
+        match self {
+            PairSource::Files { key, .. } => key,
+            PairSource::SelfSigned(own) => &own.key,
+        }
+    }
+
+    pub(crate) fn load(&self, files: &FileSet, now: SystemTime) -> Result<KeyPair, TlsError> {
+        let (cert, key) = (self.cert(), self.key());
+        KeyPair::from_pem((cert, files.bytes(cert)), (key, files.bytes(key)), now)
+    }
+
+    pub(crate) fn prepare(&self, now: SystemTime) -> Result<(), TlsError> {
+        match self {
+            PairSource::Files { .. } => Ok(()),
+            PairSource::SelfSigned(own) => own.ensure(now).map(drop),
+        }
+    }
+}
+
+/// What a listener needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// Our own certificate and key.
+    pub pair: PairSource,
+    /// PEM bundle of the CAs whose clients are let in. Giving it makes client
+    /// certificates mandatory, as in etcd.
+    pub client_ca: Option<PathBuf>,
+    /// Makes client certificates mandatory; without `client_ca` they are
+    /// verified against the system's roots. Default false.
+    pub require_client_cert: bool,
+    /// Revocation lists, PEM or DER. Default none.
+    pub crl: Option<PathBuf>,
+    /// The common names that are let in; empty, the default: every one.
+    pub allowed_cns: Vec<String>,
+    /// The host names of which a client's certificate must have one; empty, the
+    /// default: it need not.
+    pub allowed_hostnames: Vec<String>,
+    /// Whether a client must connect from where its certificate's names point
+    /// to: for peer listeners. Default false.
+    pub check_remote_san: bool,
+    /// Versions and cipher suites.
+    pub protocol: Protocol,
+    /// Application protocols, most wanted first. Default `h2`, `http/1.1`.
+    pub alpn: Vec<String>,
+}
+
+impl ServerOptions {
+    /// A listener without client certificates.
+    pub fn new(pair: PairSource) -> Self {
+        ServerOptions {
+            pair,
+            client_ca: None,
+            require_client_cert: false,
+            crl: None,
+            allowed_cns: Vec::new(),
+            allowed_hostnames: Vec::new(),
+            check_remote_san: false,
+            protocol: Protocol::default(),
+            alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
+        }
+    }
+
+    fn wants_client_certs(&self) -> bool {
+        self.require_client_cert || self.client_ca.is_some()
+    }
+
+    /// What contradicts itself, or would weaken silently.
+    fn check(&self) -> Result<(), TlsError> {
+        if !self.allowed_cns.is_empty() && !self.allowed_hostnames.is_empty() {
+            return Err(TlsError::Options(format!(
+                "AllowedCNs and AllowedHostnames are mutually exclusive (cns={:?}, hostnames={:?})",
+                self.allowed_cns, self.allowed_hostnames
+            )));
+        }
+        if self.wants_client_certs() {
+            return Ok(());
+        }
+        let idle = [
+            (self.crl.is_some(), "a revocation list"),
+            (!self.allowed_cns.is_empty(), "a list of allowed common names"),
+            (!self.allowed_hostnames.is_empty(), "a list of allowed host names"),
+        ];
+        match idle.into_iter().find(|(given, _)| *given) {
+            Some((_, what)) => Err(TlsError::Options(format!(
+                "{what} is given, and would never be looked at: no client certificates are asked for. Require them, or name their CA"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Recipe for ServerOptions {
+    type Product = Product;
+
+    fn paths(&self) -> Vec<PathBuf> {
+        let pair = [self.pair.cert().to_owned(), self.pair.key().to_owned()];
+        pair.into_iter().chain(self.client_ca.clone()).chain(self.crl.clone()).collect()
+    }
+
+    fn prepare(&self, now: SystemTime) -> Result<(), TlsError> {
+        self.pair.prepare(now)
+    }
+
+    fn build(&self, files: &FileSet, now: SystemTime) -> Result<Loaded<Product>, TlsError> {
+        let pair = self.pair.load(files, now)?;
+        let mut certificates = pair.certificates().to_vec();
+        let clients = self.client_verifier(files, now, &mut certificates)?.map(Arc::new);
+        let versions = self.protocol.versions()?;
+        let builder = ServerConfig::builder_with_provider(self.protocol.provider()?)
+            .with_protocol_versions(&versions)?;
+        let builder = match &clients {
+            Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients) as _),
+            None => builder.with_no_client_auth(),
+        };
+        // Sessions are kept in the configuration, so a new one forgets them all:
+        // none outlives a change of the CA or of the revocations.
+        let mut config = builder.with_cert_resolver(Arc::new(pair));
+        config.alpn_protocols = self.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+        config.send_tls13_tickets = TICKETS;
+        Ok(Loaded { product: Product { config: Arc::new(config), clients }, certificates })
+    }
+}
+
+impl ServerOptions {
+    fn client_verifier(
+        &self,
+        files: &FileSet,
+        now: SystemTime,
+        certificates: &mut Vec<LoadedCertificate>,
+    ) -> Result<Option<ClientVerifier>, TlsError> {
+        if !self.wants_client_certs() {
+            return Ok(None);
+        }
+        let roots = match &self.client_ca {
+            Some(path) => {
+                let roots = Roots::from_pem(path, files.bytes(path), now)?;
+                certificates.extend(roots.loaded_from(path));
+                roots
+            }
+            None => Roots::from_system()?,
+        };
+        let revoked = match &self.crl {
+            Some(path) => Revoked::from_file(path, files.bytes(path), &roots)?,
+            None => Revoked::default(),
+        };
+        let allowed = AllowedNames {
+            common_names: self.allowed_cns.clone(),
+            hostnames: self.allowed_hostnames.clone(),
+        };
+        Ok(Some(ClientVerifier::new(roots, revoked, allowed)))
+    }
+}
+
+/// What is made of the files.
+#[derive(Debug)]
+pub(crate) struct Product {
+    config: Arc<ServerConfig>,
+    clients: Option<Arc<ClientVerifier>>,
+}
+
+impl Product {
+    /// Who is at the other end of a connection whose handshake is done.
+    fn identify(&self, connection: &ServerConnection) -> Result<PeerIdentity, Failure> {
+        let (Some(clients), Some(chain)) = (&self.clients, connection.peer_certificates()) else {
+            return Ok(PeerIdentity::ANONYMOUS);
+        };
+        let Some((leaf, intermediates)) = chain.split_first() else {
+            return Ok(PeerIdentity::ANONYMOUS);
+        };
+        // A full handshake has verified the chain just now.
+        if connection.handshake_kind() != Some(HandshakeKind::Resumed) {
+            return Ok(clients.already_verified(leaf));
+        }
+        // A resumed one has not: the certificate may have expired since.
+        clients.check(leaf, intermediates, SystemTime::now()).map_err(|reason| {
+            let claimed = Some(clients.already_verified(leaf));
+            Failure::Refused(Box::new(Refused { claimed, reason }))
+        })
+    }
+}
+
+/// A connection over TLS, from the side that accepted it.
+pub type ServerStream<IO> = tokio_rustls::server::TlsStream<IO>;
+
+/// A live server configuration. Clones share it.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    live: Arc<Live<ServerOptions>>,
+    resolver: Arc<dyn Resolver>,
+}
+
+impl ServerTls {
+    /// Reads and checks everything that the options name.
+    ///
+    /// # Errors
+    ///
+    /// Options that contradict each other; a file that is missing, malformed,
+    /// expired or not what it should be: the error names the file.
+    pub fn load(options: ServerOptions) -> Result<Self, TlsError> {
+        Self::load_with_resolver(options, Arc::new(SystemResolver))
+    }
+
+    /// As [`ServerTls::load`], with another resolver of names for
+    /// [`ServerOptions::check_remote_san`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ServerTls::load`].
+    pub fn load_with_resolver(
+        options: ServerOptions,
+        resolver: Arc<dyn Resolver>,
+    ) -> Result<Self, TlsError> {
+        options.check()?;
+        let live = Arc::new(Live::load(options, SystemTime::now())?);
+        Ok(ServerTls { live, resolver })
+    }
+
+    /// The options that it was loaded with.
+    pub fn options(&self) -> &ServerOptions {
+        self.live.recipe()
+    }
+
+    /// The configuration that is in force now.
+    pub fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.live.current().product.config)
+    }
+
+    /// Shakes hands with whoever connected, by the configuration of this moment,
+    /// within [`HANDSHAKE_LIMIT`]. `remote`: where they are; `None` for a Unix
+    /// socket, where no address can be compared.
+    ///
+    /// # Errors
+    ///
+    /// The handshake failed, or the peer is not who may connect. The transport
+    /// is closed then, and nothing of the attempt is kept.
+    pub async fn accept<IO>(
+        &self,
+        io: IO,
+        remote: Option<SocketAddr>,
+    ) -> Result<(ServerStream<IO>, PeerIdentity), Rejection>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut server_name = None;
+        let shaken = self.shake(io, remote, &mut server_name);
+        let failure = match tokio::time::timeout(HANDSHAKE_LIMIT, shaken).await {
+            Ok(Ok(accepted)) => return Ok(accepted),
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure::TimedOut,
+        };
+        Err(Rejection::new(remote, server_name, failure))
+    }
+
+    async fn shake<IO>(
+        &self,
+        io: IO,
+        remote: Option<SocketAddr>,
+        server_name: &mut Option<String>,
+    ) -> Result<(ServerStream<IO>, PeerIdentity), Failure>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
+        *server_name = start.client_hello().server_name().map(str::to_owned);
+        let product = &self.live.current().product;
+        let slot = Arc::default();
+        let shaking = start.into_stream(Arc::clone(&product.config));
+        let shaken = REFUSED.scope(Arc::clone(&slot), shaking).await;
+        let stream = shaken.map_err(|error| match slot.lock().take() {
+            Some(refused) => Failure::Refused(Box::new(refused)),
+            None => Failure::Io(error),
+        })?;
+        let identity = product.identify(stream.get_ref().1)?;
+        self.check_origin(&identity, remote).await?;
+        Ok((stream, identity))
+    }
+
+    async fn check_origin(
+        &self,
+        identity: &PeerIdentity,
+        remote: Option<SocketAddr>,
+    ) -> Result<(), Failure> {
+        let Some(remote) = remote else { return Ok(()) };
+        if !self.options().check_remote_san || !identity.verified {
+            return Ok(());
+        }
+        let (names, addresses) = (&identity.dns_names, &identity.ip_addresses);
+        let checked = check_remote_san(names, addresses, remote.ip(), self.resolver.as_ref()).await;
+        checked.map_err(|reason| {
+            Failure::Elsewhere(Box::new(Elsewhere { identity: identity.clone(), reason }))
+        })
+    }
+}
+
+impl Reload for ServerTls {
+    fn look(&self, now: SystemTime, force: bool) -> Outcome {
+        self.live.look(now, force)
+    }
+
+    fn stats(&self) -> ReloadStats {
+        self.live.stats()
+    }
+}
+
+impl Roots {
+    pub(crate) fn loaded_from(&self, path: &Path) -> Vec<LoadedCertificate> {
+        let own = |certificate: &crate::certificate::Certificate| LoadedCertificate {
+            path: Some(path.to_owned()),
+            role: Role::Ca,
+            certificate: certificate.clone(),
+        };
+        self.certificates().iter().map(own).collect()
+    }
+}
