@@ -13,6 +13,7 @@ mod seal;
 use std::time::Duration;
 
 use bytes::Bytes;
+use t4_auth_rbac::{AuthState, Effect};
 use t4_lease::LeaseTable;
 use t4_mvcc::Manifest;
 use t4_node::Identity;
@@ -39,6 +40,8 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "log_payload", check: log_payload, seal: seal::nothing },
     Decoder { name: "alarm_table", check: alarm_table, seal: seal::nothing },
     Decoder { name: "member_table", check: member_table, seal: seal::nothing },
+    Decoder { name: "auth_effect", check: auth_effect, seal: seal::nothing },
+    Decoder { name: "auth_state", check: auth_state, seal: seal::nothing },
     Decoder { name: "mvcc_manifest", check: mvcc_manifest, seal: seal::mvcc_manifest },
     Decoder { name: "mvcc_segment", check: mvcc_segment, seal: seal::mvcc_segment },
     Decoder { name: "node_identity", check: node_identity, seal: seal::node_identity },
@@ -118,6 +121,18 @@ fn alarm_table(bytes: &[u8]) -> bool {
 fn member_table(bytes: &[u8]) -> bool {
     let Ok(members) = decode_members(&Bytes::copy_from_slice(bytes)) else { return false };
     assert_eq!(encode_members(&members), bytes);
+    true
+}
+
+fn auth_effect(bytes: &[u8]) -> bool {
+    let Ok(effect) = Effect::decode(bytes) else { return false };
+    assert_eq!(effect.encode(), bytes);
+    true
+}
+
+fn auth_state(bytes: &[u8]) -> bool {
+    let Ok(state) = AuthState::decode(bytes) else { return false };
+    assert_eq!(state.encode(), bytes);
     true
 }
 

@@ -126,11 +126,7 @@ impl AuthState {
     /// # Errors
     /// Permission first ([`Self::authorize_admin`]), then what is wrong with
     /// the command.
-    pub fn evaluate(
-        &self,
-        who: &Identity,
-        command: &Command,
-    ) -> Result<Option<Effect>, AuthError> {
+    pub fn evaluate(&self, who: &Identity, command: &Command) -> Result<Option<Effect>, AuthError> {
         match command {
             Command::IssueToken { .. } | Command::ExpireTokens { .. } => {}
             _ => self.authorize_admin(who)?,

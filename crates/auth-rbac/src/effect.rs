@@ -140,9 +140,7 @@ impl AuthState {
             Effect::RoleAdd { name } => self.apply_role_add(name),
             Effect::RoleDelete { name } => self.apply_role_delete(name),
             Effect::RoleGrant { role, permission } => self.apply_grant(role, permission),
-            Effect::RoleRevoke { role, key, range_end } => {
-                self.apply_revoke(role, key, range_end)
-            }
+            Effect::RoleRevoke { role, key, range_end } => self.apply_revoke(role, key, range_end),
             Effect::TokenIssue { id, user, hash, ended } => {
                 self.apply_token(*id, user, *hash, *ended)
             }

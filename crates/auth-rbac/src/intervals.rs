@@ -19,11 +19,8 @@ struct Interval {
 impl Interval {
     /// None if there is no key in the range.
     fn of(range: &KeyRange) -> Option<Interval> {
-        let start = if range.start.is_empty() {
-            Bytes::from_static(LOWEST)
-        } else {
-            range.start.clone()
-        };
+        let start =
+            if range.start.is_empty() { Bytes::from_static(LOWEST) } else { range.start.clone() };
         match &range.end {
             RangeEnd::Single if range.start.is_empty() => None,
             RangeEnd::Single => {

@@ -84,10 +84,9 @@ mod tests {
 
     #[test]
     fn what_can_be_granted() {
-        let valid =
-            |key: &'static str, end: &'static str| {
-                Permission::new(PermissionKind::Read, key, end).is_valid()
-            };
+        let valid = |key: &'static str, end: &'static str| {
+            Permission::new(PermissionKind::Read, key, end).is_valid()
+        };
         assert!(valid("a", "") && valid("a", "b") && valid("a", "\0") && valid("\0", "\0"));
         assert!(valid("a", "a\0"));
         assert!(!valid("", "") && !valid("", "b") && !valid("", "\0"));

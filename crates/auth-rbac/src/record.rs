@@ -38,10 +38,7 @@ impl Access {
                 ranges.iter().filter(|(kind, _)| wanted(*kind)).map(|(_, range)| range),
             )
         };
-        Access {
-            read: of(crate::PermissionKind::reads),
-            write: of(crate::PermissionKind::writes),
-        }
+        Access { read: of(crate::PermissionKind::reads), write: of(crate::PermissionKind::writes) }
     }
 
     /// What several roles allow together. That of one role alone is shared

@@ -104,6 +104,16 @@ impl AuthState {
         self.tokens.find(hash)
     }
 
+    /// Whose token has this hash, as an identity, and its id for the
+    /// [`TokenClock`](crate::TokenClock), which must be asked too.
+    ///
+    /// # Errors
+    /// [`AuthError::InvalidAuthToken`] if no live token has it.
+    pub fn identify(&self, hash: &TokenHash) -> Result<(TokenId, Identity), AuthError> {
+        let (id, token) = self.tokens.find(hash).ok_or(AuthError::InvalidAuthToken)?;
+        Ok((id, Identity::user(token.user.clone())))
+    }
+
     /// Whether a token is alive.
     #[must_use]
     pub fn has_token(&self, id: TokenId) -> bool {

@@ -43,8 +43,7 @@ impl TokenClock {
     #[must_use]
     pub fn start(ttl: Duration, alive: impl Iterator<Item = TokenId>, now: Duration) -> Self {
         let ttl_ms = millis_up(ttl);
-        let mut clock =
-            TokenClock { ttl_ms, tokens: BTreeMap::new(), agenda: BTreeSet::new() };
+        let mut clock = TokenClock { ttl_ms, tokens: BTreeMap::new(), agenda: BTreeSet::new() };
         for id in alive {
             clock.begin(id, now);
         }

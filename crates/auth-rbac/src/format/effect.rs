@@ -106,20 +106,18 @@ fn decode_body(input: &mut Input<'_>) -> Result<Effect, DecodeError> {
         TAG_USER_PASSWORD => {
             Effect::UserPassword { name: input.name("user name")?, password: input.password()? }
         }
-        TAG_USER_GRANT_ROLE => Effect::UserGrantRole {
-            user: input.name("user name")?,
-            role: input.name("role name")?,
-        },
+        TAG_USER_GRANT_ROLE => {
+            Effect::UserGrantRole { user: input.name("user name")?, role: input.name("role name")? }
+        }
         TAG_USER_REVOKE_ROLE => Effect::UserRevokeRole {
             user: input.name("user name")?,
             role: input.name("role name")?,
         },
         TAG_ROLE_ADD => Effect::RoleAdd { name: input.name("role name")? },
         TAG_ROLE_DELETE => Effect::RoleDelete { name: input.name("role name")? },
-        TAG_ROLE_GRANT => Effect::RoleGrant {
-            role: input.name("role name")?,
-            permission: input.permission()?,
-        },
+        TAG_ROLE_GRANT => {
+            Effect::RoleGrant { role: input.name("role name")?, permission: input.permission()? }
+        }
         TAG_ROLE_REVOKE => Effect::RoleRevoke {
             role: input.name("role name")?,
             key: input.bytes("permission key")?,
@@ -160,5 +158,9 @@ fn decode_tokens_end(input: &mut Input<'_>) -> Result<Effect, DecodeError> {
         }
         ids.push(id);
     }
-    if ids.is_empty() { Err(DecodeError::Malformed("token count")) } else { Ok(Effect::TokensEnd { ids }) }
+    if ids.is_empty() {
+        Err(DecodeError::Malformed("token count"))
+    } else {
+        Ok(Effect::TokensEnd { ids })
+    }
 }
