@@ -1,4 +1,5 @@
-//! Users, roles, key-range permissions and tokens.
+//! Users, roles, key-range permissions and tokens, with the primitives of
+//! passwords and tokens that they rest on.
 //!
 //! # The state
 //!
@@ -9,6 +10,15 @@
 //! * [`Operation`] and [`AuthState::authorize`]: who may do what with which keys.
 //! * [`Session`]: whether a stream that runs may still run.
 //! * [`TokenClock`]: until when tokens live.
+//!
+//! # The primitives
+//!
+//! * [`password`]: bcrypt hashes, and the time that a login takes.
+//! * [`VerifyCache`]: a password that was right a moment ago is cheap to check.
+//! * [`Throttle`]: failures slow one (user, address) pair down, nobody else.
+//! * [`SimpleToken`]: the text of a token, and the hash that is stored of it.
+//! * [`TokenProvider`]: the value of `--auth-token`.
+//! * [`jwt`]: signed tokens, their keys and the reload of these.
 //!
 //! # Invariants
 //!
@@ -25,6 +35,9 @@
 //! arguments); the log.
 #![doc = include_str!("../README.md")]
 
+pub mod jwt;
+pub mod password;
+
 mod authorize;
 mod command;
 mod effect;
@@ -35,9 +48,13 @@ mod intervals;
 mod permission;
 mod record;
 mod session;
+mod simple_token;
 mod state;
+mod throttle;
 mod token_clock;
+mod token_provider;
 mod tokens;
+mod verify_cache;
 
 pub use authorize::{LeaseKeys, Operation};
 pub use command::Command;
@@ -48,6 +65,17 @@ pub use identity::Identity;
 pub use permission::{Permission, PermissionKind};
 pub use record::{PasswordHash, ROOT};
 pub use session::Session;
+pub use simple_token::{PresentedToken, SimpleToken, TOKEN_LETTERS, TOKEN_RANDOM_BYTES};
 pub use state::{AuthState, Credentials};
+pub use throttle::{Admission, Origin, Throttle, ThrottleConfig};
 pub use token_clock::TokenClock;
+pub use token_provider::{
+    JWT_TTL_DEFAULT, JwtOptions, ParsedTokenOptions, SIMPLE_TOKEN_TTL_DEFAULT, TokenOptionsError,
+    TokenProvider,
+};
 pub use tokens::{TOKENS_MAX, Token, TokenHash, TokenId, USER_TOKENS_MAX};
+pub use verify_cache::{KEY_BYTES, VerifyCache, VerifyCacheConfig};
+
+#[cfg(test)]
+#[path = "../tests/prng/mod.rs"]
+mod test_prng;
