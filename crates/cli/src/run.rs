@@ -22,7 +22,7 @@ pub(crate) use settings::{
 };
 
 use notice::Notices;
-use signals::Signals;
+use signals::{Asked, Signals};
 
 /// Serves until a signal or a fatal error. The server has threads of its own;
 /// this one only waits.
@@ -46,11 +46,10 @@ pub(crate) fn start(settings: Settings, notices: &Notices) -> anyhow::Result<Exi
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
-    let Settings { node, server, security, logging } = settings;
-    anyhow::ensure!(
-        !security.client.speaks_tls() && !security.peer.speaks_tls() && !server.auth.required,
-        "TLS and authentication are not part of this version"
-    );
+    let Settings { node, mut server, security, logging } = settings;
+    anyhow::ensure!(!server.auth.required, "authentication is not part of this version");
+    server.security = security.for_server(&node, &server)?;
+    t4_tls_config::install_crypto_provider();
     // Before the start, which may take a while: it can be cut short.
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     tracing::info!(
@@ -62,21 +61,30 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     );
     let server = tokio::select! {
         started = Server::start(node, server) => started?,
-        signal = signals.next() => {
+        signal = signals.end() => {
             tracing::info!(%signal, "asked to stop before the start was done");
             return Ok(ExitCode::SUCCESS);
         }
     };
     ready::tell(logging.format, server.client_addresses(), server.metrics_addresses());
     supervisor::tell(supervisor::State::Ready);
-    let closed = tokio::select! {
-        closed = server.closed() => closed,
-        signal = signals.next() => {
+    let ended = loop {
+        tokio::select! {
+            closed = server.closed() => break Err(closed),
+            asked = signals.next() => match asked {
+                Asked::Reload => reload(&server),
+                Asked::End(signal) => break Ok(signal),
+            },
+        }
+    };
+    let closed = match ended {
+        Err(closed) => closed,
+        Ok(signal) => {
             tracing::info!(%signal, "draining; a second signal ends it at once");
             supervisor::tell(supervisor::State::Stopping);
             tokio::select! {
                 closed = server.stop() => closed,
-                signal = signals.next() => {
+                signal = signals.end() => {
                     tracing::warn!(%signal, "ending at once");
                     return Ok(ExitCode::from(signal.exit_code()));
                 }
@@ -92,6 +100,14 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
             tracing::error!(why, "the node cannot go on; what it acknowledged is on the disk");
             Ok(ExitCode::FAILURE)
         }
+    }
+}
+
+fn reload(server: &Server) {
+    if server.reload_tls() {
+        tracing::info!("asked to reload: reading all files of TLS anew");
+    } else {
+        tracing::info!("asked to reload, and there is nothing to: no TLS");
     }
 }
 

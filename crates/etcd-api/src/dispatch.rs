@@ -15,6 +15,7 @@ use t4_node::Node;
 use tonic::{Code, Status};
 
 use crate::api::Api;
+use crate::caller::Caller;
 use crate::config::ApiConfig;
 use crate::errors::{self, ApiError};
 use crate::health::Health;
@@ -29,6 +30,7 @@ use crate::wire::{self, Requests, ResponseBody};
 #[derive(Clone)]
 pub struct Services {
     api: Arc<Api>,
+    caller: Arc<Caller>,
 }
 
 /// Serves etcd's API on `node`, to which it talks on the runtime that the
@@ -36,7 +38,8 @@ pub struct Services {
 #[must_use]
 pub fn services(node: Node, config: ApiConfig) -> Services {
     let (config, stats) = (Arc::new(config), Arc::new(GrpcStats::default()));
-    Services { api: Arc::new(Api::new(node, config, stats, Health::serving())) }
+    let api = Arc::new(Api::new(node, config, stats, Health::serving()));
+    Services { api, caller: Arc::default() }
 }
 
 impl Services {
@@ -50,7 +53,19 @@ impl Services {
         let node = self.api.node.on_this_runtime();
         let Api { config, stats, health, .. } = &*self.api;
         let api = Api::new(node, config.clone(), stats.clone(), health.clone());
-        Services { api: Arc::new(api) }
+        Services { api: Arc::new(api), caller: self.caller.clone() }
+    }
+
+    /// The same services, for the calls that come on one connection.
+    #[must_use]
+    pub fn for_connection(&self, caller: Caller) -> Services {
+        Services { api: self.api.clone(), caller: Arc::new(caller) }
+    }
+
+    /// Who calls, as far as the connection shows it.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// What was counted so far.

@@ -13,7 +13,8 @@
 //! * `errors`: every code and text that a client sees.
 //! * `validate`, `intervals`: what is wrong with a request in itself.
 //! * `convert`: between protobuf and the plain data of the node.
-//! * `metadata`, `leader_watch`: what a call's metadata asks for.
+//! * `metadata`, `leader_watch`: what a call's metadata asks for; `caller`:
+//!   what its connection says.
 //! * `recipe`: what locks and elections are made of.
 //! * `wire`: gRPC on HTTP bodies. `method`, `stats`, `sink`: what is called,
 //!   counted and sent.
@@ -33,6 +34,7 @@
 
 mod api;
 mod auth;
+mod caller;
 mod cluster;
 mod config;
 mod convert;
@@ -56,6 +58,7 @@ mod validate;
 mod watch;
 mod wire;
 
+pub use caller::Caller;
 pub use config::{ApiConfig, ETCD_VERSION};
 pub use dispatch::{Services, services};
 pub use errors::{ApiError, refused};

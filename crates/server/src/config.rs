@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::address::ListenAddress;
+use crate::security::Security;
 
 /// What a server needs to run, beside the node's own configuration.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct Config {
     /// Costs two looks at the clock per call. Default off, as etcd's
     /// `--metrics basic`.
     pub measure_handling_time: bool,
+    /// TLS, and which HTTP requests are answered.
+    pub security: Security,
     /// How users are told apart.
     pub auth: AuthConfig,
 }
@@ -85,6 +88,7 @@ impl Default for Config {
             io_threads: cores.min(8),
             drain_timeout: Duration::from_millis(1500),
             measure_handling_time: false,
+            security: Security::default(),
             auth: AuthConfig::default(),
         }
     }

@@ -26,6 +26,15 @@ pub enum StartError {
         /// The address.
         address: String,
     },
+    /// TLS cannot be set up as asked for.
+    #[error("TLS ({surface}): {source}")]
+    Tls {
+        /// For whom: `client`, `metrics`, `peer`, or the name of an outgoing
+        /// configuration.
+        surface: String,
+        /// What is wrong with it; names the file.
+        source: Box<t4_tls_config::TlsError>,
+    },
     /// There is no address for clients.
     #[error("no address to listen on was given")]
     NoAddress,

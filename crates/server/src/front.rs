@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use t4_etcd_api::{ETCD_VERSION, Services};
+use t4_etcd_api::{Caller, ETCD_VERSION, Services};
 use t4_node::Node;
 
+use crate::access::{self, Access};
 use crate::body::{JSON, PLAIN, ResponseBody, text};
 use crate::health::{self, Checks};
 use crate::metrics::Metrics;
@@ -24,17 +25,31 @@ pub(crate) enum Purpose {
     Metrics,
 }
 
-/// Everything that one shard serves.
+/// Everything that one shard serves, or one connection.
 pub(crate) struct Front {
     pub(crate) services: Services,
     pub(crate) node: Node,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access: Arc<Access>,
+    /// Whether the connection is over TLS.
+    pub(crate) tls: bool,
 }
 
 impl Front {
     /// The same, with calls served on the runtime that this is called on.
     pub(crate) fn on_this_runtime(self) -> Front {
         Front { services: self.services.on_this_runtime(), ..self }
+    }
+
+    /// The same, for the calls of one connection.
+    pub(crate) fn for_connection(&self, caller: Caller, tls: bool) -> Front {
+        Front {
+            services: self.services.for_connection(caller),
+            node: self.node.clone(),
+            metrics: self.metrics.clone(),
+            access: self.access.clone(),
+            tls,
+        }
     }
 
     /// A request on the client port.
@@ -50,8 +65,18 @@ impl Front {
         self.http(request).await
     }
 
-    /// A request that is not gRPC.
+    /// A request that is not gRPC, from whoever may be a browser.
     pub(crate) async fn http(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        let origin = self.access.origin(&request);
+        let mut response = match self.access.answer(&request, self.tls) {
+            Some(answer) => answer,
+            None => self.route(request).await,
+        };
+        access::allow_origin(&mut response, origin);
+        response
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let path = request.uri().path();
         match path {
             "/version" => self.version(&request),

@@ -8,7 +8,9 @@
 //!
 //! gRPC and HTTP share the client port (`front`): a request with gRPC's content
 //! type goes to `t4-etcd-api`, everything else is metrics, health or version.
-//! Responses leave in one write each (`socket`).
+//! Responses leave in one write each (`socket`). An address may speak TLS
+//! (`tls`), plain text, or both (`connection`); which hosts and origins HTTP
+//! requests may come from is looked at in `access`.
 //!
 //! [`Server::stop`] drains: no new connections, no new writes, watch streams
 //! end, calls under way finish, then the node closes its log.
@@ -17,35 +19,46 @@
 //! messages (`t4-etcd-api`).
 #![doc = include_str!("../README.md")]
 
+mod access;
 mod address;
 mod body;
 mod config;
+mod connection;
 mod error;
 mod exposition;
 mod front;
 mod health;
+mod lent;
 mod listener;
 mod metrics;
 mod process;
+mod security;
 mod shard;
 mod socket;
+mod tls;
+mod tls_metrics;
 
 use std::sync::Arc;
 
 use t4_etcd_api::ApiConfig;
 use t4_node::{Closed, Node};
+use t4_tls_config::Reloading;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use address::{AddressError, ListenAddress, SocketAddress};
 pub use config::{AuthConfig, Config};
 pub use error::StartError;
+pub use security::Security;
 pub use t4_etcd_api::ETCD_VERSION;
 
+use access::Access;
+use connection::Port;
 use front::{Front, Purpose};
-use listener::Listener;
+use listener::{Listener, plan};
 use metrics::Metrics;
 use shard::Shard;
+use tls::Tls;
 
 /// A running server.
 pub struct Server {
@@ -55,6 +68,8 @@ pub struct Server {
     drain: watch::Sender<bool>,
     client_addresses: Vec<ListenAddress>,
     metrics_addresses: Vec<ListenAddress>,
+    /// Follows the files of TLS.
+    reloading: Option<Reloading>,
 }
 
 impl Server {
@@ -68,20 +83,33 @@ impl Server {
         let open_files = process::raise_open_files_limit();
         tracing::debug!(open_files, "limit of open files");
 
+        let tls = Arc::new(Tls::load(&config.security)?);
         let node = Node::open(node).await?;
         let drain = watch::Sender::new(false);
-        let shards = Arc::new(start_shards(&node, config, &drain)?);
+        let shards = Arc::new(start_shards(&node, config, &tls, &drain)?);
         let addresses = |of: fn(Purpose) -> bool| {
-            let chosen = listeners.iter().filter(|listener| of(listener.purpose()));
-            chosen.map(|listener| listener.address().clone()).collect()
+            let chosen = listeners.iter().filter(|listener| of(listener.plan.purpose));
+            chosen.flat_map(Listener::addresses).collect()
         };
         let client_addresses = addresses(|purpose| purpose != Purpose::Metrics);
         let metrics_addresses = addresses(|purpose| purpose == Purpose::Metrics);
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            accepting.spawn(listener.accept(shards.clone(), drain.subscribe()));
+            let purpose = listener.plan.purpose;
+            let handshaker = tls.of(purpose).filter(|_| listener.plan.tls);
+            let port = Port { purpose, plain: listener.plan.plain, tls: handshaker };
+            accepting.spawn(listener.accept(Arc::new(port), shards.clone(), drain.subscribe()));
         }
-        Ok(Server { node, shards, accepting, drain, client_addresses, metrics_addresses })
+        let reloading = tls.follow()?;
+        Ok(Server {
+            node,
+            shards,
+            accepting,
+            drain,
+            client_addresses,
+            metrics_addresses,
+            reloading,
+        })
     }
 
     /// Where clients connect, with the ports that the system chose.
@@ -94,6 +122,12 @@ impl Server {
     #[must_use]
     pub fn metrics_addresses(&self) -> &[ListenAddress] {
         &self.metrics_addresses
+    }
+
+    /// Reads all files of TLS anew, soon. They are followed anyway: this is for
+    /// whoever cannot wait. False: there are none.
+    pub fn reload_tls(&self) -> bool {
+        self.reloading.as_ref().map(Reloading::reload_now).is_some()
     }
 
     /// The node behind it.
@@ -114,8 +148,9 @@ impl Server {
         while self.accepting.join_next().await.is_some() {}
         // Ends the watch streams, which no client would end by itself.
         let closed = self.node.stop().await;
-        let shards = self.shards;
+        let (shards, reloading) = (self.shards, self.reloading);
         let joined = tokio::task::spawn_blocking(move || {
+            drop(reloading);
             if let Some(shards) = Arc::into_inner(shards) {
                 for shard in shards {
                     shard.join();
@@ -138,18 +173,23 @@ fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {
         (&config.http_listen, Purpose::Http),
         (&config.metrics_listen, Purpose::Metrics),
     ];
-    let mut listeners = Vec::new();
-    for (addresses, purpose) in all {
-        for address in addresses {
-            listeners.push(Listener::bind(address, purpose, config.reuse_port)?);
+    for (addresses, purpose) in &all {
+        let tls = match purpose {
+            Purpose::Metrics => &config.security.metrics,
+            Purpose::Client | Purpose::Grpc | Purpose::Http => &config.security.client,
+        };
+        if let Some(address) = addresses.iter().find(|address| address.tls && tls.is_none()) {
+            return Err(StartError::NoCertificate { address: address.to_string() });
         }
     }
-    Ok(listeners)
+    let plans = all.into_iter().flat_map(|(addresses, purpose)| plan(addresses, purpose));
+    plans.map(|plan| Listener::bind(plan, config.reuse_port)).collect()
 }
 
 fn start_shards(
     node: &Node,
     config: Config,
+    tls: &Arc<Tls>,
     drain: &watch::Sender<bool>,
 ) -> Result<Vec<Shard>, StartError> {
     let api = ApiConfig {
@@ -160,12 +200,18 @@ fn start_shards(
         ..ApiConfig::default()
     };
     let services = t4_etcd_api::services(node.clone(), api);
-    let metrics = Arc::new(Metrics::new(services.stats().clone()));
+    let metrics = Arc::new(Metrics::new(services.stats().clone(), tls.clone()));
+    let access = Arc::new(Access::new(&config.security));
     let config = Arc::new(config);
     (0..config.io_threads.max(1))
         .map(|number| {
-            let front =
-                Front { services: services.clone(), node: node.clone(), metrics: metrics.clone() };
+            let front = Front {
+                services: services.clone(),
+                node: node.clone(),
+                metrics: metrics.clone(),
+                access: access.clone(),
+                tls: false,
+            };
             Shard::start(number, config.clone(), front, drain.subscribe())
                 .map_err(StartError::Thread)
         })

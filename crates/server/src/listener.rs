@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use crate::address::{ListenAddress, SocketAddress};
+use crate::connection::Port;
 use crate::error::StartError;
 use crate::front::Purpose;
 use crate::shard::Shard;
@@ -25,8 +26,33 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub(crate) struct Listener {
     socket: Bound,
     /// Where, with the port that the system chose if it was 0.
-    address: ListenAddress,
-    purpose: Purpose,
+    address: SocketAddress,
+    pub(crate) plan: Plan,
+}
+
+/// One socket to be bound. Two addresses that differ in TLS only share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    socket: SocketAddress,
+    pub(crate) purpose: Purpose,
+    /// Whether plain text is spoken.
+    pub(crate) plain: bool,
+    /// Whether TLS is spoken.
+    pub(crate) tls: bool,
+}
+
+/// The sockets for `addresses`, in their order.
+pub(crate) fn plan(addresses: &[ListenAddress], purpose: Purpose) -> Vec<Plan> {
+    let mut plans: Vec<Plan> = Vec::new();
+    for ListenAddress { socket, tls } in addresses {
+        let at = plans.iter().position(|plan| plan.socket == *socket).unwrap_or(plans.len());
+        if at == plans.len() {
+            plans.push(Plan { socket: socket.clone(), purpose, plain: false, tls: false });
+        }
+        plans[at].tls |= tls;
+        plans[at].plain |= !tls;
+    }
+    plans
 }
 
 enum Bound {
@@ -44,48 +70,48 @@ impl Drop for SocketFile {
 }
 
 impl Listener {
-    pub(crate) fn bind(
-        address: &ListenAddress,
-        purpose: Purpose,
-        reuse_port: bool,
-    ) -> Result<Self, StartError> {
-        if address.tls {
-            return Err(StartError::NoCertificate { address: address.to_string() });
-        }
-        let failed = |source| StartError::Bind { address: address.to_string(), source };
-        let (socket, address) = match &address.socket {
+    pub(crate) fn bind(plan: Plan, reuse_port: bool) -> Result<Self, StartError> {
+        let failed = |source| {
+            let address = ListenAddress { socket: plan.socket.clone(), tls: !plan.plain };
+            StartError::Bind { address: address.to_string(), source }
+        };
+        let (socket, address) = match &plan.socket {
             SocketAddress::Tcp(wanted) => {
                 let listener = bind_tcp(*wanted, reuse_port).map_err(failed)?;
                 let bound = listener.local_addr().map_err(failed)?;
-                (Bound::Tcp(listener), ListenAddress::tcp(bound))
+                (Bound::Tcp(listener), SocketAddress::Tcp(bound))
             }
             SocketAddress::Unix(path) => {
                 remove_stale(path).map_err(failed)?;
                 let listener = UnixListener::bind(path).map_err(failed)?;
                 let file = SocketFile(path.clone());
-                (Bound::Unix { listener, _file: file }, address.clone())
+                (Bound::Unix { listener, _file: file }, plan.socket.clone())
             }
         };
-        Ok(Listener { socket, address, purpose })
+        Ok(Listener { socket, address, plan })
     }
 
-    pub(crate) fn purpose(&self) -> Purpose {
-        self.purpose
-    }
-
-    pub(crate) fn address(&self) -> &ListenAddress {
-        &self.address
+    /// Where it is, in each way in which it is spoken there.
+    pub(crate) fn addresses(&self) -> Vec<ListenAddress> {
+        let ways = [(self.plan.plain, false), (self.plan.tls, true)];
+        let spoken = ways.into_iter().filter(|(spoken, _)| *spoken);
+        spoken.map(|(_, tls)| ListenAddress { socket: self.address.clone(), tls }).collect()
     }
 
     /// Accepts until `drain` turns true.
-    pub(crate) async fn accept(self, shards: Arc<Vec<Shard>>, mut drain: watch::Receiver<bool>) {
+    pub(crate) async fn accept(
+        self,
+        port: Arc<Port>,
+        shards: Arc<Vec<Shard>>,
+        mut drain: watch::Receiver<bool>,
+    ) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
                 _ = drain.wait_for(|drain| *drain) => return,
             };
             match accepted {
-                Ok(connection) => self.dispatch(&shards, connection),
+                Ok(connection) => self.dispatch(&shards, connection, &port),
                 Err(error) => {
                     tracing::warn!(%error, address = %self.address, "a connection was not accepted");
                     tokio::time::sleep(ACCEPT_RETRY).await;
@@ -95,9 +121,9 @@ impl Listener {
     }
 
     /// To the shard with the fewest connections.
-    fn dispatch(&self, shards: &[Shard], connection: Accepted) {
+    fn dispatch(&self, shards: &[Shard], connection: Accepted, port: &Arc<Port>) {
         let Some(shard) = shards.iter().min_by_key(|shard| shard.load()) else { return };
-        if !shard.hand_over(connection, self.purpose) {
+        if !shard.hand_over(connection, port.clone()) {
             tracing::warn!(address = %self.address, "a connection was dropped: too many at once");
         }
     }
@@ -106,7 +132,10 @@ impl Listener {
 impl Bound {
     async fn accept(&self) -> io::Result<Accepted> {
         Ok(match self {
-            Bound::Tcp(listener) => Accepted::Tcp(listener.accept().await?.0.into_std()?),
+            Bound::Tcp(listener) => {
+                let (stream, remote) = listener.accept().await?;
+                Accepted::Tcp(stream.into_std()?, remote)
+            }
             Bound::Unix { listener, .. } => Accepted::Unix(listener.accept().await?.0.into_std()?),
         })
     }
@@ -137,5 +166,23 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
         Err(_) => std::fs::remove_file(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes_of_one_address_share_its_socket() {
+        let addresses = ["http://127.0.0.1:1", "https://127.0.0.1:2", "https://127.0.0.1:1"];
+        let addresses = addresses.map(|text| text.parse().expect("an address"));
+        let shown: Vec<_> = plan(&addresses, Purpose::Client)
+            .iter()
+            .map(|plan| (plan.socket.to_string(), plan.plain, plan.tls))
+            .collect();
+        let expected =
+            [("127.0.0.1:1".to_owned(), true, true), ("127.0.0.1:2".to_owned(), false, true)];
+        assert_eq!(shown, expected);
     }
 }

@@ -14,10 +14,13 @@ use tonic::Code;
 use crate::exposition::Exposition;
 use crate::health::{Checks, alarm_name};
 use crate::process::Process;
+use crate::tls::Tls;
+use crate::tls_metrics;
 
 /// The counters of a server that are not the node's.
 pub(crate) struct Metrics {
     grpc: Arc<GrpcStats>,
+    tls: Arc<Tls>,
     health_success: AtomicU64,
     health_failures: AtomicU64,
     /// By (set, check): how often it passed, how often not, how it was last.
@@ -32,9 +35,10 @@ struct CheckCount {
 }
 
 impl Metrics {
-    pub(crate) fn new(grpc: Arc<GrpcStats>) -> Self {
+    pub(crate) fn new(grpc: Arc<GrpcStats>, tls: Arc<Tls>) -> Self {
         Metrics {
             grpc,
+            tls,
             health_success: AtomicU64::new(0),
             health_failures: AtomicU64::new(0),
             checks: Mutex::default(),
@@ -65,6 +69,7 @@ impl Metrics {
         leases_and_watches(&mut out, node);
         self.grpc(&mut out);
         t4(&mut out, node);
+        tls_metrics::render(&mut out, &self.tls.observed());
         process(&mut out);
         out.finish()
     }

@@ -7,29 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use hyper_util::server::conn::auto;
 use tokio::sync::{mpsc, watch};
 
-use crate::body::ResponseBody;
 use crate::config::Config;
-use crate::front::{Front, Purpose};
-use crate::socket::{Accepted, AnyConnection, Connection};
+use crate::connection::{Port, Serving, converse};
+use crate::front::Front;
+use crate::socket::Accepted;
 
 /// Connections handed to a shard that it has not taken yet, at most.
 const HAND_OVER_QUEUE: usize = 1024;
-/// A client that has not finished the head of its request after this long is
-/// cut off (etcd waits 5 min; nobody needs that).
-const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// What a shard is asked to serve, and by what.
 pub(crate) struct Handed {
     pub(crate) connection: Accepted,
-    /// What is served on the listener that it came to.
-    pub(crate) purpose: Purpose,
+    /// The listener that it came to.
+    pub(crate) port: Arc<Port>,
     /// Counts it as open until it is dropped.
     pub(crate) open: OpenConnection,
 }
@@ -63,7 +55,8 @@ impl Shard {
         let thread =
             std::thread::Builder::new().name(format!("t4-io-{number}")).spawn(move || {
                 runtime.block_on(async move {
-                    serve(incoming, config, Arc::new(front.on_this_runtime()), drain).await;
+                    let serving = Serving { config, front: front.on_this_runtime() };
+                    serve(incoming, Arc::new(serving), drain).await;
                 });
                 // Connections that did not drain in time end with their runtime.
                 runtime.shutdown_background();
@@ -77,10 +70,10 @@ impl Shard {
     }
 
     /// Hands a connection over. False: the shard has ended or is overrun.
-    pub(crate) fn hand_over(&self, connection: Accepted, purpose: Purpose) -> bool {
+    pub(crate) fn hand_over(&self, connection: Accepted, port: Arc<Port>) -> bool {
         self.open.fetch_add(1, Ordering::Relaxed);
         let open = OpenConnection(self.open.clone());
-        self.connections.try_send(Handed { connection, purpose, open }).is_ok()
+        self.connections.try_send(Handed { connection, port, open }).is_ok()
     }
 
     /// Lets the shard end and waits for it.
@@ -94,8 +87,7 @@ impl Shard {
 /// Serves connections until they are drained, or until the drain takes too long.
 async fn serve(
     mut incoming: mpsc::Receiver<Handed>,
-    config: Arc<Config>,
-    front: Arc<Front>,
+    serving: Arc<Serving>,
     drain: watch::Receiver<bool>,
 ) {
     let mut drained = drain.clone();
@@ -104,7 +96,12 @@ async fn serve(
         tokio::select! {
             handed = incoming.recv() => {
                 let Some(handed) = handed else { break };
-                connections.spawn(converse(handed, config.clone(), front.clone(), drain.clone()));
+                let Handed { connection, port, open } = handed;
+                let conversation = converse(connection, port, serving.clone(), drain.clone());
+                connections.spawn(async move {
+                    conversation.await;
+                    drop(open);
+                });
             }
             Some(_) = connections.join_next() => {}
             _ = drained.wait_for(|drain| *drain) => break,
@@ -112,68 +109,5 @@ async fn serve(
     }
     incoming.close();
     let all = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(config.drain_timeout, all).await;
-}
-
-/// One connection, from its first byte to its last.
-async fn converse(
-    handed: Handed,
-    config: Arc<Config>,
-    front: Arc<Front>,
-    drain: watch::Receiver<bool>,
-) {
-    let Handed { connection, purpose, open } = handed;
-    let outcome = match connection.register() {
-        Ok(AnyConnection::Tcp(io)) => speak(io, purpose, &config, front, drain).await,
-        Ok(AnyConnection::Unix(io)) => speak(io, purpose, &config, front, drain).await,
-        Err(error) => Err(error.into()),
-    };
-    if let Err(error) = outcome {
-        // A client's doing, not ours: gone, or not speaking HTTP.
-        tracing::debug!(%error, "a connection ended");
-    }
-    drop(open);
-}
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-async fn speak<S>(
-    io: Connection<S>,
-    purpose: Purpose,
-    config: &Config,
-    front: Arc<Front>,
-    mut drain: watch::Receiver<bool>,
-) -> Result<(), BoxError>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
-{
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(config.keepalive_interval)
-        .keep_alive_timeout(config.keepalive_timeout)
-        .max_concurrent_streams(config.max_concurrent_streams)
-        // gRPC has no use for the date.
-        .auto_date_header(false);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let front = front.clone();
-        async move {
-            let response: Response<ResponseBody> = match purpose {
-                Purpose::Client | Purpose::Grpc => front.client(request, purpose).await,
-                Purpose::Http => front.http(request).await,
-                Purpose::Metrics => front.metrics(request).await,
-            };
-            Ok::<_, std::convert::Infallible>(response)
-        }
-    });
-    let connection = builder.serve_connection(io, service);
-    tokio::pin!(connection);
-    tokio::select! {
-        outcome = connection.as_mut() => return outcome,
-        _ = drain.wait_for(|drain| *drain) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    connection.await
+    let _ = tokio::time::timeout(serving.config.drain_timeout, all).await;
 }

@@ -1,17 +1,53 @@
-//! Accepted connections: TCP or Unix, as hyper wants them.
+//! Accepted connections: TCP or Unix, with TLS or without, as hyper wants them.
 
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connection before it belongs to a runtime.
 pub(crate) enum Accepted {
-    Tcp(std::net::TcpStream),
+    /// And where it comes from.
+    Tcp(std::net::TcpStream, SocketAddr),
     Unix(std::os::unix::net::UnixStream),
+}
+
+/// A connection of the present runtime.
+pub(crate) enum Registered {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// What TCP and Unix connections have in common.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
+    /// The first byte that the client has sent, which stays to be read; `None`:
+    /// it has closed the connection.
+    fn peek(&self) -> impl Future<Output = io::Result<Option<u8>>> + Send;
+}
+
+impl Socket for TcpStream {
+    async fn peek(&self) -> io::Result<Option<u8>> {
+        self.async_io(Interest::READABLE, || look_at_first(self)).await
+    }
+}
+
+impl Socket for UnixStream {
+    async fn peek(&self) -> io::Result<Option<u8>> {
+        self.async_io(Interest::READABLE, || look_at_first(self)).await
+    }
+}
+
+fn look_at_first(socket: &impl AsFd) -> io::Result<Option<u8>> {
+    let mut first = [0];
+    let (received, _) = recv(socket, &mut first, RecvFlags::PEEK)?;
+    Ok((received > 0).then_some(first[0]))
 }
 
 /// A connection that hyper can serve.
@@ -23,38 +59,40 @@ pub(crate) struct Connection<S> {
     stream: TokioIo<S>,
 }
 
-/// A connection of either kind.
-pub(crate) enum AnyConnection {
-    Tcp(Connection<TcpStream>),
-    Unix(Connection<UnixStream>),
-}
-
 impl Accepted {
+    /// Where the client is; `None`: at the other end of a Unix socket.
+    pub(crate) fn remote(&self) -> Option<SocketAddr> {
+        match self {
+            Accepted::Tcp(_, remote) => Some(*remote),
+            Accepted::Unix(_) => None,
+        }
+    }
+
     /// Registers the connection with the present runtime.
-    pub(crate) fn register(self) -> io::Result<AnyConnection> {
+    pub(crate) fn register(self) -> io::Result<Registered> {
         Ok(match self {
-            Accepted::Tcp(stream) => {
+            Accepted::Tcp(stream, _) => {
                 // Responses are small and leave in one write: waiting to
                 // gather more would only delay them (40 ms with delayed ACKs).
                 stream.set_nodelay(true)?;
                 stream.set_nonblocking(true)?;
-                AnyConnection::Tcp(Connection::new(TcpStream::from_std(stream)?))
+                Registered::Tcp(TcpStream::from_std(stream)?)
             }
             Accepted::Unix(stream) => {
                 stream.set_nonblocking(true)?;
-                AnyConnection::Unix(Connection::new(UnixStream::from_std(stream)?))
+                Registered::Unix(UnixStream::from_std(stream)?)
             }
         })
     }
 }
 
 impl<S> Connection<S> {
-    fn new(stream: S) -> Self {
+    pub(crate) fn new(stream: S) -> Self {
         Connection { stream: TokioIo::new(stream) }
     }
 }
 
-impl<S: tokio::io::AsyncRead + Unpin> Read for Connection<S> {
+impl<S: AsyncRead + Unpin> Read for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -64,7 +102,7 @@ impl<S: tokio::io::AsyncRead + Unpin> Read for Connection<S> {
     }
 }
 
-impl<S: tokio::io::AsyncWrite + Unpin> Write for Connection<S> {
+impl<S: AsyncWrite + Unpin> Write for Connection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

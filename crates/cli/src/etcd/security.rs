@@ -63,6 +63,11 @@ const PEER: Names = Names {
 pub(super) fn security(given: &Given, notices: &mut Notices) -> Result<Security, EtcdError> {
     let versions = versions(given)?;
     let cipher_suites = given.list("cipher-suites");
+    for suite in &cipher_suites {
+        value::cipher_suite(suite).map_err(|why| {
+            EtcdError::Invalid(format!("unexpected TLS cipher suite {suite:?}: {why}"))
+        })?;
+    }
     if versions.min == TlsVersion::Tls13 && !cipher_suites.is_empty() {
         return invalid("cipher suites cannot be configured when only TLS1.3 is enabled");
     }
@@ -78,6 +83,7 @@ pub(super) fn security(given: &Given, notices: &mut Notices) -> Result<Security,
         client: Surface { auto: client.auto && client.pair.is_none(), ..client },
         peer: Surface { auto: peer.auto && peer.pair.is_none(), ..peer },
         versions,
+        peer_versions: versions,
         cipher_suites,
         host_whitelist: allowed(given.list("host-whitelist")),
         cors: allowed(origins(given)?),

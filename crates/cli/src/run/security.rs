@@ -1,7 +1,12 @@
 //! What was asked for in the way of TLS, hosts and origins: plain data that
 //! both command lines, T4's and etcd's, are turned into.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use t4_server::{ListenAddress, SocketAddress};
+use t4_tls_config::{ClientOptions, PairSource, Protocol, SelfSigned, ServerOptions, TlsError};
+
+pub(crate) use t4_tls_config::TlsVersion;
 
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +16,8 @@ pub(crate) struct Security {
     /// The port of peers.
     pub(crate) peer: Surface,
     pub(crate) versions: Versions,
+    /// The same for peers.
+    pub(crate) peer_versions: Versions,
     /// By IANA's or Go's names; empty: all that are safe.
     pub(crate) cipher_suites: Vec<String>,
     /// How long a certificate of ours is valid, in years of 365 days. Default 1.
@@ -53,13 +60,6 @@ pub(crate) struct Pair {
     pub(crate) key: PathBuf,
 }
 
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum TlsVersion {
-    Tls12,
-    Tls13,
-}
-
 /// Which versions are spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Versions {
@@ -73,6 +73,7 @@ impl Default for Security {
             client: Surface::default(),
             peer: Surface::default(),
             versions: Versions::default(),
+            peer_versions: Versions::default(),
             cipher_suites: Vec::new(),
             self_signed_years: 1,
             host_whitelist: Vec::new(),
@@ -92,6 +93,150 @@ impl Surface {
     pub(crate) fn speaks_tls(&self) -> bool {
         self.pair.is_some() || self.auto
     }
+}
+
+impl Security {
+    /// As the server takes it.
+    ///
+    /// # Errors
+    /// What TLS finds wrong with the options; the files are not looked at yet.
+    pub(crate) fn for_server(
+        self,
+        node: &t4_node::Config,
+        server: &t4_server::Config,
+    ) -> Result<t4_server::Security, TlsError> {
+        let hosts = hosts(server.listen.iter().chain(&server.http_listen), node);
+        let protocol = self.protocol(self.versions);
+        let client = self.client.server_options(
+            &protocol,
+            &fixtures(node, "client"),
+            hosts,
+            self.self_signed_years,
+        )?;
+        // Metrics have the same files; what connects there is compared with its
+        // certificate, as peers are.
+        let speaks_tls = server.metrics_listen.iter().any(|address| address.tls);
+        let metrics = client.clone().filter(|_| speaks_tls).map(|client| ServerOptions {
+            check_remote_san: !self.client.skip_san_check,
+            ..client
+        });
+        let protocol = self.protocol(self.peer_versions);
+        let hosts = peer_hosts(node);
+        let dir = fixtures(node, "peer");
+        let peer = self.peer.server_options(&protocol, &dir, hosts, self.self_signed_years)?;
+        let peer =
+            peer.map(|peer| ServerOptions { check_remote_san: !self.peer.skip_san_check, ..peer });
+        let mut outgoing = Vec::new();
+        if let Some(peer) = &peer {
+            let to_peers = self.peer.client_options(&protocol, &peer.pair);
+            outgoing.push(("peer-client".to_owned(), to_peers));
+        }
+        if let Some(pair) = &self.client.outgoing {
+            let pair = PairSource::from(pair.clone());
+            let options = self.client.client_options(&self.protocol(self.versions), &pair);
+            outgoing.push(("client-client".to_owned(), options));
+        }
+        Ok(t4_server::Security {
+            client,
+            metrics,
+            peer,
+            outgoing,
+            common_name_is_user: self.client.cert_auth,
+            host_whitelist: self.host_whitelist,
+            cors: self.cors,
+        })
+    }
+
+    fn protocol(&self, versions: Versions) -> Protocol {
+        // TLS 1.3 has its own suites.
+        let has_tls12 = versions.min == TlsVersion::Tls12;
+        let cipher_suites = if has_tls12 { self.cipher_suites.clone() } else { Vec::new() };
+        Protocol { min_version: versions.min, max_version: Some(versions.max), cipher_suites }
+    }
+}
+
+impl Surface {
+    fn server_options(
+        &self,
+        protocol: &Protocol,
+        dir: &Path,
+        hosts: Vec<String>,
+        years: u32,
+    ) -> Result<Option<ServerOptions>, TlsError> {
+        let pair = match &self.pair {
+            Some(pair) => PairSource::from(pair.clone()),
+            None if self.auto => PairSource::SelfSigned(SelfSigned::in_dir(dir, hosts, years)?),
+            None => return Ok(None),
+        };
+        Ok(Some(ServerOptions {
+            client_ca: self.ca.clone(),
+            require_client_cert: self.cert_auth,
+            crl: self.crl.clone(),
+            allowed_cns: self.allowed_cns.clone(),
+            allowed_hostnames: self.allowed_hostnames.clone(),
+            protocol: protocol.clone(),
+            ..ServerOptions::new(pair)
+        }))
+    }
+
+    /// For connections to others of its kind, which `own` is shown to unless
+    /// there is another certificate for it.
+    fn client_options(&self, protocol: &Protocol, own: &PairSource) -> ClientOptions {
+        let pair = self.outgoing.clone().map_or_else(|| own.clone(), PairSource::from);
+        ClientOptions {
+            ca: self.ca.clone().filter(|_| !self.auto),
+            pair: Some(pair),
+            // Nobody signs certificates that are made.
+            insecure_skip_verify: self.auto,
+            protocol: protocol.clone(),
+            ..ClientOptions::default()
+        }
+    }
+}
+
+impl From<Pair> for PairSource {
+    fn from(Pair { cert, key }: Pair) -> Self {
+        PairSource::Files { cert, key }
+    }
+}
+
+/// Where etcd keeps the certificates that it makes.
+fn fixtures(node: &t4_node::Config, surface: &str) -> PathBuf {
+    node.data_dir.join("fixtures").join(surface)
+}
+
+/// Whom a certificate that is made for clients is for: where they connect.
+fn hosts<'a>(
+    listen: impl Iterator<Item = &'a ListenAddress>,
+    node: &t4_node::Config,
+) -> Vec<String> {
+    let mut hosts: Vec<String> = Vec::new();
+    for address in listen {
+        let SocketAddress::Tcp(socket) = &address.socket else { continue };
+        hosts.push(socket.ip().to_string());
+        if socket.ip().is_loopback() {
+            hosts.push("localhost".to_owned());
+        }
+    }
+    hosts.extend(node.advertise_client_urls.iter().filter_map(|url| host_of(url)));
+    distinct(hosts)
+}
+
+fn peer_hosts(node: &t4_node::Config) -> Vec<String> {
+    distinct(node.advertise_peer_urls.iter().filter_map(|url| host_of(url)).collect())
+}
+
+fn distinct(mut hosts: Vec<String>) -> Vec<String> {
+    hosts.sort_unstable();
+    hosts.dedup();
+    if hosts.is_empty() { vec!["localhost".to_owned()] } else { hosts }
+}
+
+fn host_of(url: &str) -> Option<String> {
+    let (scheme, authority) = url.split_once("://")?;
+    let (host, _) = authority.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (scheme.starts_with("http") && !host.is_empty()).then(|| host.to_owned())
 }
 
 /// `*` among the names allows all, which an empty list stands for.

@@ -1,4 +1,4 @@
-//! The signals that end a server.
+//! The signals that end a server, and the one that has it read its files anew.
 
 use std::fmt;
 use std::io;
@@ -12,6 +12,14 @@ pub(crate) enum Signal {
     Terminate,
     /// From a keyboard.
     Interrupt,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    End(Signal),
+    /// SIGHUP.
+    Reload,
 }
 
 impl Signal {
@@ -37,6 +45,7 @@ impl fmt::Display for Signal {
 pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -44,14 +53,26 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
     /// Waits for the next one.
-    pub(crate) async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => Signal::Terminate,
-            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => Asked::End(Signal::Terminate),
+            _ = self.interrupt.recv() => Asked::End(Signal::Interrupt),
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    /// Waits for the next one that asks for the end: while a server starts or
+    /// stops there is nothing to reload.
+    pub(crate) async fn end(&mut self) -> Signal {
+        loop {
+            if let Asked::End(signal) = self.next().await {
+                return signal;
+            }
         }
     }
 }

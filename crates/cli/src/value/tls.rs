@@ -9,13 +9,17 @@ pub(crate) fn tls_version(text: &str) -> Result<TlsVersion, String> {
     super::choice(text, &[("TLS1.2", TlsVersion::Tls12), ("TLS1.3", TlsVersion::Tls13)])
 }
 
-/// The form of a cipher suite's name; which there are, TLS itself knows.
+/// Go's older names of two cipher suites, which `tls-config` takes too.
+const LEGACY_SUITES: [&str; 2] =
+    ["TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305"];
+
+/// A cipher suite that there is.
 pub(crate) fn cipher_suite(text: &str) -> Result<String, String> {
-    let allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-    if text.starts_with("TLS_") && text.bytes().all(allowed) {
+    let names = t4_tls_config::cipher_suite_names();
+    if names.iter().any(|name| name == text) || LEGACY_SUITES.contains(&text) {
         Ok(text.to_owned())
     } else {
-        Err("use a name such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".to_owned())
+        Err(format!("use one of {}", names.join(", ")))
     }
 }
 
@@ -98,8 +102,10 @@ mod tests {
 
     #[test]
     fn names_of_suites() {
-        sound(cipher_suite, &["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_X"]);
-        wrong(cipher_suite, &["", "ECDHE-RSA-AES128-GCM-SHA256", "TLS_a", "TLS_A "]);
+        sound(cipher_suite, &["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", LEGACY_SUITES[0]]);
+        wrong(cipher_suite, &["", "ECDHE-RSA-AES128-GCM-SHA256", "TLS_RSA_WITH_RC4_128_SHA"]);
+        let told = cipher_suite("TLS_RSA_WITH_RC4_128_SHA").unwrap_err();
+        assert!(told.contains("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"), "{told}");
     }
 
     #[test]

@@ -111,7 +111,7 @@ fn tls_arrives() {
             "--client-cert-allowed-hostname=a,b",
             "--peer-auto-tls",
             "--self-signed-cert-validity=2",
-            "--cipher-suites=TLS_A,TLS_B",
+            "--cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305",
             "--tls-max-version=TLS1.2",
             "--host-whitelist=a",
             "--cors=http://a:1",
@@ -174,9 +174,11 @@ fn refusals_are_in_etcds_words() {
             "min version (TLS1.3) is greater than max version (TLS1.2)",
         ),
         (
-            &["--tls-min-version=TLS1.3", "--cipher-suites=TLS_A"],
+            &["--tls-min-version=TLS1.3", "--cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"],
             "cipher suites cannot be configured when only TLS1.3 is enabled",
         ),
+        (&["--cipher-suites=FOO"], "unexpected TLS cipher suite \"FOO\""),
+        (&["--cipher-suites=TLS_RSA_WITH_RC4_128_SHA"], "_WITH_RC4_128_SHA\": use one of TLS_"),
         (
             &["--auto-tls", "--self-signed-cert-validity=0"],
             "selfSignedCertValidity is invalid,it should be greater than 0",

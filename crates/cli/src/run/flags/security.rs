@@ -56,7 +56,7 @@ pub(crate) struct SecurityArgs {
     #[arg(long, value_name = "FILE", help_heading = TLS)]
     pub(crate) peer_tls_ca: Option<String>,
 
-    /// Certificate that peers are shown, PEM
+    /// Certificate that peers are shown, PEM; peers speak TLS1.3
     #[arg(long, value_name = "FILE", help_heading = TLS)]
     pub(crate) peer_tls_cert: Option<String>,
 

@@ -26,6 +26,11 @@ pub(super) fn resolve(
     let versions = versions(args, sources)?;
     let suites = sources.many("cipher-suites", args.cipher_suites.clone(), value::cipher_suite)?;
     let cipher_suites = suites.unwrap_or_default();
+    if !cipher_suites.is_empty() && !client.speaks_tls() {
+        return refused(
+            "--cipher-suites needs TLS: give --client-tls-cert and --client-tls-key, or --auto-tls",
+        );
+    }
     if versions.min == TlsVersion::Tls13 && !cipher_suites.is_empty() {
         return refused("--cipher-suites cannot be set when only TLS1.3 is spoken: it has its own");
     }
@@ -40,6 +45,8 @@ pub(super) fn resolve(
         client,
         peer,
         versions,
+        // T4's peers have one version, whatever clients speak.
+        peer_versions: Versions { min: TlsVersion::Tls13, max: TlsVersion::Tls13 },
         cipher_suites,
         self_signed_years: years.unwrap_or(1),
         host_whitelist: allowed(hosts.unwrap_or_default()),

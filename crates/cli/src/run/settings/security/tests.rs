@@ -22,6 +22,7 @@ fn sound(flags: &[&str]) -> Settings {
 }
 
 const CERT: &str = "--client-tls-cert=/c";
+const SUITE: &str = "--cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
 const KEY: &str = "--client-tls-key=/k";
 
 fn pair(cert: &str, key: &str) -> Option<Pair> {
@@ -46,7 +47,7 @@ fn every_flag_arrives() {
         "--self-signed-cert-validity=3",
         "--tls-min-version=TLS1.2",
         "--tls-max-version=TLS1.2",
-        "--cipher-suites=TLS_A,TLS_B",
+        "--cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
         "--auth-enabled",
         "--token-ttl=3600",
         "--auth-token=jwt,sign-method=HS256,priv-key=/secret",
@@ -74,7 +75,11 @@ fn every_flag_arrives() {
         client,
         peer,
         versions: Versions { min: TlsVersion::Tls12, max: TlsVersion::Tls12 },
-        cipher_suites: vec!["TLS_A".into(), "TLS_B".into()],
+        peer_versions: Versions { min: TlsVersion::Tls13, max: TlsVersion::Tls13 },
+        cipher_suites: vec![
+            "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".into(),
+            "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384".into(),
+        ],
         self_signed_years: 3,
         host_whitelist: vec!["localhost".into(), "127.0.0.1".into()],
         cors: vec!["https://a.example".into()],
@@ -136,7 +141,7 @@ fn a_star_allows_all() {
 
 #[test]
 fn what_does_not_go_together_is_one_error() {
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 18] = [
         (&[CERT], "--client-tls-cert and --client-tls-key belong together"),
         (&[KEY], "--client-tls-cert and --client-tls-key belong together"),
         (&["--client-tls-ca=/a"], "need TLS"),
@@ -152,7 +157,8 @@ fn what_does_not_go_together_is_one_error() {
         (&["--peer-tls-ca=/c"], "--peer-tls-ca, --peer-tls-cert and"),
         (&["--peer-cert-allowed-cn=a"], "they need --peer-tls-ca"),
         (&["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"], "is greater than"),
-        (&["--tls-min-version=TLS1.3", "--cipher-suites=TLS_A"], "only TLS1.3 is spoken"),
+        (&[CERT, KEY, "--tls-min-version=TLS1.3", SUITE], "only TLS1.3 is spoken"),
+        (&[SUITE], "--cipher-suites needs TLS"),
         (
             &["--peer-auto-tls", "--peer-tls-ca=a", "--peer-tls-cert=b", "--peer-tls-key=c"],
             "--peer-auto-tls makes a certificate",
