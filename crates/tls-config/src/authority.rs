@@ -212,7 +212,7 @@ impl Authority {
         if old.issuer_der != self.subject_der()? {
             return Err(TlsError::file(path, FileFault::OtherIssuer { issuer: old.issuer }));
         }
-        let length = renewal.validity.unwrap_or(old.length);
+        let length = renewal.validity.unwrap_or(old.validity);
         match renewal.new_key {
             Some(kind) => {
                 let key = kind.generate()?;
@@ -245,7 +245,7 @@ impl Authority {
         let old = renewal::Old::of(path, &self.der)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = old.params.distinguished_name;
-        let length = validity_asked.unwrap_or(old.length);
+        let length = validity_asked.unwrap_or(old.validity);
         (params.not_before, params.not_after) = validity(now, length)?;
         let certificate = self_sign(params, self.issuer.key())?;
         Ok(Issued { certificate, key: None })

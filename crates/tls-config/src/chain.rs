@@ -12,6 +12,8 @@
 //!   allowed to sign by their keyUsage: webpki does not look, Go does.
 
 mod lenient;
+#[cfg(test)]
+mod tests;
 
 use std::time::SystemTime;
 

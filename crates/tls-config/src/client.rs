@@ -70,7 +70,9 @@ impl ClientOptions {
 }
 
 fn parse_name(name: &str) -> Result<ServerName<'static>, String> {
-    ServerName::try_from(name.to_owned())
+    // As URLs write IPv6 addresses.
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    ServerName::try_from(bare.to_owned())
         .map_err(|_| format!("{name:?} is neither a DNS name nor an IP address"))
 }
 

@@ -72,6 +72,7 @@ pub use error::{FileFault, PemKind, TlsError};
 pub use identity::PeerIdentity;
 pub use live::{Outcome, ReloadStats};
 pub use making::KeyType;
+pub use moment::Utc;
 pub use purpose::Purposes;
 pub use rejection::{Rejection, RejectionKind};
 pub use reloader::{LOOK_INTERVAL, Reload, Reloader, Reloading};

@@ -41,10 +41,13 @@ pub(crate) struct Loaded<P> {
 pub(crate) struct Live<R: Recipe> {
     recipe: R,
     current: RwLock<Arc<Loaded<R::Product>>>,
+    /// Held during a whole look.
     watch: Mutex<Watch>,
+    /// Held for moments, so that metrics never wait for a file system.
+    record: Mutex<Record>,
 }
 
-/// What the writing half remembers.
+/// What the writing half remembers of the files.
 #[derive(Debug)]
 struct Watch {
     stamps: Stamps,
@@ -52,6 +55,11 @@ struct Watch {
     settled: bool,
     /// Of the files that are in force.
     in_force: [u8; 32],
+}
+
+/// What came of the looks.
+#[derive(Debug, Default)]
+struct Record {
     /// What stands in the way of the newest files, if they are bad.
     failing: Option<Failing>,
     counts: Counts,
@@ -121,14 +129,13 @@ impl<R: Recipe> Live<R> {
         let stamps = Stamps::of(&paths);
         let files = FileSet::read(&paths)?;
         let loaded = recipe.build(&files, now)?;
-        let watch = Watch {
-            settled: stamps.are_settled(now),
-            stamps,
-            in_force: files.digest(),
-            failing: None,
-            counts: Counts::default(),
-        };
-        Ok(Live { recipe, current: RwLock::new(Arc::new(loaded)), watch: Mutex::new(watch) })
+        let watch = Watch { settled: stamps.are_settled(now), stamps, in_force: files.digest() };
+        Ok(Live {
+            recipe,
+            current: RwLock::new(Arc::new(loaded)),
+            watch: Mutex::new(watch),
+            record: Mutex::default(),
+        })
     }
 
     pub(crate) fn recipe(&self) -> &R {
@@ -145,53 +152,54 @@ impl<R: Recipe> Live<R> {
     pub(crate) fn look(&self, now: SystemTime, force: bool) -> Outcome {
         let mut watch = self.watch.lock();
         if let Err(error) = self.recipe.prepare(now) {
-            return watch.failed(None, &error, now, force);
+            return self.record.lock().failed(None, &error, now, force);
         }
         let paths = self.recipe.paths();
         // Before the bytes: a change between the two shows at the next look.
         let stamps = Stamps::of(&paths);
-        let looks_same = watch.settled && watch.stamps == stamps && watch.failing.is_none();
+        let failing = self.record.lock().failing.is_some();
+        let looks_same = watch.settled && watch.stamps == stamps && !failing;
         if looks_same && !force {
             return Outcome::Unchanged;
         }
         let files = match FileSet::read(&paths) {
             Ok(files) => files,
-            Err(error) => return watch.failed(None, &error, now, force),
+            Err(error) => return self.record.lock().failed(None, &error, now, force),
         };
         let digest = files.digest();
         watch.settled = stamps.are_settled(now);
         watch.stamps = stamps;
         if digest == watch.in_force && !force {
-            watch.failing = None;
+            self.record.lock().failing = None;
             return Outcome::Unchanged;
         }
         match self.recipe.build(&files, now) {
             Ok(loaded) => {
                 *self.current.write() = Arc::new(loaded);
-                watch.succeeded(digest, now)
+                watch.in_force = digest;
+                self.record.lock().succeeded(now)
             }
-            Err(error) => watch.failed(Some(digest), &error, now, force),
+            Err(error) => self.record.lock().failed(Some(digest), &error, now, force),
         }
     }
 
     pub(crate) fn stats(&self) -> ReloadStats {
         let certificates = self.current().certificates.clone();
-        let watch = self.watch.lock();
-        let told = watch.failing.as_ref().filter(|failing| failing.told);
+        let record = self.record.lock();
+        let told = record.failing.as_ref().filter(|failing| failing.told);
         ReloadStats {
-            reloads: watch.counts.reloads,
-            failures: watch.counts.failures,
+            reloads: record.counts.reloads,
+            failures: record.counts.failures,
             failing: told.map(|failing| failing.error.clone()),
-            last_reload: watch.counts.last_reload,
-            last_failure: watch.counts.last_failure,
+            last_reload: record.counts.last_reload,
+            last_failure: record.counts.last_failure,
             certificates,
         }
     }
 }
 
-impl Watch {
-    fn succeeded(&mut self, digest: [u8; 32], now: SystemTime) -> Outcome {
-        self.in_force = digest;
+impl Record {
+    fn succeeded(&mut self, now: SystemTime) -> Outcome {
         self.failing = None;
         self.counts.reloads += 1;
         self.counts.last_reload = Some(now);

@@ -17,7 +17,7 @@ use crate::pem;
 
 /// Certificates begin so long before they are made, for machines whose clocks
 /// are behind.
-const BACKDATED: Duration = Duration::from_secs(300);
+pub(crate) const BACKDATED: Duration = Duration::from_secs(300);
 /// Random bytes in a serial number: 20 is the most that RFC 5280 allows, and 16
 /// are more than enough never to meet again.
 const SERIAL_BYTES: usize = 16;

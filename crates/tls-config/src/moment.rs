@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::UnixTime;
 
-/// A moment in the text `2026-11-22T09:14:16Z`.
-pub(crate) struct Utc(pub(crate) SystemTime);
+/// A moment, written for people: `2026-11-22T09:14:16Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Utc(pub SystemTime);
 
 impl fmt::Display for Utc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,9 @@
 //! takes the DER apart; the cryptography and the list of algorithms that count
 //! are webpki's and aws-lc's.
 
-use rustls::crypto::aws_lc_rs;
+use std::sync::LazyLock;
+
+use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::SignatureVerificationAlgorithm;
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use x509_parser::asn1_rs::{Any, FromDer};
@@ -55,8 +57,12 @@ impl<'a> VerifyingKey<'a> {
 }
 
 /// The algorithms that count, and which schemes of TLS they serve.
-pub(crate) fn algorithms() -> rustls::crypto::WebPkiSupportedAlgorithms {
-    aws_lc_rs::default_provider().signature_verification_algorithms
+pub(crate) fn algorithms() -> WebPkiSupportedAlgorithms {
+    // The provider makes its lists anew each time; every handshake asks for this
+    // one.
+    static ALGORITHMS: LazyLock<WebPkiSupportedAlgorithms> =
+        LazyLock::new(|| aws_lc_rs::default_provider().signature_verification_algorithms);
+    *ALGORITHMS
 }
 
 fn of_scheme(scheme: SignatureScheme) -> &'static [&'static dyn SignatureVerificationAlgorithm] {

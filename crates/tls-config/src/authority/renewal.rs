@@ -17,6 +17,7 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use crate::certificate::{Certificate, parse};
 use crate::error::{FileFault, PemKind, TlsError};
+use crate::making::BACKDATED;
 use crate::pem;
 
 /// A certificate that is renewed.
@@ -25,8 +26,8 @@ pub(super) struct Old {
     pub(super) params: CertificateParams,
     /// Its public key.
     pub(super) key: SubjectPublicKeyInfo,
-    /// How long it was valid.
-    pub(super) length: Duration,
+    /// How long it was valid from when it was made.
+    pub(super) validity: Duration,
     /// Who issued it: for errors, and as verifiers compare it.
     pub(super) issuer: String,
     pub(super) issuer_der: Vec<u8>,
@@ -56,9 +57,12 @@ impl Old {
         params.extended_key_usages = usage.map_or(Vec::new(), |usage| purposes(usage.value));
         let key = SubjectPublicKeyInfo::from_der(x509.public_key().raw)
             .map_err(|_| lost("its kind of key"))?;
-        let length = facts.not_after.duration_since(facts.not_before).unwrap_or_default();
+        // What we make begins a little before it is made: without that, each
+        // renewal would be longer than the last.
+        let life = facts.not_after.duration_since(facts.not_before).unwrap_or_default();
+        let validity = life.checked_sub(BACKDATED).unwrap_or(life);
         let issuer_der = x509.issuer().as_raw().to_vec();
-        Ok(Old { params, key, length, issuer: facts.issuer, issuer_der })
+        Ok(Old { params, key, validity, issuer: facts.issuer, issuer_der })
     }
 }
 
