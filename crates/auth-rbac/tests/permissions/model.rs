@@ -186,15 +186,8 @@ impl Model {
                 .iter()
                 .filter(|point| point.as_slice() >= start && point.as_slice() < end.as_ref())
                 .all(covered),
-            // Empty: what is between its bounds, both inside, and what is just
-            // before the lower one.
-            RangeEnd::Before(end) => {
-                let before = self.points.iter().rev().find(|point| point.as_slice() < end.as_ref());
-                let between = |point: &&Vec<u8>| {
-                    point.as_slice() >= end.as_ref() && point.as_slice() <= start
-                };
-                before.is_some_and(covered) && self.points.iter().filter(between).all(covered)
-            }
+            // Empty: where it starts.
+            RangeEnd::Before(_) => covered(&start.to_vec()),
         }
     }
 
