@@ -253,6 +253,8 @@ pub fn refused(error: OpError) -> Status {
         OpError::TooManyRequests => ApiError::TooManyRequests.status(),
         OpError::Stopped => ApiError::Stopped.status(),
         OpError::Timeout => ApiError::Timeout.status(),
+        // Cannot be, as long as no call turns authentication on.
+        OpError::Auth(error) => Status::permission_denied(error.to_string()),
         // As etcd: what has no place in the table is Unknown with its text.
         error @ OpError::Io(_) => Status::unknown(error.to_string()),
     }

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::auth_error::AuthError;
+
 /// Why an operation was refused. The texts are for logs; `etcd-api` has the
 /// texts and codes that clients of etcd match on.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -34,6 +36,10 @@ pub enum OpError {
     /// of keys and values. Do it in parts.
     #[error("the request changes too much at once")]
     TooLarge,
+    /// Authentication is on, and who asks may not do that; or an operation on
+    /// authentication itself was refused.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// The commit queue is full; try again.
     #[error("too many requests in flight")]
     TooManyRequests,

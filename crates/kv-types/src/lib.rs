@@ -8,15 +8,17 @@
 //! * [`KeyRange`]: ranges, with etcd's wire convention translated once.
 //! * [`KeyValue`], [`Event`], [`Write`]: what is stored, seen, asked for.
 //! * [`RangeRequest`] … [`TxnResult`]: requests and results.
-//! * [`OpError`]: why an operation was refused.
+//! * [`OpError`], [`AuthError`]: why an operation was refused.
 #![doc = include_str!("../README.md")]
 
+mod auth_error;
 mod error;
 mod ids;
 mod key_range;
 mod record;
 mod request;
 
+pub use auth_error::AuthError;
 pub use error::OpError;
 pub use ids::{ClusterId, Epoch, LeaseId, LogIndex, NodeId, Revision};
 pub use key_range::{KeyRange, RangeEnd};

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
+use t4_auth_rbac::Identity;
 use t4_kv_types::OpError;
 use t4_state_machine::{Request, Response};
 use tokio::sync::oneshot;
@@ -16,8 +17,9 @@ use tokio::sync::oneshot;
 /// The lane of responses that nobody waits for.
 const NO_LANE: usize = usize::MAX;
 
-/// A request and where its response goes.
+/// A request, who asks for it, and where its response goes.
 pub(crate) struct Submission {
+    pub(crate) who: Identity,
     pub(crate) request: Request,
     pub(crate) reply: ReplyTo,
 }
@@ -105,7 +107,8 @@ impl CommitQueue {
             return;
         }
         self.admitted.fetch_add(1, Ordering::Relaxed);
-        inner.submissions.push_back(Submission { request, reply: ReplyTo { lane: NO_LANE, to } });
+        let (who, reply) = (Identity::Server, ReplyTo { lane: NO_LANE, to });
+        inner.submissions.push_back(Submission { who, request, reply });
         if std::mem::take(&mut inner.wake_for_submissions) {
             self.changed.notify_one();
         }

@@ -36,6 +36,9 @@ pub struct Config {
     /// Shortest time to live of a lease; shorter grants are raised to it.
     /// Default 2 s, what etcd's default timers give.
     pub lease_ttl_min_s: i64,
+    /// How long a simple token lives after its last use. Default 300 s, as
+    /// etcd's.
+    pub token_ttl: Duration,
     /// Writes admitted and not yet answered, at most; beyond it new ones are
     /// refused with [`TooManyRequests`](t4_kv_types::OpError). Default 5,000,
     /// the gap at which etcd refuses.
@@ -64,6 +67,7 @@ impl Config {
             quota_bytes: Some(2 << 30),
             auto_compaction: AutoCompaction::Off,
             lease_ttl_min_s: 2,
+            token_ttl: t4_auth_rbac::SIMPLE_TOKEN_TTL_DEFAULT,
             commit_queue_requests_max: 5_000,
             log_segment_bytes: 64 << 20,
             seal_bytes: 32 << 20,

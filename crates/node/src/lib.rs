@@ -16,6 +16,15 @@
 //! that asks (`reads`). A replica that leads alone acknowledges nothing that is
 //! not applied, so such a read is linearizable.
 //!
+//! # Whose rights
+//!
+//! While authentication is on, a [`Node`] may do what its caller may
+//! ([`Node::as_caller`]); one that nobody has said that of is nobody's, and is
+//! refused. Writes are checked by the write loop on the newest users and roles,
+//! those in flight included; reads of keys and leases against what is applied,
+//! again after the read if that has changed (`auth`). Watches, and what tells of
+//! the replica and not of its keys, are left to the protocols.
+//!
 //! # Threads
 //!
 //! `t4-write-loop`; the log's two; `t4-maintenance` (seals, compaction passes,
@@ -27,7 +36,9 @@
 //! Sockets, etcd's protobuf, checks of what a client may ask (`t4-etcd-api`).
 #![doc = include_str!("../README.md")]
 
+mod auth;
 mod auto_compaction;
+mod caller;
 mod commit_queue;
 mod config;
 mod counters;
@@ -35,15 +46,19 @@ mod data_dir;
 mod error;
 mod lane;
 mod lanes;
+mod leases;
 mod maintenance;
 mod node;
 mod offline;
 mod open;
 mod reads;
 mod shared;
+mod token_expiry;
 mod watch;
 mod write_loop;
 
+pub use auth::AuthOutcome;
+pub use caller::Caller;
 pub use config::{AutoCompaction, Config};
 pub use counters::{Counters, Histogram, HistogramSnapshot};
 pub use data_dir::Identity;

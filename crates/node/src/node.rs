@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
+use t4_auth_rbac::{AuthState, Operation};
 use t4_kv_types::{
-    AlarmKind, ClusterId, DeleteRangeRequest, DeleteRangeResult, Epoch, KeyValue, LeaseGranted,
-    LeaseId, LeaseTimeToLive, LogIndex, NodeId, OpError, PutRequest, PutResult, RangeRequest,
-    RangeResult, Revision, TxnRequest, TxnResult,
+    AlarmKind, ClusterId, DeleteRangeRequest, DeleteRangeResult, Epoch, KeyValue, LogIndex, NodeId,
+    OpError, PutRequest, PutResult, RangeRequest, RangeResult, Revision, TxnRequest, TxnResult,
 };
-use t4_lease::Renewal;
-use t4_state_machine::{Request, Response};
+use t4_state_machine::{AuthMark, Request, Response};
 use tokio::sync::oneshot;
 
 use crate::commit_queue::{CommitQueue, ReplyTo, Submission};
@@ -91,12 +91,17 @@ pub struct HashKv {
 #[derive(Clone)]
 pub struct Node {
     lane: Arc<LaneHandle>,
+    /// On whose behalf this handle acts; nobody's, unless it was said.
+    pub(crate) who: t4_auth_rbac::Identity,
 }
 
 struct LaneHandle {
     lane: Arc<Lane>,
     number: usize,
     core: Arc<Core>,
+    /// The published state of authentication, copied: so that runtimes do not
+    /// pass the counter of one shared pointer around among their cores.
+    auth: Mutex<(AuthMark, Arc<AuthState>)>,
 }
 
 struct Core {
@@ -126,7 +131,18 @@ impl LaneHandle {
         let lane = Arc::new(Lane::new(core.shared.reader.clone()));
         let number = core.lanes.add(lane.clone());
         tokio::spawn(lane.clone().run());
-        Arc::new(LaneHandle { lane, number, core })
+        let auth = Mutex::new(core.shared.auth.state());
+        Arc::new(LaneHandle { lane, number, core, auth })
+    }
+
+    fn auth(&self) -> Arc<AuthState> {
+        let published = &self.core.shared.auth;
+        let mut copied = self.auth.lock();
+        if copied.0 != published.mark() {
+            let (mark, state) = published.state();
+            *copied = (mark, Arc::new(AuthState::clone(&state)));
+        }
+        copied.1.clone()
     }
 }
 
@@ -144,14 +160,27 @@ impl Node {
                 .map_err(|failed| OpenError::Thread(std::io::Error::other(failed)))??;
         let reads = Reads::new(shared.reader.clone());
         let core = Arc::new(Core { config, shared, queue, lanes, reads });
-        Ok(Node { lane: LaneHandle::start(core) })
+        Ok(Node { lane: LaneHandle::start(core), who: Default::default() })
     }
 
     /// A handle on the same replica that belongs to the runtime that this is
-    /// called on.
+    /// called on, and acts on the same behalf.
     #[must_use]
     pub fn on_this_runtime(&self) -> Node {
-        Node { lane: LaneHandle::start(self.lane.core.clone()) }
+        Node { lane: LaneHandle::start(self.lane.core.clone()), who: self.who.clone() }
+    }
+
+    /// The same handle, on another's behalf.
+    pub(crate) fn acting_as(&self, who: t4_auth_rbac::Identity) -> Node {
+        Node { lane: self.lane.clone(), who }
+    }
+
+    /// Users, roles and tokens as they are applied: all changes that were
+    /// answered are in it. Cheap, but [`auth_is_on`](Self::auth_is_on) is
+    /// cheaper.
+    #[must_use]
+    pub fn auth(&self) -> Arc<AuthState> {
+        self.lane.auth()
     }
 
     /// Stops the replica: what was submitted is committed and answered, new
@@ -170,14 +199,14 @@ impl Node {
         }
     }
 
-    fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Shared {
         &self.lane.core.shared
     }
 
-    async fn submit(&self, request: Request) -> Result<Response, OpError> {
+    pub(crate) async fn submit(&self, request: Request) -> Result<Response, OpError> {
         let (to, response) = oneshot::channel();
-        let reply = ReplyTo { lane: self.lane.number, to };
-        let result = match self.lane.core.queue.submit(Submission { request, reply }) {
+        let (who, reply) = (self.who.clone(), ReplyTo { lane: self.lane.number, to });
+        let result = match self.lane.core.queue.submit(Submission { who, request, reply }) {
             Ok(()) => response.await.unwrap_or(Err(OpError::Stopped)),
             Err(refused) => Err(refused),
         };
@@ -193,7 +222,11 @@ impl Node {
     /// so `serializable` makes no difference.
     pub async fn range(&self, request: RangeRequest) -> Result<RangeResult, OpError> {
         bump(&self.shared().counters.ranges);
-        self.lane.core.reads.range(request).await
+        let right = Operation::Range(&request);
+        let mark = self.check_right(right)?;
+        let result = self.lane.core.reads.range(&request).await;
+        self.check_right_again(right, mark)?;
+        result
     }
 
     /// Sets a key.
@@ -222,7 +255,11 @@ impl Node {
     pub async fn txn(&self, request: TxnRequest) -> Result<TxnResult, OpError> {
         bump(&self.shared().counters.txns);
         if request.is_read_only() {
-            return self.lane.core.reads.read_only_txn(request).await;
+            let right = Operation::Txn(&request);
+            let mark = self.check_right(right)?;
+            let result = self.lane.core.reads.read_only_txn(&request).await;
+            self.check_right_again(right, mark)?;
+            return result;
         }
         match self.submit(Request::Txn(request)).await? {
             Response::Txn(result) => Ok(result),
@@ -230,7 +267,7 @@ impl Node {
         }
     }
 
-    async fn submit_plain(&self, request: Request) -> Result<Revision, OpError> {
+    pub(crate) async fn submit_plain(&self, request: Request) -> Result<Revision, OpError> {
         match self.submit(request).await? {
             Response::Done(revision) => Ok(revision),
             other => unreachable!("a plain request was answered with {other:?}"),
@@ -249,91 +286,6 @@ impl Node {
         Ok(revision)
     }
 
-    /// Begins a lease. With id 0 the node picks one. `ttl_s` is in seconds and
-    /// raised to the minimum.
-    pub async fn lease_grant(&self, id: LeaseId, ttl_s: i64) -> Result<LeaseGranted, OpError> {
-        let picked = !id.is_some();
-        let mut id = id;
-        loop {
-            if picked {
-                id = random_lease_id()?;
-            }
-            match self.submit(Request::LeaseGrant(id, ttl_s)).await {
-                Ok(Response::LeaseGrant(ttl_s)) => {
-                    bump(&self.shared().counters.leases_granted);
-                    return Ok(LeaseGranted { revision: self.revision(), id, ttl_s });
-                }
-                Ok(other) => unreachable!("a grant was answered with {other:?}"),
-                Err(OpError::LeaseExists) if picked => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Ends a lease; its keys go with it, at one revision. Returns the
-    /// revision after it.
-    pub async fn lease_revoke(&self, id: LeaseId) -> Result<Revision, OpError> {
-        let revision = self.submit_plain(Request::LeaseRevoke(id)).await?;
-        bump(&self.shared().counters.leases_revoked);
-        Ok(revision)
-    }
-
-    /// Gives a lease its full time again, without a log entry. Returns that
-    /// time in seconds; 0: there is no such lease (any more).
-    pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<i64, OpError> {
-        let shared = self.shared();
-        loop {
-            // Told before the table is looked at, so that no change is missed.
-            let changed = shared.leases_changed.notified();
-            {
-                let mut leases = shared.leases.lock();
-                // Under the lock: what leases have left is written down at a
-                // stop, and no answer may promise more after that.
-                if shared.stopping.load(Ordering::SeqCst) {
-                    return Err(OpError::Stopped);
-                }
-                match leases.renew(id, shared.now()) {
-                    Renewal::Renewed { ttl_s } => {
-                        bump(&shared.counters.leases_renewed);
-                        return Ok(ttl_s);
-                    }
-                    Renewal::NotFound => return Ok(0),
-                    // Its revocation is on its way; answering before it is
-                    // committed could let the client see the keys still there.
-                    Renewal::Expired => {}
-                }
-            }
-            tokio::select! {
-                () = changed => {}
-                _ = self.closed() => return Err(OpError::Stopped),
-            }
-        }
-    }
-
-    /// How much time a lease has left, and its keys if asked for.
-    pub async fn lease_time_to_live(
-        &self,
-        id: LeaseId,
-        keys: bool,
-    ) -> Result<LeaseTimeToLive, OpError> {
-        let shared = self.shared();
-        let leases = shared.leases.lock();
-        Ok(match leases.remaining(id, shared.now()) {
-            Some(remaining) => LeaseTimeToLive {
-                id,
-                ttl_s: remaining.left_s,
-                granted_ttl_s: remaining.granted_ttl_s,
-                keys: if keys { leases.keys(id).cloned().collect() } else { Vec::new() },
-            },
-            None => LeaseTimeToLive { id, ttl_s: -1, granted_ttl_s: 0, keys: Vec::new() },
-        })
-    }
-
-    /// All leases, by id.
-    pub async fn leases(&self) -> Result<Vec<LeaseId>, OpError> {
-        Ok(self.shared().leases.lock().ids().collect())
-    }
-
     /// The alarms that are on.
     #[must_use]
     pub fn alarms(&self) -> Vec<(NodeId, AlarmKind)> {
@@ -348,6 +300,7 @@ impl Node {
         kind: AlarmKind,
         on: bool,
     ) -> Result<Vec<(NodeId, AlarmKind)>, OpError> {
+        self.check_right(Operation::Admin)?;
         if kind == AlarmKind::NoSpace {
             self.shared().quota_alarm.store(false, Ordering::Relaxed);
         }
@@ -383,7 +336,7 @@ impl Node {
                 "the space quota is used up: compact, or raise the quota"
             );
             shared.quota_alarm.store(true, Ordering::Relaxed);
-            self.request_alarm(member, AlarmKind::NoSpace, true).await?;
+            self.on_own_authority().request_alarm(member, AlarmKind::NoSpace, true).await?;
         }
         Err(OpError::NoSpace)
     }
@@ -499,11 +452,4 @@ impl Node {
         });
         total
     }
-}
-
-/// A positive id of 63 random bits.
-fn random_lease_id() -> Result<LeaseId, OpError> {
-    let mut bytes = [0u8; 8];
-    getrandom::fill(&mut bytes).map_err(|error| OpError::Io(error.to_string()))?;
-    Ok(LeaseId((i64::from_le_bytes(bytes) & i64::MAX).max(1)))
 }

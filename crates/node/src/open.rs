@@ -45,7 +45,8 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
     let restored = restore(config)?;
     let Restored { dir, state, background, wal, epoch, origin } = restored;
 
-    let shared = Arc::new(Shared::new(dir.identity().clone(), origin, epoch, &state));
+    let identity = dir.identity().clone();
+    let shared = Arc::new(Shared::new(identity, origin, epoch, config.token_ttl, &state));
     let queue = Arc::new(CommitQueue::new(config.commit_queue_requests_max));
     let registry = Arc::new(LaneRegistry::default());
     let (tasks, task_queue) = mpsc::channel();

@@ -27,21 +27,23 @@ impl Reads {
         Reads { reader, blocking: Arc::new(Semaphore::new(BLOCKING_READS_MAX)) }
     }
 
-    pub(crate) async fn range(&self, request: RangeRequest) -> Result<RangeResult, OpError> {
-        if !self.is_big(&request) {
-            match t4_state_machine::range(&self.reader, &request, Io::NoWait) {
+    pub(crate) async fn range(&self, request: &RangeRequest) -> Result<RangeResult, OpError> {
+        if !self.is_big(request) {
+            match t4_state_machine::range(&self.reader, request, Io::NoWait) {
                 Err(ReadError::WouldBlock) => {}
                 other => return other.map_err(op_error),
             }
         }
+        let request = request.clone();
         self.block(move |reader| t4_state_machine::range(reader, &request, Io::Blocking)).await
     }
 
-    pub(crate) async fn read_only_txn(&self, request: TxnRequest) -> Result<TxnResult, OpError> {
-        match t4_state_machine::read_only_txn(&self.reader, &request, Io::NoWait) {
+    pub(crate) async fn read_only_txn(&self, request: &TxnRequest) -> Result<TxnResult, OpError> {
+        match t4_state_machine::read_only_txn(&self.reader, request, Io::NoWait) {
             Err(ReadError::WouldBlock) => {}
             other => return other.map_err(op_error),
         }
+        let request = request.clone();
         self.block(move |reader| t4_state_machine::read_only_txn(reader, &request, Io::Blocking))
             .await
     }

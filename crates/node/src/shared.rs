@@ -1,12 +1,14 @@
 //! What all parts of a node look at: who it is, its clock, what is applied.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
+use t4_auth_rbac::TokenClock;
 use t4_kv_types::{Epoch, LogIndex, Revision};
 use t4_mvcc::Reader;
-use t4_state_machine::{Alarms, Members, SharedLeases, StateMachine};
+use t4_state_machine::{Alarms, Members, PublishedAuth, SharedLeases, StateMachine};
 use tokio::sync::{Notify, watch};
 
 use crate::counters::Counters;
@@ -15,11 +17,18 @@ use crate::error::{Closed, OpenError};
 
 pub(crate) struct Shared {
     pub(crate) identity: Identity,
-    /// Of this run of the process: lease deadlines count from here.
+    /// Of this run of the process: deadlines count from here.
     origin: Instant,
     pub(crate) epoch: Epoch,
     pub(crate) reader: Reader,
     pub(crate) leases: SharedLeases,
+    pub(crate) auth: Arc<PublishedAuth>,
+    /// Until when the tokens of `auth` live. Uses share it; only the write
+    /// loop, and who makes room in a full table, has it alone.
+    pub(crate) tokens: RwLock<TokenClock>,
+    /// How often users, roles or permissions have changed since the start, or
+    /// authentication went on or off.
+    pub(crate) rights_changed: watch::Sender<u64>,
     pub(crate) alarms: RwLock<Alarms>,
     pub(crate) members: RwLock<Members>,
     applied_index: AtomicU64,
@@ -54,14 +63,20 @@ impl Shared {
         identity: Identity,
         origin: Instant,
         epoch: Epoch,
+        token_ttl: Duration,
         state: &StateMachine,
     ) -> Self {
+        let alive = state.auth().tokens().map(|(id, _)| id);
+        let tokens = TokenClock::start(token_ttl, alive, origin.elapsed());
         Shared {
             identity,
             origin,
             epoch,
             reader: state.reader().clone(),
             leases: state.leases().clone(),
+            auth: state.published_auth().clone(),
+            tokens: RwLock::new(tokens),
+            rights_changed: watch::Sender::new(0),
             alarms: RwLock::new(state.alarms().clone()),
             members: RwLock::new(state.members().clone()),
             applied_index: AtomicU64::new(state.position().index.0),
@@ -83,12 +98,12 @@ impl Shared {
         }
     }
 
-    /// The clock of lease deadlines.
+    /// The clock of the deadlines of leases and tokens.
     pub(crate) fn now(&self) -> Duration {
         self.origin.elapsed()
     }
 
-    /// The moment of a lease deadline, or a far one if it is beyond the clock.
+    /// The moment of a deadline, or a far one if it is beyond the clock.
     pub(crate) fn instant(&self, deadline: Duration) -> Instant {
         const FAR: Duration = Duration::from_secs(86_400);
         self.origin.checked_add(deadline).unwrap_or_else(|| Instant::now() + FAR)

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use t4_auth_rbac::{Command, Identity};
 use t4_kv_types::{Epoch, LeaseId, LogIndex, OpError};
 use t4_mvcc::LogPosition;
 use t4_state_machine::{Batch, MemberAttributes, Request, Response, Sequencer, StateMachine};
@@ -24,6 +25,7 @@ use crate::lane::{Completion, Published};
 use crate::lanes::Lanes;
 use crate::maintenance::Task;
 use crate::shared::Shared;
+use crate::token_expiry::TokenExpiry;
 
 /// Submissions evaluated in one go before the log and the clock are looked at.
 const EVALUATE_MAX: usize = 1024;
@@ -70,6 +72,7 @@ pub(crate) struct WriteLoop {
     staged: bool,
     /// Expired leases whose revocation is in flight.
     revoking: Vec<LeaseId>,
+    token_expiry: TokenExpiry,
 }
 
 /// Why the loop ended.
@@ -113,6 +116,7 @@ impl WriteLoop {
             published: Vec::new(),
             staged: false,
             revoking: Vec::new(),
+            token_expiry: TokenExpiry::default(),
         };
         this.evaluate_own(Request::Barrier(parts.boot_nonce));
         if this.state.members().get(&member) != Some(&parts.attributes) {
@@ -152,6 +156,7 @@ impl WriteLoop {
             None => {}
         }
         self.expire_leases();
+        self.expire_tokens();
         self.evaluate();
         self.hand_over();
         if let Some(durable) = durable {
@@ -177,7 +182,9 @@ impl WriteLoop {
             .as_ref()
             .filter(|syncing| !syncing.replies.is_empty())
             .map(|syncing| syncing.since + REQUEST_TIMEOUT);
-        expiry.into_iter().chain(timeout).min()
+        let tokens = self.token_expiry.deadline(&self.shared, &self.state);
+        let tokens = tokens.map(|at| self.shared.instant(at));
+        expiry.into_iter().chain(timeout).chain(tokens).min()
     }
 
     /// Evaluates what was submitted, and answers what need not wait.
@@ -203,7 +210,8 @@ impl WriteLoop {
                 self.queue.take(EVALUATE_MAX, &mut self.backlog);
                 continue;
             };
-            let result = self.sequencer.evaluate(&self.state, submission.request);
+            let Submission { who, request, .. } = submission;
+            let result = self.sequencer.evaluate(&self.state, &who, request);
             self.answer_when_committed(submission.reply, result);
         }
     }
@@ -229,7 +237,7 @@ impl WriteLoop {
 
     /// Evaluates a request of the node's own; nobody waits for it.
     fn evaluate_own(&mut self, request: Request) -> bool {
-        self.sequencer.evaluate(&self.state, request).is_ok()
+        self.sequencer.evaluate(&self.state, &Identity::Server, request).is_ok()
     }
 
     /// Revokes leases whose time is over.
@@ -243,6 +251,14 @@ impl WriteLoop {
             } else if self.state.leases().lock().exists(id) {
                 self.state.leases().lock().unreport(id, now + REVOKE_RETRY);
             }
+        }
+    }
+
+    /// Ends tokens whose time is over.
+    fn expire_tokens(&mut self) {
+        let ids = self.token_expiry.take(&self.shared, &self.state);
+        if !ids.is_empty() {
+            self.evaluate_own(Request::Auth(Command::ExpireTokens { ids }));
         }
     }
 
@@ -265,7 +281,11 @@ impl WriteLoop {
     fn committed(&mut self, durable: Syncing) {
         let applied = self.state.apply(durable.at, &durable.batch, self.shared.now());
         self.sequencer.applied(&self.state, &durable.batch);
+        self.token_expiry.applied(&self.shared, &self.state, &applied.tokens);
         self.shared.applied(&self.state, applied.tables_changed);
+        if applied.rights_changed {
+            self.shared.rights_changed.send_modify(|changes| *changes += 1);
+        }
 
         self.published.clear();
         let events = applied.revisions.iter().map(|(_, events)| events.len() as u64).sum();
@@ -324,6 +344,7 @@ impl WriteLoop {
         );
         self.answer_all(replies, &OpError::NoSpace);
         let retry_at = self.shared.now() + REVOKE_RETRY;
+        self.token_expiry.refused(&self.shared, retry_at);
         let mut leases = self.state.leases().lock();
         for id in self.revoking.drain(..).filter(|id| leases.exists(*id)).collect::<Vec<_>>() {
             leases.unreport(id, retry_at);

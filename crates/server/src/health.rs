@@ -136,7 +136,7 @@ async fn read(node: &Node, serializable: bool) -> Result<(), String> {
     let mut request = RangeRequest::new(KeyRange::all());
     request.limit = 1;
     request.serializable = serializable;
-    node.range(request).await.map(drop).map_err(|error| error.to_string())
+    node.on_own_authority().range(request).await.map(drop).map_err(|error| error.to_string())
 }
 
 /// `/healthz` of the metrics port: the process runs.

@@ -8,8 +8,12 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use t4_kv_types::{AlarmKind, LeaseId, NodeId, Revision, Write};
 use thiserror::Error;
 
-/// The version of the encoding that this code writes.
-pub const FORMAT_VERSION: u8 = 1;
+/// The newest version of the encoding, and the newest that is read. An entry is
+/// written in the oldest version that can say it, so that an older program
+/// reads what it understands, and names its own age where it does not.
+pub const FORMAT_VERSION: u8 = 2;
+/// The version that entries have without effects on authentication.
+const VERSION_WITHOUT_AUTH: u8 = 1;
 
 const TAG_REVISION: u8 = 1;
 const TAG_LEASE_GRANT: u8 = 2;
@@ -19,6 +23,7 @@ const TAG_ALARM: u8 = 5;
 const TAG_BARRIER: u8 = 6;
 const TAG_LEASES_LEFT: u8 = 7;
 const TAG_MEMBER: u8 = 8;
+const TAG_AUTH: u8 = 9;
 
 const WRITE_PUT: u8 = 1;
 const WRITE_DELETE: u8 = 2;
@@ -77,6 +82,9 @@ pub enum Effect {
         /// Its attributes.
         attributes: MemberAttributes,
     },
+    /// Users, roles, permissions or tokens change. In the bytes are hashes of
+    /// passwords and tokens, never these themselves; `Debug` shows neither.
+    Auth(t4_auth_rbac::Effect),
 }
 
 /// What members lists show of a member.
@@ -104,9 +112,7 @@ pub struct Batch {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DecodeError {
     /// Written by a newer version of T4.
-    #[error(
-        "log payload has format version {0}, this program knows {FORMAT_VERSION}: run the newer version"
-    )]
+    #[error("format version {0} is newer than what this program knows: run the newer version")]
     NewerFormat(u8),
     /// Not what an encoder writes.
     #[error("log payload is malformed: {0}")]
@@ -125,10 +131,13 @@ impl Batch {
     pub fn encode(&self) -> Bytes {
         let size: usize = self.writes.iter().map(write_size_max).sum();
         let mut out = BytesMut::with_capacity(size + self.effects.len() * 24 + 16);
-        out.put_u8(FORMAT_VERSION);
+        out.put_u8(VERSION_WITHOUT_AUTH);
         let mut writes = self.writes.iter();
         for effect in &self.effects {
             encode_effect(&mut out, effect, &mut writes);
+            if matches!(effect, Effect::Auth(_)) {
+                out[0] = FORMAT_VERSION;
+            }
         }
         debug_assert!(writes.next().is_none(), "every write is owned by an effect");
         out.freeze()
@@ -138,14 +147,20 @@ impl Batch {
     /// of `payload`, not copies.
     pub fn decode(payload: &Bytes) -> Result<Batch, DecodeError> {
         let mut input = Input { rest: payload.clone() };
-        match input.u8("version")? {
-            FORMAT_VERSION => {}
-            found if found > FORMAT_VERSION => return Err(DecodeError::NewerFormat(found)),
+        let version = input.u8("version")?;
+        match version {
+            VERSION_WITHOUT_AUTH | FORMAT_VERSION => {}
+            newer if newer > FORMAT_VERSION => return Err(DecodeError::NewerFormat(newer)),
             _ => return Err(DecodeError::Malformed("version")),
         }
         let mut batch = Batch::default();
         while !input.rest.is_empty() {
             decode_effect(&mut input, &mut batch)?;
+        }
+        // The version follows from what is in it: each batch has one encoding.
+        let has_auth = batch.effects.iter().any(|effect| matches!(effect, Effect::Auth(_)));
+        if has_auth != (version == FORMAT_VERSION) {
+            return Err(DecodeError::Malformed("version does not fit the effects"));
         }
         Ok(batch)
     }
@@ -205,6 +220,10 @@ fn encode_effect<'a>(
             put_varint(out, id.0);
             put_member(out, attributes);
         }
+        Effect::Auth(effect) => {
+            out.put_u8(TAG_AUTH);
+            put_bytes(out, &effect.encode());
+        }
     }
 }
 
@@ -247,10 +266,19 @@ fn decode_effect(input: &mut Input, batch: &mut Batch) -> Result<(), DecodeError
         TAG_MEMBER => {
             Effect::Member { id: NodeId(input.varint("member id")?), attributes: input.member()? }
         }
+        TAG_AUTH => Effect::Auth(decode_auth(&input.bytes("effect on authentication")?)?),
         _ => return Err(DecodeError::Malformed("unknown effect")),
     };
     batch.effects.push(effect);
     Ok(())
+}
+
+fn decode_auth(bytes: &[u8]) -> Result<t4_auth_rbac::Effect, DecodeError> {
+    use t4_auth_rbac::DecodeError as Auth;
+    t4_auth_rbac::Effect::decode(bytes).map_err(|why| match why {
+        Auth::NewerFormat(found) => DecodeError::NewerFormat(found),
+        Auth::Malformed(what) => DecodeError::Malformed(what),
+    })
 }
 
 fn encode_writes<'a>(out: &mut BytesMut, count: u32, writes: &mut impl Iterator<Item = &'a Write>) {
@@ -395,64 +423,4 @@ impl Input {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn everything() -> Batch {
-        Batch {
-            effects: vec![
-                Effect::Barrier { boot_nonce: 7 },
-                Effect::Revision { writes: 2 },
-                Effect::LeaseGrant { id: LeaseId(-5), ttl_s: 60 },
-                Effect::LeaseRevoke { id: LeaseId(i64::MAX), writes: 1 },
-                Effect::Compact { at: Revision(300) },
-                Effect::Alarm { member: NodeId(u64::MAX), kind: AlarmKind::NoSpace, on: true },
-                Effect::LeasesLeft { left: vec![(LeaseId(1), 1500)] },
-                Effect::Member {
-                    id: NodeId(9),
-                    attributes: MemberAttributes {
-                        name: "a".into(),
-                        peer_urls: vec!["http://p".into()],
-                        client_urls: vec!["http://c".into(), "http://d".into()],
-                    },
-                },
-            ],
-            writes: vec![
-                Write::Put {
-                    key: Bytes::from_static(b"k"),
-                    value: Bytes::from_static(b"v"),
-                    lease: LeaseId(-5),
-                },
-                Write::Delete { key: Bytes::from_static(b"gone") },
-                Write::Delete { key: Bytes::from_static(b"leased") },
-            ],
-        }
-    }
-
-    /// What version 1 wrote must be readable for ever.
-    #[test]
-    fn golden_version_1() {
-        let golden = include_bytes!("../tests/golden/log-payload-v1.bin");
-        assert_eq!(everything().encode().as_ref(), golden.as_ref());
-        assert_eq!(Batch::decode(&Bytes::from_static(golden)), Ok(everything()));
-    }
-
-    #[test]
-    fn every_prefix_is_refused_or_shorter() {
-        let whole = everything().encode();
-        for cut in 0..whole.len() {
-            if let Ok(batch) = Batch::decode(&whole.slice(..cut)) {
-                assert_eq!(batch.encode(), whole.slice(..cut));
-            }
-        }
-    }
-
-    #[test]
-    fn newer_version_is_told_apart() {
-        assert_eq!(Batch::decode(&Bytes::from_static(&[2, 1])), Err(DecodeError::NewerFormat(2)));
-        assert_eq!(
-            Batch::decode(&Bytes::from_static(&[0])),
-            Err(DecodeError::Malformed("version"))
-        );
-    }
-}
+mod tests;

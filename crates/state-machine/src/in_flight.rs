@@ -119,8 +119,18 @@ impl InFlight {
         }
     }
 
-    pub(crate) fn changed_keys(&self) -> impl Iterator<Item = &Bytes> {
-        self.keys.keys()
+    /// Whether a key has changes.
+    pub(crate) fn changes(&self, key: &[u8]) -> bool {
+        self.keys.contains_key(key)
+    }
+
+    /// The keys whose newest change attaches them to a lease, in order.
+    pub(crate) fn attached_to(&self, lease: LeaseId) -> impl Iterator<Item = &Bytes> {
+        let attached = move |pending: &Pending| {
+            let newest = pending.changes.last().and_then(|last| last.put.as_ref());
+            newest.is_some_and(|(_, held_by)| *held_by == lease)
+        };
+        self.keys.iter().filter_map(move |(key, pending)| attached(pending).then_some(key))
     }
 
     fn range(&self, range: &KeyRange) -> impl Iterator<Item = (&Bytes, &Pending)> {

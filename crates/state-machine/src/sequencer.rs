@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use t4_auth_rbac::{AuthState, Command, Identity};
 use t4_kv_types::{
     AlarmKind, DeleteRangeRequest, DeleteRangeResult, KeyValue, LeaseId, NodeId, OpError,
     PutRequest, PutResult, Revision, TxnOp, TxnOpResult, TxnRequest, TxnResult, Write,
@@ -11,9 +12,11 @@ use t4_kv_types::{
 use t4_lease::TTL_MAX_S;
 use t4_mvcc::{Projection, ReadError};
 
-use crate::batch::{Batch, Effect, MemberAttributes};
+use crate::batch::{Batch, Effect};
 use crate::in_flight::{InFlight, Newest};
+use crate::permission;
 use crate::read::{self, Path, View};
+use crate::request::{Request, Response};
 use crate::state::StateMachine;
 
 /// The most that the writes of an open batch may be, in bytes; the log takes
@@ -22,48 +25,6 @@ const BATCH_BYTES_MAX: usize = 192 << 20;
 
 /// Tags, lengths and the lease of a write in its log entry, at most, in bytes.
 const WRITE_OVERHEAD_BYTES: usize = 21;
-
-/// Something that may change the state.
-#[derive(Clone, Debug)]
-pub enum Request {
-    /// Set a key.
-    Put(PutRequest),
-    /// Remove a range of keys.
-    DeleteRange(DeleteRangeRequest),
-    /// Compare, then do.
-    Txn(TxnRequest),
-    /// Give up history.
-    Compact(Revision),
-    /// Begin a lease with this id and time to live in seconds.
-    LeaseGrant(LeaseId, i64),
-    /// End a lease.
-    LeaseRevoke(LeaseId),
-    /// Switch an alarm on or off.
-    SetAlarm(NodeId, AlarmKind, bool),
-    /// Begin an epoch.
-    Barrier(u64),
-    /// Write down how much time each lease has left, in milliseconds.
-    LeasesLeft(Vec<(LeaseId, u64)>),
-    /// Publish what a member tells of itself.
-    Member(NodeId, MemberAttributes),
-}
-
-/// What became of a [`Request`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Response {
-    /// Of a put.
-    Put(PutResult),
-    /// Of a delete.
-    DeleteRange(DeleteRangeResult),
-    /// Of a transaction.
-    Txn(TxnResult),
-    /// Of a grant: the time to live in seconds, after the minimum was applied.
-    LeaseGrant(i64),
-    /// Of an alarm: those that the request was about and that were there.
-    Alarms(Vec<(NodeId, AlarmKind)>),
-    /// Of everything else: the store's revision.
-    Done(Revision),
-}
 
 /// The state beyond what is applied.
 pub struct Sequencer {
@@ -76,6 +37,11 @@ pub struct Sequencer {
     /// Leases granted (`true`) or revoked in flight, with the number of the
     /// batch that did it last.
     leases: BTreeMap<LeaseId, (bool, u64)>,
+    /// Users, roles and tokens with what is in flight. Shares with the applied
+    /// state what they have in common.
+    auth: AuthState,
+    /// The newest batch that changes `auth`; 0: none in flight.
+    auth_number: u64,
     batch: Batch,
     batch_bytes: usize,
     /// Of the open batch; the first is 1.
@@ -96,6 +62,8 @@ impl Sequencer {
             alarms: state.alarms().clone(),
             keys: InFlight::default(),
             leases: BTreeMap::new(),
+            auth: state.auth().clone(),
+            auth_number: 0,
             batch: Batch::default(),
             batch_bytes: 0,
             batch_number: 1,
@@ -130,6 +98,11 @@ impl Sequencer {
             let applied = self.applied_number;
             self.leases.retain(|_, (_, number)| *number > applied);
         }
+        if self.auth_number == self.applied_number {
+            // Equal to what it was, and shared again.
+            self.auth.clone_from(state.auth());
+            self.auth_number = 0;
+        }
     }
 
     /// Forgets everything in flight: the log has refused it.
@@ -137,14 +110,25 @@ impl Sequencer {
         *self = Sequencer::new(state, self.lease_ttl_min_s);
     }
 
-    /// Evaluates one request. Its effects, if it has any, join the open batch;
-    /// the response must not leave before that batch, or whatever else it has
-    /// seen in flight, is committed.
+    /// Evaluates one request of `who`. Its effects, if it has any, join the open
+    /// batch; the response must not leave before that batch, or whatever else
+    /// it has seen in flight, is committed.
+    ///
+    /// # Errors
+    /// While authentication is on, [`OpError::Auth`] comes before all others:
+    /// who may not ask learns nothing of the state.
     pub fn evaluate(
         &mut self,
         state: &StateMachine,
+        who: &Identity,
         request: Request,
     ) -> Result<Response, OpError> {
+        if self.auth.is_enabled() {
+            let keys = |lease, holds: &mut dyn FnMut(&Bytes) -> bool| {
+                self.each_attached_key(state, lease, holds)
+            };
+            permission::check(&self.auth, who, &request, &keys)?;
+        }
         match request {
             Request::Put(put) => self.put(state, put).map(Response::Put),
             Request::DeleteRange(delete) => {
@@ -159,7 +143,17 @@ impl Sequencer {
             Request::Barrier(boot_nonce) => Ok(self.plain(Effect::Barrier { boot_nonce })),
             Request::LeasesLeft(left) => Ok(self.plain(Effect::LeasesLeft { left })),
             Request::Member(id, attributes) => Ok(self.plain(Effect::Member { id, attributes })),
+            Request::Auth(command) => self.change_auth(who, &command),
         }
+    }
+
+    fn change_auth(&mut self, who: &Identity, command: &Command) -> Result<Response, OpError> {
+        if let Some(effect) = self.auth.evaluate(who, command)? {
+            self.auth.apply(&effect).expect("an effect fits the state that it was decided on");
+            self.auth_number = self.batch_number;
+            self.batch.effects.push(Effect::Auth(effect));
+        }
+        Ok(Response::Auth(self.auth.revision()))
     }
 
     fn plain(&mut self, effect: Effect) -> Response {
@@ -441,7 +435,7 @@ impl Sequencer {
         if !self.lease_exists(state, id) {
             return Err(OpError::LeaseNotFound);
         }
-        let keys = self.attached_keys(state, id)?;
+        let keys = self.attached_keys(state, id);
         let main = self.revision.next();
         let mark = self.batch.writes.len();
         for key in &keys {
@@ -457,20 +451,25 @@ impl Sequencer {
     }
 
     /// The keys attached to a lease on the newest state, in key order.
-    fn attached_keys(&self, state: &StateMachine, id: LeaseId) -> Result<Vec<Bytes>, OpError> {
-        let view = self.newest(state);
+    fn attached_keys(&self, state: &StateMachine, id: LeaseId) -> Vec<Bytes> {
         let mut keys = BTreeSet::new();
-        for key in state.attached_keys(id) {
-            if view.meta(&key).map_err(op_error)?.is_some_and(|meta| meta.lease == id) {
-                keys.insert(key);
-            }
-        }
-        for key in self.keys.changed_keys() {
-            if view.meta(key).map_err(op_error)?.is_some_and(|meta| meta.lease == id) {
-                keys.insert(key.clone());
-            }
-        }
-        Ok(keys.into_iter().collect())
+        self.each_attached_key(state, id, &mut |key| {
+            keys.insert(key.clone());
+            true
+        });
+        keys.into_iter().collect()
+    }
+
+    /// Whether `holds` is true of every key attached to a lease on the newest
+    /// state.
+    fn each_attached_key(
+        &self,
+        state: &StateMachine,
+        id: LeaseId,
+        holds: &mut dyn FnMut(&Bytes) -> bool,
+    ) -> bool {
+        let applied = |key: &Bytes| self.keys.changes(key) || holds(key);
+        state.leases().lock().keys(id).all(applied) && self.keys.attached_to(id).all(holds)
     }
 
     fn set_alarm(&mut self, member: NodeId, kind: AlarmKind, on: bool) -> Response {

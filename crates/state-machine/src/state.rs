@@ -1,5 +1,5 @@
-//! The applied state: key space, leases, alarms, members; and `apply`, the one
-//! function that changes them.
+//! The applied state: key space, leases, alarms, members, authentication; and
+//! `apply`, the one function that changes them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use t4_auth_rbac::AuthState;
 use t4_kv_types::{Event, LeaseId, LogIndex, Revision, Write};
 use t4_lease::{LeaseTable, TTL_MAX_S};
 use t4_mvcc::{LogPosition, Reader, SealTicket, Store, Tables};
 use thiserror::Error;
 
 use crate::batch::{Batch, DecodeError, Effect};
+use crate::published_auth::PublishedAuth;
 use crate::tables::{self, Alarms, Members};
 
 /// The lease table is shared with whoever answers keep-alives: a renewal moves
@@ -63,6 +65,12 @@ pub struct Applied {
     pub leases_changed: bool,
     /// Whether alarms or members changed.
     pub tables_changed: bool,
+    /// What each effect on authentication did to the tokens, for the clock
+    /// that keeps their time.
+    pub tokens: Vec<t4_auth_rbac::Applied>,
+    /// Whether users, roles or permissions changed, or authentication went on
+    /// or off: streams that are open may have lost their rights.
+    pub rights_changed: bool,
 }
 
 /// The state that the log's entries up to [`position`](Self::position) lead to.
@@ -72,6 +80,9 @@ pub struct StateMachine {
     leases: SharedLeases,
     alarms: Alarms,
     members: Members,
+    auth: AuthState,
+    /// What others see of `auth`.
+    published_auth: Arc<PublishedAuth>,
     position: LogPosition,
     /// What the last entry told of the time that leases had left, if it was
     /// the last act of a clean stop.
@@ -89,10 +100,13 @@ impl StateMachine {
             leases: Arc::default(),
             alarms: Alarms::new(),
             members: Members::new(),
+            auth: AuthState::new(),
+            published_auth: Arc::new(PublishedAuth::new(AuthState::new())),
             leases_left: None,
             store,
         };
         machine.restore_tables(now)?;
+        machine.published_auth = Arc::new(PublishedAuth::new(machine.auth.clone()));
         Ok(machine)
     }
 
@@ -115,6 +129,10 @@ impl StateMachine {
                 tables::MEMBERS => {
                     self.members = tables::decode_members(bytes)
                         .map_err(|why| failed(tables::MEMBERS, why.to_string()))?;
+                }
+                tables::AUTH => {
+                    self.auth = AuthState::decode(bytes)
+                        .map_err(|why| failed(tables::AUTH, why.to_string()))?;
                 }
                 _ => return Err(failed("unknown", format!("no version has a table {name:?}"))),
             }
@@ -175,12 +193,20 @@ impl StateMachine {
         &self.members
     }
 
-    pub(crate) fn lease_exists(&self, id: LeaseId) -> bool {
-        self.leases.lock().exists(id)
+    /// Users, roles and tokens.
+    #[must_use]
+    pub fn auth(&self) -> &AuthState {
+        &self.auth
     }
 
-    pub(crate) fn attached_keys(&self, id: LeaseId) -> Vec<Bytes> {
-        self.leases.lock().keys(id).cloned().collect()
+    /// The same, for other threads.
+    #[must_use]
+    pub fn published_auth(&self) -> &Arc<PublishedAuth> {
+        &self.published_auth
+    }
+
+    pub(crate) fn lease_exists(&self, id: LeaseId) -> bool {
+        self.leases.lock().exists(id)
     }
 
     /// Whether the key space wants its tail sealed.
@@ -198,11 +224,16 @@ impl StateMachine {
     /// Closes the tail of the key space at the present position, with the
     /// tables as they are. Constant time but for the tables.
     pub fn seal(&mut self) -> SealTicket {
-        let tables: Tables = vec![
+        let mut tables: Tables = vec![
             (tables::LEASES.to_owned(), self.leases.lock().encode(None)),
             (tables::ALARMS.to_owned(), tables::encode_alarms(&self.alarms)),
             (tables::MEMBERS.to_owned(), tables::encode_members(&self.members)),
         ];
+        // Nothing was ever changed: programs that know no authentication can
+        // still read the manifest.
+        if self.auth.revision() > AuthState::new().revision() {
+            tables.push((tables::AUTH.to_owned(), self.auth.encode()));
+        }
         self.store.seal(self.position, tables)
     }
 
@@ -246,6 +277,7 @@ impl StateMachine {
     fn check(&self, batch: &Batch) -> Result<(), &'static str> {
         let mut live = BTreeMap::new();
         let mut leases = BTreeMap::new();
+        let mut auth = None;
         let mut writes = batch.writes.as_slice();
         for effect in &batch.effects {
             let (owned, grants) = match effect {
@@ -257,6 +289,11 @@ impl StateMachine {
                     (0, Some((*id, true)))
                 }
                 Effect::LeaseRevoke { id, writes: count } => (*count, Some((*id, false))),
+                Effect::Auth(effect) => {
+                    let auth = auth.get_or_insert_with(|| self.auth.clone());
+                    auth.apply(effect).map_err(|diverged| diverged.what)?;
+                    (0, None)
+                }
                 _ => (0, None),
             };
             for write in take(&mut writes, owned) {
@@ -333,6 +370,7 @@ impl StateMachine {
                     self.members.insert(*id, attributes.clone());
                     applied.tables_changed = true;
                 }
+                Effect::Auth(effect) => self.apply_auth(effect, &mut applied),
             }
         }
         if let Some(at) = applied.compacted {
@@ -340,6 +378,17 @@ impl StateMachine {
         }
         self.position = at;
         applied
+    }
+
+    /// Published at once: what comes after it in the log may be what it forbids
+    /// to see.
+    fn apply_auth(&mut self, effect: &t4_auth_rbac::Effect, applied: &mut Applied) {
+        use t4_auth_rbac::Effect;
+        let tokens = self.auth.apply(effect).expect("it was decided on this state");
+        self.published_auth.publish(&self.auth);
+        applied.tokens.push(tokens);
+        applied.rights_changed |=
+            !matches!(effect, Effect::TokenIssue { .. } | Effect::TokensEnd { .. });
     }
 
     fn apply_writes(&mut self, writes: &[Write]) -> Option<(Revision, Arc<[Event]>)> {

@@ -1,5 +1,5 @@
 //! The state beside the key space, as it is kept with each manifest: leases,
-//! alarms, members. The format is drawn in `docs/formats/state-tables.md`.
+//! alarms, members, authentication. The format is drawn in `docs/formats/state-tables.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,9 +7,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use t4_kv_types::{AlarmKind, NodeId};
 
 use crate::batch::{
-    DecodeError, FORMAT_VERSION, Input, MemberAttributes, alarm_code, alarm_of, put_member,
-    put_varint,
+    DecodeError, Input, MemberAttributes, alarm_code, alarm_of, put_member, put_varint,
 };
+
+/// The version of the tables of alarms and members.
+const TABLE_VERSION: u8 = 1;
 
 /// Name of the table of leases; its bytes are `t4-lease`'s.
 pub(crate) const LEASES: &str = "leases";
@@ -17,6 +19,9 @@ pub(crate) const LEASES: &str = "leases";
 pub(crate) const ALARMS: &str = "alarms";
 /// Name of the table of members.
 pub(crate) const MEMBERS: &str = "members";
+/// Name of the table of users, roles and tokens; its bytes are
+/// `t4-auth-rbac`'s. It is there once anything in it has ever changed.
+pub(crate) const AUTH: &str = "auth";
 
 /// Alarms that are on.
 pub type Alarms = BTreeSet<(NodeId, AlarmKind)>;
@@ -27,7 +32,7 @@ pub type Members = BTreeMap<NodeId, MemberAttributes>;
 #[must_use]
 pub fn encode_alarms(alarms: &Alarms) -> Bytes {
     let mut out = BytesMut::new();
-    out.put_u8(FORMAT_VERSION);
+    out.put_u8(TABLE_VERSION);
     put_varint(&mut out, alarms.len() as u64);
     for (member, kind) in alarms {
         put_varint(&mut out, member.0);
@@ -54,7 +59,7 @@ pub fn decode_alarms(bytes: &Bytes) -> Result<Alarms, DecodeError> {
 #[must_use]
 pub fn encode_members(members: &Members) -> Bytes {
     let mut out = BytesMut::new();
-    out.put_u8(FORMAT_VERSION);
+    out.put_u8(TABLE_VERSION);
     put_varint(&mut out, members.len() as u64);
     for (id, attributes) in members {
         put_varint(&mut out, id.0);
@@ -80,8 +85,8 @@ pub fn decode_members(bytes: &Bytes) -> Result<Members, DecodeError> {
 fn open(bytes: &Bytes) -> Result<(Input, u64), DecodeError> {
     let mut input = Input { rest: bytes.clone() };
     match input.u8("version")? {
-        FORMAT_VERSION => {}
-        found if found > FORMAT_VERSION => return Err(DecodeError::NewerFormat(found)),
+        TABLE_VERSION => {}
+        found if found > TABLE_VERSION => return Err(DecodeError::NewerFormat(found)),
         _ => return Err(DecodeError::Malformed("version")),
     }
     let count = input.varint("count")?;

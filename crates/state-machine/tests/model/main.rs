@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use oracle::Oracle;
+use t4_auth_rbac::Identity;
 use t4_kv_types::*;
 use t4_mvcc::{Background, Config, Io, LogPosition, Store};
 use t4_state_machine::{Batch, Request, Response, Sequencer, StateMachine};
@@ -285,7 +286,7 @@ fn run(seed: u64) {
                 let request = rng.request(newest.revision);
                 let expected = newest.run(&request);
                 let shown = format!("{request:?}");
-                let found = replica.sequencer.evaluate(&replica.state, request);
+                let found = replica.sequencer.evaluate(&replica.state, &Identity::Anonymous, request);
                 assert_eq!(found, expected, "{shown}");
             }
             12..=14 if replica.in_flight.len() < 2 => replica.close_batch(&newest),

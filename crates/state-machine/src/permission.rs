@@ -1,0 +1,37 @@
+//! What each request needs, in the words of `t4-auth-rbac`: which keys, which
+//! lease, or the administrator.
+
+use t4_auth_rbac::{AuthState, Command, Identity, LeaseKeys, Operation};
+use t4_kv_types::AuthError;
+
+use crate::request::Request;
+
+/// Whether `who` may ask for `request`, by the newest users, roles and keys:
+/// whatever was checked before it was submitted may have changed since.
+pub(crate) fn check(
+    auth: &AuthState,
+    who: &Identity,
+    request: &Request,
+    leases: &dyn LeaseKeys,
+) -> Result<(), AuthError> {
+    let operation = match request {
+        Request::Put(put) => Operation::Put(put),
+        Request::DeleteRange(delete) => Operation::DeleteRange(delete),
+        Request::Txn(txn) => Operation::Txn(txn),
+        Request::LeaseGrant(..) => Operation::Authenticated,
+        Request::LeaseRevoke(id) => Operation::WriteLease(*id),
+        Request::Compact(_) | Request::SetAlarm(..) => Operation::Admin,
+        // Nobody but the replica itself asks for these.
+        Request::Barrier(_)
+        | Request::LeasesLeft(_)
+        | Request::Member(..)
+        | Request::Auth(Command::ExpireTokens { .. }) => return server_only(who),
+        // It is decided with the command, in etcd's order.
+        Request::Auth(_) => return Ok(()),
+    };
+    auth.authorize(who, operation, leases)
+}
+
+fn server_only(who: &Identity) -> Result<(), AuthError> {
+    if *who == Identity::Server { Ok(()) } else { Err(AuthError::PermissionDenied) }
+}

@@ -1,0 +1,55 @@
+//! What can be asked of the sequencer, and what it answers.
+
+use t4_auth_rbac::Command;
+use t4_kv_types::{
+    AlarmKind, DeleteRangeRequest, DeleteRangeResult, LeaseId, NodeId, PutRequest, PutResult,
+    Revision, TxnRequest, TxnResult,
+};
+
+use crate::batch::MemberAttributes;
+
+/// Something that may change the state.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Set a key.
+    Put(PutRequest),
+    /// Remove a range of keys.
+    DeleteRange(DeleteRangeRequest),
+    /// Compare, then do.
+    Txn(TxnRequest),
+    /// Give up history.
+    Compact(Revision),
+    /// Begin a lease with this id and time to live in seconds.
+    LeaseGrant(LeaseId, i64),
+    /// End a lease.
+    LeaseRevoke(LeaseId),
+    /// Switch an alarm on or off.
+    SetAlarm(NodeId, AlarmKind, bool),
+    /// Begin an epoch.
+    Barrier(u64),
+    /// Write down how much time each lease has left, in milliseconds.
+    LeasesLeft(Vec<(LeaseId, u64)>),
+    /// Publish what a member tells of itself.
+    Member(NodeId, MemberAttributes),
+    /// Change users, roles, permissions or tokens.
+    Auth(Command),
+}
+
+/// What became of a [`Request`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// Of a put.
+    Put(PutResult),
+    /// Of a delete.
+    DeleteRange(DeleteRangeResult),
+    /// Of a transaction.
+    Txn(TxnResult),
+    /// Of a grant: the time to live in seconds, after the minimum was applied.
+    LeaseGrant(i64),
+    /// Of an alarm: those that the request was about and that were there.
+    Alarms(Vec<(NodeId, AlarmKind)>),
+    /// Of a change of authentication: the auth revision after it.
+    Auth(u64),
+    /// Of everything else: the store's revision.
+    Done(Revision),
+}
