@@ -67,6 +67,10 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tokio-rustls", &["t4-tls-config"]),
 ];
 
+/// Providers of cryptography that are not ours: one in a binary is enough.
+const OTHER_PROVIDERS: &[&str] =
+    &["ring", "openssl-sys", "boring-sys", "rustls-rustcrypto", "rustls-graviola"];
+
 /// A package and its normal and build dependencies.
 type Graph = BTreeMap<String, Vec<String>>;
 
@@ -132,6 +136,23 @@ fn the_walls_stand() {
     assert!(graph.len() > 5, "metadata tells of {} packages", graph.len());
     let wrong = violations(&graph);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Of everything that the workspace builds, tests and tools included. `cargo
+/// tree` knows what is built; the lock file and the metadata also name what a
+/// feature that nobody asks for would bring.
+#[test]
+fn there_is_one_provider_of_cryptography() {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--workspace", "--target", "all", "--prefix", "none", "--format", "{p}"])
+        .current_dir(crate::root())
+        .output()
+        .expect("cargo tree");
+    let listed = String::from_utf8_lossy(&tree.stdout);
+    let built: Vec<&str> = listed.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(built.contains(&"aws-lc-rs"), "{}", String::from_utf8_lossy(&tree.stderr));
+    let others: Vec<_> = OTHER_PROVIDERS.iter().filter(|other| built.contains(*other)).collect();
+    assert!(others.is_empty(), "{others:?}");
 }
 
 #[test]
