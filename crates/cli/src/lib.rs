@@ -7,6 +7,7 @@
 //!   `run/settings.rs` makes the configuration of node and server of them.
 //! * `etcd`: the same server, from etcd's flags.
 //! * `inspect`: reads a data directory on which no node runs.
+//! * `certs`: a small certificate authority.
 //! * `version`.
 //!
 //! Beside them, what they share: `sources` (which source of a setting wins),
@@ -16,9 +17,10 @@
 //! Exit codes: 0, done; 1, it did not work; 2, it was asked for wrongly.
 //!
 //! How anything works is left to others: the server to `t4-server`, reading a
-//! data directory to `t4-node`.
+//! data directory to `t4-node`, certificates to `t4-tls-config`.
 #![doc = include_str!("../README.md")]
 
+mod certs;
 mod config_file;
 mod etcd;
 mod inspect;
@@ -56,6 +58,8 @@ enum Command {
     Etcd(etcd::EtcdArgs),
     /// Looks into a data directory while no server runs on it; changes nothing
     Inspect(inspect::InspectArgs),
+    /// Makes, issues, renews and shows certificates, to try TLS without openssl
+    Certs(certs::CertsArgs),
     /// Prints the version, the etcd API that is served, and the build target
     Version(version::VersionArgs),
 }
@@ -80,6 +84,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Etcd(args) => etcd::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Certs(args) => certs::run(args),
         Command::Version(args) => version::run(&args),
     };
     done.unwrap_or_else(|error| failed(&error))

@@ -1,6 +1,7 @@
 //! The command line of the real binary: what it refuses and how, what it
 //! prints, how it ends, and what `t4 inspect` shows of what it leaves.
 
+mod certs;
 mod damage;
 mod disks;
 mod documents;

@@ -1,0 +1,131 @@
+//! `t4 certs`: a small certificate authority, so that nobody needs openssl to try
+//! TLS. Files are PEM, keys have mode 0600, and nothing is replaced unasked.
+//!
+//! What certificates are made of is left to `t4-tls-config`.
+
+mod init_ca;
+mod inspect;
+mod issue;
+mod renew;
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use clap::Subcommand;
+use t4_tls_config::{
+    Authority, Existing, FileFault, Issued, KeyType, Secrecy, TlsError, write_file,
+};
+
+#[derive(Debug, clap::Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct CertsArgs {
+    #[command(subcommand)]
+    command: Certs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Certs {
+    /// Makes a CA: ca.crt, which everyone may have, and ca.key, which nobody else may
+    InitCa(init_ca::InitCaArgs),
+    /// Issues a certificate and its key for a server, a client or a peer
+    Issue(issue::IssueArgs),
+    /// Issues certificates again, with new dates, in the place of the old ones
+    Renew(renew::RenewArgs),
+    /// Shows what the certificates of PEM files say
+    Inspect(inspect::InspectArgs),
+}
+
+pub(crate) fn run(args: CertsArgs) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    let now = SystemTime::now();
+    match args.command {
+        Certs::InitCa(args) => args.run(now, &mut out)?,
+        Certs::Issue(args) => args.run(now, &mut out)?,
+        Certs::Renew(args) => args.run(now, &mut out)?,
+        Certs::Inspect(args) => args.run(&mut out)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Which CA signs.
+#[derive(Debug, clap::Args)]
+struct SignerArgs {
+    /// The CA's certificate
+    #[arg(long, value_name = "FILE", default_value = "ca.crt")]
+    ca: PathBuf,
+
+    /// The CA's private key
+    #[arg(long, value_name = "FILE", default_value = "ca.key")]
+    ca_key: PathBuf,
+}
+
+impl SignerArgs {
+    fn load(&self, now: SystemTime) -> anyhow::Result<Authority> {
+        let hint = "the CA (make one with t4 certs init-ca, or name yours with --ca and --ca-key)";
+        let cert = read(&self.ca).context(hint)?;
+        let key = read(&self.ca_key).context(hint)?;
+        Ok(Authority::load((&self.ca, &cert), (&self.ca_key, &key), now)?)
+    }
+}
+
+/// Where a new pair is written.
+struct PairFiles {
+    cert: PathBuf,
+    key: PathBuf,
+    existing: Existing,
+}
+
+impl PairFiles {
+    fn new(dir: &Path, name: &str, force: bool) -> Self {
+        let existing = if force { Existing::Replace } else { Existing::Keep };
+        let (cert, key) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
+        PairFiles { cert, key, existing }
+    }
+
+    /// Fails if writing would replace anything unasked: before a key is made,
+    /// and before one file of the two is written.
+    fn check(&self) -> Result<(), TlsError> {
+        for path in [&self.cert, &self.key] {
+            if self.existing == Existing::Keep && path.symlink_metadata().is_ok() {
+                return Err(TlsError::File { path: path.clone(), fault: FileFault::Exists });
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, issued: &Issued, out: &mut dyn Write) -> anyhow::Result<()> {
+        // The key first: a certificate without its key helps nobody.
+        if let Some(key) = &issued.key {
+            write_file(&self.key, key, Secrecy::Private, self.existing)?;
+            writeln!(out, "{}", self.key.display())?;
+        }
+        write_file(&self.cert, &issued.certificate, Secrecy::Public, self.existing)?;
+        writeln!(out, "{}", self.cert.display())?;
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A length in days, as openssl's `-days`.
+fn days(text: &str) -> Result<Duration, String> {
+    match text.parse::<u32>() {
+        Ok(0) | Err(_) => Err("a number of days from 1 is needed".to_owned()),
+        Ok(days) => Ok(Duration::from_secs(u64::from(days) * 86_400)),
+    }
+}
+
+fn key_type(text: &str) -> Result<KeyType, String> {
+    text.parse().map_err(|error: TlsError| error.to_string())
+}
