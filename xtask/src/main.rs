@@ -4,6 +4,7 @@
 //! after the verb; this file only finds it.
 
 mod bench;
+mod certs;
 mod ci;
 mod codegen;
 #[cfg(test)]
@@ -21,6 +22,7 @@ type Verb = (&'static str, &'static str, fn(Vec<String>) -> anyhow::Result<()>);
 
 /// Every verb, in the order of the help text.
 const VERBS: &[Verb] = &[
+    ("certs", "write certificates to test with to target/certs, or to a directory", certs::run),
     ("codegen", "write crates/proto/src/gen from proto/*.proto", codegen::run),
     ("test", "fetch etcd, build t4, run every test; arguments go to `cargo test`", test::run),
     ("ci", "check format and lints, then test; `lints`: only those", ci::run),
