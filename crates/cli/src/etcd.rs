@@ -134,10 +134,12 @@ fn from_environment(mut given: Given, notices: &mut Notices) -> Result<Given, Et
 }
 
 fn look_into(dir: &Path) -> Directory {
-    let Ok(mut entries) = std::fs::read_dir(dir) else { return Directory::Fresh };
+    let Ok(entries) = std::fs::read_dir(dir) else { return Directory::Fresh };
+    // A start that failed may have left certificates that it made.
+    let mut data = entries.filter_map(Result::ok).filter(|entry| entry.file_name() != "fixtures");
     if dir.join("member").is_dir() {
         Directory::OfEtcd
-    } else if entries.next().is_some() {
+    } else if data.next().is_some() {
         Directory::InUse
     } else {
         Directory::Fresh
@@ -173,6 +175,8 @@ mod tests {
     fn directories() {
         let dir = tempfile::tempdir().expect("a directory");
         assert_eq!(look_into(&dir.path().join("missing")), Directory::Fresh);
+        assert_eq!(look_into(dir.path()), Directory::Fresh);
+        std::fs::create_dir(dir.path().join("fixtures")).expect("made");
         assert_eq!(look_into(dir.path()), Directory::Fresh);
         std::fs::create_dir(dir.path().join("x")).expect("made");
         assert_eq!(look_into(dir.path()), Directory::InUse);
