@@ -47,7 +47,6 @@ pub(crate) fn start(settings: Settings, notices: &Notices) -> anyhow::Result<Exi
 
 async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let Settings { node, mut server, security, logging } = settings;
-    anyhow::ensure!(!server.auth.required, "authentication is not part of this version");
     server.security = security.for_server(&node, &server)?;
     t4_tls_config::install_crypto_provider();
     // Before the start, which may take a while: it can be cut short.
@@ -104,10 +103,10 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
 }
 
 fn reload(server: &Server) {
-    if server.reload_tls() {
-        tracing::info!("asked to reload: reading all files of TLS anew");
+    if server.reload_files() {
+        tracing::info!("asked to reload: reading all files of TLS and of tokens' keys anew");
     } else {
-        tracing::info!("asked to reload, and there is nothing to: no TLS");
+        tracing::info!("asked to reload, and there is nothing to: no TLS, no keys of tokens");
     }
 }
 

@@ -9,6 +9,7 @@ use t4_proto::etcdserverpb::ResponseHeader;
 use crate::config::ApiConfig;
 use crate::errors::ApiError;
 use crate::health::Health;
+use crate::login::Logins;
 use crate::stats::GrpcStats;
 use crate::watch::EncodedBatches;
 
@@ -18,6 +19,7 @@ pub(crate) struct Api {
     pub(crate) config: Arc<ApiConfig>,
     pub(crate) stats: Arc<GrpcStats>,
     pub(crate) health: Health,
+    pub(crate) logins: Arc<Logins>,
     /// Events that several watchers of this runtime get.
     pub(crate) batches: EncodedBatches,
     cluster_id: u64,
@@ -30,11 +32,12 @@ impl Api {
         config: Arc<ApiConfig>,
         stats: Arc<GrpcStats>,
         health: Health,
+        logins: Arc<Logins>,
     ) -> Self {
         let identity = node.identity();
         let (cluster_id, member_id) = (identity.cluster_id.0, identity.member_id.0);
         let batches = EncodedBatches::default();
-        Api { node, config, stats, health, batches, cluster_id, member_id }
+        Api { node, config, stats, health, logins, batches, cluster_id, member_id }
     }
 
     /// The header of a response that has seen the store at `revision`.

@@ -1,6 +1,10 @@
 //! What the API can be told: plain data with documented defaults.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use t4_auth_rbac::jwt::JwtKeys;
+use t4_auth_rbac::password::Cost;
 
 /// The version of etcd whose behaviour is followed, as `Status` and `/version`
 /// tell it: clients decide by it what they may ask for.
@@ -26,6 +30,34 @@ pub struct ApiConfig {
     /// Measure how long calls take (`grpc_server_handling_seconds`). Costs two
     /// looks at the clock per call. Default off, as etcd's `--metrics basic`.
     pub measure_handling_time: bool,
+    /// How users are told apart.
+    pub auth: AuthConfig,
+}
+
+/// How users are told apart, once authentication is enabled.
+#[derive(Clone, Debug, Default)]
+pub struct AuthConfig {
+    /// Serve no keys until authentication is enabled (T4's `--auth-enabled`).
+    /// Default no.
+    pub required: bool,
+    /// What logins give out. Default simple tokens. How long these live is the
+    /// node's to say.
+    pub tokens: Tokens,
+    /// The work of a password's hash. Default 10.
+    pub bcrypt_cost: Cost,
+}
+
+/// What logins give out, and what calls show.
+#[derive(Clone, Debug, Default)]
+pub enum Tokens {
+    /// Random texts that the cluster remembers.
+    #[default]
+    Simple,
+    /// Signed texts that say all there is to know. Whoever loaded the keys
+    /// reloads them.
+    Jwt(Arc<JwtKeys>),
+    /// None: only certificates say who calls.
+    None,
 }
 
 impl Default for ApiConfig {
@@ -36,6 +68,7 @@ impl Default for ApiConfig {
             watch_progress_notify_interval: Duration::from_secs(600),
             election_timeout: Duration::from_secs(1),
             measure_handling_time: false,
+            auth: AuthConfig::default(),
         }
     }
 }

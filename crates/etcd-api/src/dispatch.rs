@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body::Body;
 use prost::Message;
+use t4_auth_rbac::Origin;
 use t4_node::Node;
 use tonic::{Code, Status};
 
@@ -20,8 +21,10 @@ use crate::config::ApiConfig;
 use crate::errors::{self, ApiError};
 use crate::health::Health;
 use crate::leader_watch::LeaderWatch;
+use crate::login::{LoginStats, Logins};
 use crate::metadata::Metadata;
 use crate::method::{CallKind, Method};
+use crate::proof::Proof;
 use crate::sink::Sink;
 use crate::stats::{GrpcStats, Meter};
 use crate::wire::{self, Requests, ResponseBody};
@@ -35,10 +38,17 @@ pub struct Services {
 
 /// Serves etcd's API on `node`, to which it talks on the runtime that the
 /// handle was made on.
+///
+/// # Panics
+/// If the operating system has no random numbers, without which the node would
+/// not have been opened.
 #[must_use]
 pub fn services(node: Node, config: ApiConfig) -> Services {
+    let mut key = [0; t4_auth_rbac::KEY_BYTES];
+    getrandom::fill(&mut key).expect("the system has random numbers");
+    let logins = Arc::new(Logins::new(config.auth.bcrypt_cost, key));
     let (config, stats) = (Arc::new(config), Arc::new(GrpcStats::default()));
-    let api = Arc::new(Api::new(node, config, stats, Health::serving()));
+    let api = Arc::new(Api::new(node, config, stats, Health::serving(), logins));
     Services { api, caller: Arc::default() }
 }
 
@@ -51,8 +61,8 @@ impl Services {
     #[must_use]
     pub fn on_this_runtime(&self) -> Services {
         let node = self.api.node.on_this_runtime();
-        let Api { config, stats, health, .. } = &*self.api;
-        let api = Api::new(node, config.clone(), stats.clone(), health.clone());
+        let Api { config, stats, health, logins, .. } = &*self.api;
+        let api = Api::new(node, config.clone(), stats.clone(), health.clone(), logins.clone());
         Services { api: Arc::new(api), caller: self.caller.clone() }
     }
 
@@ -72,6 +82,12 @@ impl Services {
     #[must_use]
     pub fn stats(&self) -> &Arc<GrpcStats> {
         &self.api.stats
+    }
+
+    /// What became of logins so far.
+    #[must_use]
+    pub fn login_stats(&self) -> &Arc<LoginStats> {
+        &self.api.logins.stats
     }
 
     /// The configuration that the services were made with.
@@ -102,12 +118,13 @@ impl Services {
         // All that needs no wait is done before: what the future holds is
         // copied whenever it is moved.
         let begun = self.begin(request);
-        let api = self.api.clone();
+        let (api, caller) = (self.api.clone(), self.caller.clone());
         async move {
             match begun {
                 Begun::Answered(response) => response,
-                Begun::Unary(method, metadata, body) => {
-                    serve_unary(&api, method, metadata, pin!(body)).await
+                Begun::Unary(method, metadata, proof, body) => {
+                    let from = From { proof: &proof, caller: &caller };
+                    serve_unary(&api, method, metadata, from, pin!(body)).await
                 }
             }
         }
@@ -129,12 +146,19 @@ impl Services {
             Ok(metadata) => metadata,
             Err(status) => return Begun::Answered(wire::error_response(&status)),
         };
-        match method.kind() {
-            CallKind::Unary => Begun::Unary(method, metadata, body),
-            CallKind::ServerStream | CallKind::BidiStream => {
-                Begun::Answered(serve_stream(self.api.clone(), method, metadata, body))
-            }
+        // What a call shows matters to a stream also if users come later; to
+        // others only if there are users now.
+        let is_unary = method.kind() == CallKind::Unary;
+        let proof = if is_unary && !self.api.node.auth_is_on() {
+            Proof::default()
+        } else {
+            Proof::read(&parts.headers, &self.caller)
+        };
+        if is_unary {
+            return Begun::Unary(method, metadata, proof, body);
         }
+        let (api, caller) = (self.api.clone(), self.caller.clone());
+        Begun::Answered(serve_stream(api, method, metadata, proof, caller, body))
     }
 }
 
@@ -142,7 +166,7 @@ impl Services {
 enum Begun<B> {
     /// There is a response already; that of a stream has its work in its body.
     Answered(Response<ResponseBody>),
-    Unary(Method, Metadata, B),
+    Unary(Method, Metadata, Proof, B),
 }
 
 impl<B> tower_service::Service<Request<B>> for Services
@@ -184,10 +208,11 @@ async fn serve_unary<B: Body<Data = Bytes>>(
     api: &Arc<Api>,
     method: Method,
     metadata: Metadata,
+    from: From<'_>,
     body: Pin<&mut B>,
 ) -> Response<ResponseBody> {
     let meter = Meter::start(&api.stats, method, api.config.measure_handling_time);
-    let call = Call { api, method, metadata, meter: &meter };
+    let call = Call { api, method, metadata, from, meter: &meter };
     let result = wire::within(metadata.timeout, pin!(call.unary(body))).await;
     match result {
         Ok(frame) => {
@@ -208,15 +233,27 @@ fn serve_stream<B: Body<Data = Bytes> + Send + 'static>(
     api: Arc<Api>,
     method: Method,
     metadata: Metadata,
+    proof: Proof,
+    caller: Arc<Caller>,
     body: B,
 ) -> Response<ResponseBody> {
     wire::streaming_response(move |outlet| async move {
         let meter = Meter::start(&api.stats, method, api.config.measure_handling_time);
         let sink = Sink::new(outlet, meter);
-        let call = Call { api: &api, method, metadata, meter: sink.meter() };
+        let from = From { proof: &proof, caller: &caller };
+        let call = Call { api: &api, method, metadata, from, meter: sink.meter() };
         let result = wire::within(metadata.timeout, pin!(call.stream(body, &sink))).await;
         sink.finish(result)
     })
+}
+
+/// Who makes a call.
+#[derive(Clone, Copy)]
+struct From<'a> {
+    /// What the call shows.
+    proof: &'a Proof,
+    /// What its connection says.
+    caller: &'a Caller,
 }
 
 /// One call on its way.
@@ -225,6 +262,7 @@ struct Call<'a> {
     api: &'a Arc<Api>,
     method: Method,
     metadata: Metadata,
+    from: From<'a>,
     meter: &'a Meter<'a>,
 }
 
@@ -236,38 +274,46 @@ macro_rules! answer {
     }};
 }
 
+/// The same with a method that asks on whose behalf.
+macro_rules! answer_for {
+    ($call:expr, $body:expr, $serve:ident) => {{
+        let request = $call.receive($body).await?;
+        Ok(wire::encode_frame(&$call.api.$serve($call.from.proof, request).await?))
+    }};
+}
+
 impl Call<'_> {
     /// The methods that are called all the time. The others share one box, so
     /// that these have a small future.
     async fn unary<B: Body<Data = Bytes>>(self, body: Pin<&mut B>) -> Result<Bytes, Status> {
         match self.method {
-            Method::Range => answer!(self, body, range),
-            Method::Put => answer!(self, body, put),
-            Method::Txn => answer!(self, body, txn),
-            Method::DeleteRange => answer!(self, body, delete_range),
+            Method::Range => answer_for!(self, body, range),
+            Method::Put => answer_for!(self, body, put),
+            Method::Txn => answer_for!(self, body, txn),
+            Method::DeleteRange => answer_for!(self, body, delete_range),
             _ => Box::pin(self.rare_unary(body)).await,
         }
     }
 
     async fn rare_unary<B: Body<Data = Bytes>>(self, body: Pin<&mut B>) -> Result<Bytes, Status> {
         match self.method {
-            Method::Compact => answer!(self, body, compact),
-            Method::LeaseGrant => answer!(self, body, lease_grant),
-            Method::LeaseRevoke => answer!(self, body, lease_revoke),
-            Method::LeaseTimeToLive => answer!(self, body, lease_time_to_live),
-            Method::LeaseLeases => answer!(self, body, lease_leases),
-            Method::Lock => answer!(self, body, lock),
-            Method::Unlock => answer!(self, body, unlock),
-            Method::Campaign => answer!(self, body, campaign),
-            Method::Proclaim => answer!(self, body, proclaim),
-            Method::Leader => answer!(self, body, leader),
-            Method::Resign => answer!(self, body, resign),
+            Method::Compact => answer_for!(self, body, compact),
+            Method::LeaseGrant => answer_for!(self, body, lease_grant),
+            Method::LeaseRevoke => answer_for!(self, body, lease_revoke),
+            Method::LeaseTimeToLive => answer_for!(self, body, lease_time_to_live),
+            Method::LeaseLeases => answer_for!(self, body, lease_leases),
+            Method::Lock => answer_for!(self, body, lock),
+            Method::Unlock => answer_for!(self, body, unlock),
+            Method::Campaign => answer_for!(self, body, campaign),
+            Method::Proclaim => answer_for!(self, body, proclaim),
+            Method::Leader => answer_for!(self, body, leader),
+            Method::Resign => answer_for!(self, body, resign),
             Method::MemberAdd => answer!(self, body, member_add),
             Method::MemberRemove => answer!(self, body, member_remove),
             Method::MemberUpdate => answer!(self, body, member_update),
             Method::MemberList => answer!(self, body, member_list),
             Method::MemberPromote => answer!(self, body, member_promote),
-            Method::Alarm => answer!(self, body, alarm),
+            Method::Alarm => answer_for!(self, body, alarm),
             Method::Status => answer!(self, body, status),
             Method::Defragment => answer!(self, body, defragment),
             Method::Hash => answer!(self, body, hash),
@@ -275,12 +321,37 @@ impl Call<'_> {
             Method::MoveLeader => answer!(self, body, move_leader),
             Method::Downgrade => answer!(self, body, downgrade),
             Method::HealthCheck => answer!(self, body, health_check),
-            Method::AuthStatus => answer!(self, body, auth_status),
-            Method::Authenticate => answer!(self, body, authenticate),
-            _ => {
-                self.receive::<B, ()>(body).await?;
-                Err(ApiError::AuthUnsupported.status())
+            Method::AuthStatus => answer_for!(self, body, auth_status),
+            Method::Authenticate => {
+                let request = self.receive(body).await?;
+                let response = self.api.authenticate(self.origin(), request).await?;
+                Ok(wire::encode_frame(&response))
             }
+            Method::AuthEnable => answer_for!(self, body, auth_enable),
+            Method::AuthDisable => answer_for!(self, body, auth_disable),
+            Method::UserAdd => answer_for!(self, body, user_add),
+            Method::UserGet => answer_for!(self, body, user_get),
+            Method::UserList => answer_for!(self, body, user_list),
+            Method::UserDelete => answer_for!(self, body, user_delete),
+            Method::UserChangePassword => answer_for!(self, body, user_change_password),
+            Method::UserGrantRole => answer_for!(self, body, user_grant_role),
+            Method::UserRevokeRole => answer_for!(self, body, user_revoke_role),
+            Method::RoleAdd => answer_for!(self, body, role_add),
+            Method::RoleGet => answer_for!(self, body, role_get),
+            Method::RoleList => answer_for!(self, body, role_list),
+            Method::RoleDelete => answer_for!(self, body, role_delete),
+            Method::RoleGrantPermission => answer_for!(self, body, role_grant_permission),
+            Method::RoleRevokePermission => answer_for!(self, body, role_revoke_permission),
+            Method::Range
+            | Method::Put
+            | Method::Txn
+            | Method::DeleteRange
+            | Method::RangeStream
+            | Method::Watch
+            | Method::LeaseKeepAlive
+            | Method::Observe
+            | Method::Snapshot
+            | Method::HealthWatch => unreachable!("{:?} is served elsewhere", self.method),
         }
     }
 
@@ -291,19 +362,19 @@ impl Call<'_> {
         match self.method {
             Method::Watch => {
                 self.admit_stream()?;
-                api.watch(self.requests(body), leader, sink).await
+                api.watch(self.from.proof, self.requests(body), leader, sink).await
             }
             Method::LeaseKeepAlive => {
                 self.admit_stream()?;
-                api.lease_keep_alive(self.requests(body), leader, sink).await
+                api.lease_keep_alive(self.from.proof, self.requests(body), leader, sink).await
             }
             Method::RangeStream => {
                 let request = self.receive(pin!(body)).await?;
-                api.range_stream(request, sink).await
+                api.range_stream(self.from.proof, request, sink).await
             }
             Method::Observe => {
                 let request = self.receive(pin!(body)).await?;
-                api.observe(request, leader, sink).await
+                api.observe(self.from.proof, request, leader, sink).await
             }
             Method::HealthWatch => {
                 let request = self.receive(pin!(body)).await?;
@@ -338,13 +409,20 @@ impl Call<'_> {
     fn admit_unary(self) -> Result<(), ApiError> {
         let version = self.metadata.client_version()?;
         self.api.stats.client_versions.count_unary(version);
-        self.require_leader()
+        self.require_leader()?;
+        self.api.admit(self.method, self.from.proof)
     }
 
     fn admit_stream(self) -> Result<(), ApiError> {
         let version = self.metadata.client_version()?;
         self.api.stats.client_versions.count_stream(version);
-        self.require_leader()
+        self.require_leader()?;
+        self.api.admit(self.method, self.from.proof)
+    }
+
+    /// Where a login comes from.
+    fn origin(self) -> Origin {
+        self.from.caller.address.map_or(Origin::Local, |address| Origin::Address(address.ip()))
     }
 
     fn require_leader(self) -> Result<(), ApiError> {

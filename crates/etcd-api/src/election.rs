@@ -16,6 +16,7 @@ use crate::api::Api;
 use crate::convert;
 use crate::errors::{ApiError, refused};
 use crate::leader_watch::LeaderWatch;
+use crate::proof::Proof;
 use crate::recipe::{self, Changes};
 use crate::sink::Sink;
 
@@ -24,15 +25,16 @@ impl Api {
     /// the new value.
     pub(crate) async fn campaign(
         self: &Arc<Self>,
+        proof: &Proof,
         request: CampaignRequest,
     ) -> Result<CampaignResponse, Status> {
-        let lease = self.session(request.lease).await?;
+        let lease = self.session(proof, request.lease).await?;
         let prefix = recipe::prefix(&request.name);
-        let queued = self.queue_up(&prefix, lease, request.value.clone()).await?;
+        let queued = self.queue_up(proof, &prefix, lease, request.value.clone()).await?;
         if queued.existing.as_ref().is_some_and(|kv| kv.value != request.value) {
-            self.proclaim_as(&queued.key, queued.created, lease, request.value).await?;
+            self.proclaim_as(proof, &queued.key, queued.created, lease, request.value).await?;
         }
-        self.wait_for_turn(&prefix, queued.created).await?;
+        self.wait_for_turn(proof, &prefix, queued.created).await?;
         if let Some(place) = queued.place {
             place.keep();
         }
@@ -44,16 +46,18 @@ impl Api {
     /// Changes the value of a leader that still leads.
     pub(crate) async fn proclaim(
         &self,
+        proof: &Proof,
         request: ProclaimRequest,
     ) -> Result<ProclaimResponse, Status> {
         let leader = request.leader.ok_or(ApiError::MissingLeaderKey)?;
-        let lease = self.session(leader.lease).await?;
-        let header = self.proclaim_as(&leader.key, leader.rev, lease, request.value).await?;
+        let lease = self.session(proof, leader.lease).await?;
+        let header = self.proclaim_as(proof, &leader.key, leader.rev, lease, request.value).await?;
         Ok(ProclaimResponse { header })
     }
 
     async fn proclaim_as(
         &self,
+        proof: &Proof,
         key: &Bytes,
         created: i64,
         lease: LeaseId,
@@ -64,7 +68,7 @@ impl Api {
             success: vec![recipe::put_op(key, value, lease)],
             failure: vec![],
         };
-        let response = self.txn(request).await?;
+        let response = self.txn(proof, request).await?;
         if !response.succeeded {
             return Err(ApiError::ElectionNotLeader.status());
         }
@@ -72,23 +76,33 @@ impl Api {
     }
 
     /// Gives a leadership up; that it is gone already is no error.
-    pub(crate) async fn resign(&self, request: ResignRequest) -> Result<ResignResponse, Status> {
+    pub(crate) async fn resign(
+        &self,
+        proof: &Proof,
+        request: ResignRequest,
+    ) -> Result<ResignResponse, Status> {
         let leader = request.leader.ok_or(ApiError::MissingLeaderKey)?;
-        let response = self.give_up(&leader.key, leader.rev).await?;
+        let response = self.give_up(proof, &leader.key, leader.rev).await?;
         Ok(ResignResponse { header: response.header })
     }
 
-    pub(crate) async fn leader(&self, request: LeaderRequest) -> Result<LeaderResponse, Status> {
-        let (leader, _) = self.leader_now(&recipe::prefix(&request.name)).await?;
+    pub(crate) async fn leader(
+        &self,
+        proof: &Proof,
+        request: LeaderRequest,
+    ) -> Result<LeaderResponse, Status> {
+        let (leader, _) = self.leader_now(proof, &recipe::prefix(&request.name)).await?;
         leader.ok_or_else(|| ApiError::ElectionNoLeader.status())
     }
 
     /// Who leads, and the revision at which that was so.
     async fn leader_now(
         &self,
+        proof: &Proof,
         prefix: &Bytes,
     ) -> Result<(Option<LeaderResponse>, Revision), Status> {
-        let found = self.node.range(recipe::first_created(prefix)).await.map_err(refused)?;
+        let found =
+            self.acting(proof)?.range(recipe::first_created(prefix)).await.map_err(refused)?;
         let leader = found.kvs.into_iter().next().map(|kv| LeaderResponse {
             header: Some(self.header(found.revision)),
             kv: Some(convert::key_value(kv)),
@@ -99,20 +113,29 @@ impl Api {
     /// Tells who leads, every value that it proclaims, and who comes after it.
     pub(crate) async fn observe(
         &self,
+        proof: &Proof,
         request: LeaderRequest,
         mut no_leader: LeaderWatch,
         sink: &Sink<'_>,
     ) -> Result<(), Status> {
         let prefix = recipe::prefix(&request.name);
+        let mut tenure = self.tenure(proof, Some(KeyRange::prefix(prefix.clone())))?;
         tokio::select! {
-            ended = self.observe_under(&prefix, sink) => ended,
+            biased;
+            lost = tenure.ended(self) => Err(lost.status()),
+            ended = self.observe_under(proof, &prefix, sink) => ended,
             lost = no_leader.lost(self) => Err(lost.status()),
         }
     }
 
-    async fn observe_under(&self, prefix: &Bytes, sink: &Sink<'_>) -> Result<(), Status> {
+    async fn observe_under(
+        &self,
+        proof: &Proof,
+        prefix: &Bytes,
+        sink: &Sink<'_>,
+    ) -> Result<(), Status> {
         loop {
-            let (leader, revision) = self.leader_now(prefix).await?;
+            let (leader, revision) = self.leader_now(proof, prefix).await?;
             let Some(leader) = leader else {
                 // Whoever comes first is the oldest; look again then.
                 let range = KeyRange::prefix(prefix.clone());

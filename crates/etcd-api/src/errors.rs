@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use t4_kv_types::OpError;
+use t4_kv_types::{AuthError, OpError};
 use t4_node::watch_hub::RefusalReason;
 use tonic::{Code, Status};
 
@@ -125,6 +125,14 @@ api_errors! {
     AuthNotEnabled = FailedPrecondition, "etcdserver: authentication is not enabled";
     /// The token is unknown or expired.
     InvalidAuthToken = Unauthenticated, "etcdserver: invalid auth token";
+    /// A password for a user that logs in by certificate only, or a hash that
+    /// cannot be read.
+    NoPasswordUser = Unknown,
+        "auth: authentication failed, password was given for no password user";
+    /// bcrypt looks at no more.
+    PasswordTooLong = Unknown, "bcrypt: password length exceeds 72 bytes";
+    /// Tokens come from outside: there is no private key here.
+    VerifyOnlyKey = Unknown, "auth: token signing attempted with verify-only key";
     /// What keeps the administrator in charge must not be taken away.
     InvalidAuthManagement = InvalidArgument, "etcdserver: invalid auth management";
     /// The token was made before users or roles changed.
@@ -202,9 +210,13 @@ api_errors! {
 
     // What only this server says.
 
-    /// Users and roles cannot be managed.
-    AuthUnsupported = Unimplemented,
-        "t4: authentication is not supported by this version; access is open to every client";
+    /// No keys without users: `--auth-enabled`.
+    AuthRequired = FailedPrecondition,
+        "t4: no keys are served until authentication is enabled: add the user root, grant it the role root, and enable authentication";
+    /// The operating system gave no random numbers.
+    NoRandomness = Unavailable, "t4: the operating system gave no random numbers";
+    /// The crypto provider refused.
+    SigningFailed = Internal, "t4: the token cannot be signed";
     /// The members cannot be changed.
     MembershipUnsupported = Unimplemented,
         "t4: this version runs clusters of one member; its membership cannot be changed";
@@ -226,6 +238,33 @@ impl ApiError {
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         error.status()
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::RootUserNotExist => ApiError::RootUserNotExist,
+            AuthError::RootRoleNotExist => ApiError::RootRoleNotExist,
+            AuthError::UserAlreadyExist => ApiError::UserAlreadyExist,
+            AuthError::UserEmpty => ApiError::UserEmpty,
+            AuthError::UserNotFound => ApiError::UserNotFound,
+            AuthError::RoleAlreadyExist => ApiError::RoleAlreadyExist,
+            AuthError::RoleNotFound => ApiError::RoleNotFound,
+            AuthError::RoleEmpty => ApiError::RoleEmpty,
+            AuthError::AuthFailed => ApiError::AuthFailed,
+            AuthError::NoPasswordUser => ApiError::NoPasswordUser,
+            AuthError::PermissionNotGiven => ApiError::PermissionNotGiven,
+            AuthError::PermissionDenied => ApiError::PermissionDenied,
+            AuthError::RoleNotGranted => ApiError::RoleNotGranted,
+            AuthError::PermissionNotGranted => ApiError::PermissionNotGranted,
+            AuthError::AuthNotEnabled => ApiError::AuthNotEnabled,
+            AuthError::InvalidAuthToken => ApiError::InvalidAuthToken,
+            AuthError::InvalidAuthManagement => ApiError::InvalidAuthManagement,
+            // A login that has to be repeated is repeated before a client sees
+            // this; its clients do the same with an old revision.
+            AuthError::AuthOldRevision | AuthError::RepeatLogin => ApiError::AuthOldRevision,
+        }
     }
 }
 
@@ -253,11 +292,30 @@ pub fn refused(error: OpError) -> Status {
         OpError::TooManyRequests => ApiError::TooManyRequests.status(),
         OpError::Stopped => ApiError::Stopped.status(),
         OpError::Timeout => ApiError::Timeout.status(),
-        // Cannot be, as long as no call turns authentication on.
-        OpError::Auth(error) => Status::permission_denied(error.to_string()),
+        OpError::Auth(error) => ApiError::from(error).status(),
         // As etcd: what has no place in the table is Unknown with its text.
         error @ OpError::Io(_) => Status::unknown(error.to_string()),
     }
+}
+
+/// What a client is told when no token can be made; `Ok`: its login is to be
+/// repeated.
+pub(crate) fn login_refused(error: OpError) -> Result<(), Status> {
+    match error {
+        OpError::Auth(AuthError::RepeatLogin) => Ok(()),
+        error => Err(refused(error)),
+    }
+}
+
+/// An error as etcd writes it into the `cancel_reason` of a watcher: as Go
+/// prints a status.
+pub(crate) fn as_reason(error: ApiError) -> String {
+    // Only Go's name of this code differs from ours.
+    let code = match error.code() {
+        Code::Cancelled => "Canceled".to_owned(),
+        code => format!("{code:?}"),
+    };
+    format!("rpc error: code = {code} desc = {}", error.text())
 }
 
 /// Why a watcher was not created: the `cancel_reason` of the response.
@@ -397,6 +455,29 @@ mod tests {
             message("/etcdserverpb.KV/Got"),
             "unknown method Got for service etcdserverpb.KV"
         );
+    }
+
+    #[test]
+    fn reasons_are_written_as_go_prints_a_status() {
+        assert_eq!(
+            as_reason(ApiError::PermissionDenied),
+            "rpc error: code = PermissionDenied desc = etcdserver: permission denied"
+        );
+        assert_eq!(
+            as_reason(ApiError::InvalidAuthToken),
+            "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token"
+        );
+        assert_eq!(
+            as_reason(ApiError::UserEmpty),
+            "rpc error: code = InvalidArgument desc = etcdserver: user name is empty"
+        );
+    }
+
+    #[test]
+    fn a_login_is_repeated_only_if_it_must_be() {
+        assert!(login_refused(OpError::Auth(AuthError::RepeatLogin)).is_ok());
+        let refused = login_refused(OpError::Auth(AuthError::AuthFailed)).unwrap_err();
+        assert_eq!(refused.message(), ApiError::AuthFailed.text());
     }
 
     #[test]

@@ -6,43 +6,56 @@ use tonic::Status;
 
 use crate::api::Api;
 use crate::errors::refused;
+use crate::proof::Proof;
 use crate::{convert, validate};
 
 impl Api {
     pub(crate) async fn range(
         &self,
+        proof: &Proof,
         request: pb::RangeRequest,
     ) -> Result<pb::RangeResponse, Status> {
         validate::range(&request)?;
-        let result = self.node.range(convert::range_request(request)).await.map_err(refused)?;
+        let result =
+            self.acting(proof)?.range(convert::range_request(request)).await.map_err(refused)?;
         Ok(convert::range_response(self.header(result.revision), result))
     }
 
-    pub(crate) async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse, Status> {
+    pub(crate) async fn put(
+        &self,
+        proof: &Proof,
+        request: pb::PutRequest,
+    ) -> Result<pb::PutResponse, Status> {
+        let node = self.acting_for_user(proof)?;
         // Before the arguments, as etcd: on a full server a put that is wrong
         // in itself is told that there is no space.
-        self.node.check_quota(validate::put_cost(&request)).await.map_err(refused)?;
+        node.check_quota(validate::put_cost(&request)).await.map_err(refused)?;
         validate::put(&request)?;
         validate::size(&request, self.config.max_request_bytes)?;
-        let result = self.node.put(convert::put_request(request)).await.map_err(refused)?;
+        let result = node.put(convert::put_request(request)).await.map_err(refused)?;
         Ok(convert::put_response(self.header(result.revision), result))
     }
 
     pub(crate) async fn delete_range(
         &self,
+        proof: &Proof,
         request: pb::DeleteRangeRequest,
     ) -> Result<pb::DeleteRangeResponse, Status> {
         validate::delete_range(&request)?;
         validate::size(&request, self.config.max_request_bytes)?;
         let request = convert::delete_range_request(request);
-        let result = self.node.delete_range(request).await.map_err(refused)?;
+        let result = self.acting(proof)?.delete_range(request).await.map_err(refused)?;
         Ok(convert::delete_range_response(self.header(result.revision), result))
     }
 
-    pub(crate) async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Status> {
+    pub(crate) async fn txn(
+        &self,
+        proof: &Proof,
+        request: pb::TxnRequest,
+    ) -> Result<pb::TxnResponse, Status> {
         let cost = validate::txn_cost(&request);
         if cost > 0 {
-            self.node.check_quota(cost).await.map_err(refused)?;
+            self.acting_for_user(proof)?.check_quota(cost).await.map_err(refused)?;
         }
         validate::txn(&request, self.config.max_txn_ops)?;
         let encoded = validate::size(&request, self.config.max_request_bytes);
@@ -51,16 +64,17 @@ impl Api {
         if !request.is_read_only() {
             encoded?;
         }
-        let result = self.node.txn(request).await.map_err(refused)?;
+        let result = self.acting(proof)?.txn(request).await.map_err(refused)?;
         Ok(convert::txn_response(self.header(result.revision), result))
     }
 
     pub(crate) async fn compact(
         &self,
+        proof: &Proof,
         request: pb::CompactionRequest,
     ) -> Result<pb::CompactionResponse, Status> {
         let at = Revision(request.revision);
-        let revision = self.node.compact(at, request.physical).await.map_err(refused)?;
+        let revision = self.acting(proof)?.compact(at, request.physical).await.map_err(refused)?;
         Ok(pb::CompactionResponse { header: Some(self.header(revision)) })
     }
 }

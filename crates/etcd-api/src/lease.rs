@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 use crate::api::Api;
 use crate::errors::refused;
 use crate::leader_watch::LeaderWatch;
+use crate::proof::Proof;
 use crate::sink::Sink;
 use crate::validate;
 use crate::wire::Requests;
@@ -15,11 +16,12 @@ use crate::wire::Requests;
 impl Api {
     pub(crate) async fn lease_grant(
         &self,
+        proof: &Proof,
         request: pb::LeaseGrantRequest,
     ) -> Result<pb::LeaseGrantResponse, Status> {
-        self.node.check_quota(validate::LEASE_COST).await.map_err(refused)?;
-        let granted =
-            self.node.lease_grant(LeaseId(request.id), request.ttl).await.map_err(refused)?;
+        let node = self.acting_for_user(proof)?;
+        node.check_quota(validate::LEASE_COST).await.map_err(refused)?;
+        let granted = node.lease_grant(LeaseId(request.id), request.ttl).await.map_err(refused)?;
         Ok(pb::LeaseGrantResponse {
             header: Some(self.header(granted.revision)),
             id: granted.id.0,
@@ -30,9 +32,11 @@ impl Api {
 
     pub(crate) async fn lease_revoke(
         &self,
+        proof: &Proof,
         request: pb::LeaseRevokeRequest,
     ) -> Result<pb::LeaseRevokeResponse, Status> {
-        let revision = self.node.lease_revoke(LeaseId(request.id)).await.map_err(refused)?;
+        let revision =
+            self.acting(proof)?.lease_revoke(LeaseId(request.id)).await.map_err(refused)?;
         Ok(pb::LeaseRevokeResponse { header: Some(self.header(revision)) })
     }
 
@@ -40,12 +44,16 @@ impl Api {
     /// with a time to live of 0; the stream goes on.
     pub(crate) async fn lease_keep_alive<B: Body<Data = bytes::Bytes>>(
         &self,
+        proof: &Proof,
         mut requests: Requests<B, pb::LeaseKeepAliveRequest>,
         mut leader: LeaderWatch,
         sink: &Sink<'_>,
     ) -> Result<(), Status> {
+        let mut tenure = self.tenure(proof, None)?;
         loop {
             let next = tokio::select! {
+                biased;
+                lost = tenure.ended(self) => return Err(lost.status()),
                 next = requests.next() => next,
                 lost = leader.lost(self) => return Err(lost.status()),
             };
@@ -61,17 +69,18 @@ impl Api {
             // the lease lived at that revision.
             let header = self.header_now();
             let id = LeaseId(request.id);
-            let ttl = self.node.lease_keep_alive(id).await.map_err(refused)?;
+            let ttl = self.acting(proof)?.lease_keep_alive(id).await.map_err(refused)?;
             sink.send(&pb::LeaseKeepAliveResponse { header: Some(header), id: id.0, ttl }).await;
         }
     }
 
     pub(crate) async fn lease_time_to_live(
         &self,
+        proof: &Proof,
         request: pb::LeaseTimeToLiveRequest,
     ) -> Result<pb::LeaseTimeToLiveResponse, Status> {
         let found = self
-            .node
+            .acting(proof)?
             .lease_time_to_live(LeaseId(request.id), request.keys)
             .await
             .map_err(refused)?;
@@ -86,9 +95,10 @@ impl Api {
 
     pub(crate) async fn lease_leases(
         &self,
+        proof: &Proof,
         _: pb::LeaseLeasesRequest,
     ) -> Result<pb::LeaseLeasesResponse, Status> {
-        let leases = self.node.leases().await.map_err(refused)?;
+        let leases = self.acting(proof)?.leases().await.map_err(refused)?;
         Ok(pb::LeaseLeasesResponse {
             header: Some(self.header_now()),
             leases: leases.into_iter().map(|id| pb::LeaseStatus { id: id.0 }).collect(),

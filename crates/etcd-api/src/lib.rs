@@ -14,24 +14,30 @@
 //! * `validate`, `intervals`: what is wrong with a request in itself.
 //! * `convert`: between protobuf and the plain data of the node.
 //! * `metadata`, `leader_watch`: what a call's metadata asks for; `caller`:
-//!   what its connection says.
+//!   what its connection says; `proof`: whom both stand for.
+//! * `rule`, `access`: who may do what; `login`: passwords.
 //! * `recipe`: what locks and elections are made of.
 //! * `wire`: gRPC on HTTP bodies. `method`, `stats`, `sink`: what is called,
 //!   counted and sent.
 //!
 //! # What it leaves to others
 //!
-//! Sockets and TLS (`server`), JSON (`json-gateway`: a client of [`Services`]
+//! Sockets, TLS and key files (`server`), users and roles themselves
+//! (`t4-auth-rbac`), JSON (`json-gateway`: a client of [`Services`]
 //! in the same process), rendering of the counters.
 //!
 //! # Invariants
 //!
 //! * A gRPC status is made in `errors` only.
+//! * Every method has a rule who may call it. A write is checked where the
+//!   order of writes is decided; a read before and after it.
+//! * Passwords and tokens are in no `Debug` and no line of the log.
 //! * A call that is dropped leaves no write half done.
 //! * What a request leaves in the store does not hold on to the buffer that
 //!   the request came in.
 #![doc = include_str!("../README.md")]
 
+mod access;
 mod api;
 mod auth;
 mod caller;
@@ -47,11 +53,14 @@ mod kv;
 mod leader_watch;
 mod lease;
 mod lock;
+mod login;
 mod maintenance;
 mod metadata;
 mod method;
+mod proof;
 mod range_stream;
 mod recipe;
+mod rule;
 mod sink;
 mod stats;
 mod validate;
@@ -59,9 +68,10 @@ mod watch;
 mod wire;
 
 pub use caller::Caller;
-pub use config::{ApiConfig, ETCD_VERSION};
+pub use config::{ApiConfig, AuthConfig, ETCD_VERSION, Tokens};
 pub use dispatch::{Services, services};
 pub use errors::{ApiError, refused};
+pub use login::LoginStats;
 pub use method::{CallKind, Method};
 pub use stats::{ClientVersions, GrpcStats, HANDLING_BUCKETS_S, MethodStats};
 pub use wire::{FrameReader, ResponseBody};

@@ -10,21 +10,23 @@ use tonic::Status;
 
 use crate::api::Api;
 use crate::errors::{ApiError, refused};
+use crate::proof::Proof;
 use crate::recipe;
 
 impl Api {
     /// Waits for the lock. A lease that holds it already succeeds at once.
     pub(crate) async fn lock(
         self: &Arc<Self>,
+        proof: &Proof,
         request: LockRequest,
     ) -> Result<LockResponse, Status> {
-        let lease = self.session(request.lease).await?;
+        let lease = self.session(proof, request.lease).await?;
         let prefix = recipe::prefix(&request.name);
-        let queued = self.queue_up(&prefix, lease, Bytes::new()).await?;
-        self.wait_for_turn(&prefix, queued.created).await?;
+        let queued = self.queue_up(proof, &prefix, lease, Bytes::new()).await?;
+        self.wait_for_turn(proof, &prefix, queued.created).await?;
         // The lease may have ended while it waited.
         let own = RangeRequest::new(KeyRange::single(queued.key.clone()));
-        let found = self.node.range(own).await.map_err(refused)?;
+        let found = self.acting(proof)?.range(own).await.map_err(refused)?;
         if found.kvs.is_empty() {
             return Err(ApiError::SessionExpired.status());
         }
@@ -35,9 +37,13 @@ impl Api {
     }
 
     /// Deletes the key; that it is gone already is no error.
-    pub(crate) async fn unlock(&self, request: UnlockRequest) -> Result<UnlockResponse, Status> {
+    pub(crate) async fn unlock(
+        &self,
+        proof: &Proof,
+        request: UnlockRequest,
+    ) -> Result<UnlockResponse, Status> {
         let delete = pb::DeleteRangeRequest { key: request.key, ..Default::default() };
-        let deleted = self.delete_range(delete).await?;
+        let deleted = self.delete_range(proof, delete).await?;
         Ok(UnlockResponse { header: deleted.header })
     }
 }

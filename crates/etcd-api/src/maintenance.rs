@@ -9,12 +9,17 @@ use tonic::Status;
 use crate::api::Api;
 use crate::config::ETCD_VERSION;
 use crate::errors::{ApiError, refused};
+use crate::proof::Proof;
 
 impl Api {
     pub(crate) async fn alarm(
         &self,
+        proof: &Proof,
         request: pb::AlarmRequest,
     ) -> Result<pb::AlarmResponse, Status> {
+        if AlarmAction::try_from(request.action) != Ok(AlarmAction::Get) {
+            self.require_admin(proof)?;
+        }
         let member = NodeId(request.member_id);
         // Kinds that do not exist (NONE among them) are on for nobody.
         let kind = match request.alarm() {
@@ -28,11 +33,11 @@ impl Api {
                 self.node.alarms().into_iter().filter(|(_, on)| *on == kind).collect()
             }
             (Ok(AlarmAction::Activate), Some(kind)) => {
-                self.node.set_alarm(member, kind, true).await.map_err(refused)?;
+                self.acting(proof)?.set_alarm(member, kind, true).await.map_err(refused)?;
                 vec![(member, kind)]
             }
             (Ok(AlarmAction::Deactivate), Some(kind)) => {
-                self.node.set_alarm(member, kind, false).await.map_err(refused)?
+                self.acting(proof)?.set_alarm(member, kind, false).await.map_err(refused)?
             }
             (Ok(AlarmAction::Activate | AlarmAction::Deactivate), None) | (Err(_), _) => vec![],
         };

@@ -1,6 +1,5 @@
-//! The metadata of a call that the server understands.
-//!
-//! `token` and `authorization` are not read: access is open to every client.
+//! The metadata of a call that the server understands, but for who makes it
+//! (`proof`).
 
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ use tonic::Status;
 
 use crate::api::Api;
 use crate::errors::refused;
+use crate::proof::Proof;
 use crate::sink::Sink;
 use crate::{convert, validate};
 
@@ -19,6 +20,7 @@ const FIRST_CHUNK_KEYS: i64 = 10;
 impl Api {
     pub(crate) async fn range_stream(
         &self,
+        proof: &Proof,
         request: pb::RangeRequest,
         sink: &Sink<'_>,
     ) -> Result<(), Status> {
@@ -26,7 +28,7 @@ impl Api {
         let target_bytes = self.config.max_request_bytes;
         let mut chunks = Chunks::new(convert::range_request(request), target_bytes);
         while let Some(request) = chunks.next_request() {
-            let result = self.node.range(request).await.map_err(refused)?;
+            let result = self.acting(proof)?.range(request).await.map_err(refused)?;
             let response = match chunks.take(result) {
                 Taken::Part(kvs) => pb::RangeResponse {
                     kvs: kvs.into_iter().map(convert::key_value).collect(),

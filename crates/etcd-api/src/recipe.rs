@@ -18,7 +18,9 @@ use t4_proto::mvccpb;
 use tonic::Status;
 
 use crate::api::Api;
+use crate::convert;
 use crate::errors::{ApiError, refused};
+use crate::proof::Proof;
 
 /// Seconds that a lease lives that the server grants because none is given.
 const SESSION_TTL_S: i64 = 60;
@@ -53,6 +55,15 @@ pub(crate) fn created_at(key: &Bytes, revision: i64) -> pb::Compare {
 pub(crate) fn put_op(key: &Bytes, value: Bytes, lease: LeaseId) -> pb::RequestOp {
     let put = pb::PutRequest { key: key.clone(), value, lease: lease.0, ..Default::default() };
     pb::RequestOp { request: Some(Request::RequestPut(put)) }
+}
+
+/// Deletes `key` if it is still the one that was created at `created`.
+fn giving_up(key: &Bytes, created: i64) -> pb::TxnRequest {
+    pb::TxnRequest {
+        compare: vec![created_at(key, created)],
+        success: vec![delete_op(key)],
+        failure: vec![],
+    }
 }
 
 /// Reads `key`.
@@ -102,12 +113,12 @@ pub(crate) struct Queued {
 impl Api {
     /// The lease to act with: the one given, or a new one if that is 0. A new
     /// one is not kept alive.
-    pub(crate) async fn session(&self, lease: i64) -> Result<LeaseId, Status> {
+    pub(crate) async fn session(&self, proof: &Proof, lease: i64) -> Result<LeaseId, Status> {
         if lease != 0 {
             return Ok(LeaseId(lease));
         }
         let request = pb::LeaseGrantRequest { ttl: SESSION_TTL_S, id: 0 };
-        Ok(LeaseId(self.lease_grant(request).await?.id))
+        Ok(LeaseId(self.lease_grant(proof, request).await?.id))
     }
 
     /// Takes the place of `lease` in the queue, or finds that it has one.
@@ -117,18 +128,19 @@ impl Api {
     /// own, and the place is given up if nobody takes it.
     pub(crate) async fn queue_up(
         self: &Arc<Self>,
+        proof: &Proof,
         prefix: &Bytes,
         lease: LeaseId,
         value: Bytes,
     ) -> Result<Queued, Status> {
-        let (api, key) = (self.clone(), key_of(prefix, lease));
+        let (api, proof, key) = (self.clone(), proof.clone(), key_of(prefix, lease));
         let queued = tokio::spawn(async move {
             let request = pb::TxnRequest {
                 compare: vec![created_at(&key, 0)],
                 success: vec![put_op(&key, value, lease)],
                 failure: vec![get_op(&key)],
             };
-            let response = api.txn(request).await?;
+            let response = api.txn(&proof, request).await?;
             let existing = read_key(&response).cloned();
             let header = response.header.unwrap_or_default();
             let place = response.succeeded.then(|| Place {
@@ -143,23 +155,38 @@ impl Api {
         queued.await.map_err(|_| ApiError::Stopped.status())?
     }
 
-    /// Deletes `key` if it is still the one that was created at `created`.
+    /// Gives a place up that is still the one that was taken at `created`.
     pub(crate) async fn give_up(
         &self,
+        proof: &Proof,
         key: &Bytes,
         created: i64,
     ) -> Result<pb::TxnResponse, Status> {
-        self.txn(pb::TxnRequest {
-            compare: vec![created_at(key, created)],
-            success: vec![delete_op(key)],
-            failure: vec![],
-        })
-        .await
+        self.txn(proof, giving_up(key, created)).await
     }
 
     /// Waits until every key under the prefix that is older than `revision`
-    /// is gone.
-    pub(crate) async fn wait_for_turn(&self, prefix: &Bytes, revision: i64) -> Result<(), Status> {
+    /// is gone, as long as whoever waits may see them.
+    pub(crate) async fn wait_for_turn(
+        &self,
+        proof: &Proof,
+        prefix: &Bytes,
+        revision: i64,
+    ) -> Result<(), Status> {
+        let mut tenure = self.tenure(proof, Some(KeyRange::prefix(prefix.clone())))?;
+        tokio::select! {
+            biased;
+            lost = tenure.ended(self) => Err(lost.status()),
+            waited = self.wait_for_older(proof, prefix, revision) => waited,
+        }
+    }
+
+    async fn wait_for_older(
+        &self,
+        proof: &Proof,
+        prefix: &Bytes,
+        revision: i64,
+    ) -> Result<(), Status> {
         let older = RangeRequest {
             limit: 1,
             sort_target: kv::SortTarget::Create,
@@ -169,7 +196,7 @@ impl Api {
             ..RangeRequest::new(KeyRange::prefix(prefix.clone()))
         };
         loop {
-            let found = self.node.range(older.clone()).await.map_err(refused)?;
+            let found = self.acting(proof)?.range(older.clone()).await.map_err(refused)?;
             let Some(before_us) = found.kvs.into_iter().next() else { return Ok(()) };
             let mut changes =
                 Changes::of(&self.node, KeyRange::single(before_us.key), found.revision);
@@ -240,9 +267,12 @@ impl Drop for Place {
         // Outside of a runtime everything stops anyway; the lease will end it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (api, key, created) = (self.api.clone(), self.key.clone(), self.created);
+        // By the server itself: it is this call that has put the key, whatever
+        // its user may do by now.
+        let request = convert::txn_request(giving_up(&key, created));
         runtime.spawn(async move {
-            if let Err(status) = api.give_up(&key, created).await {
-                tracing::warn!(%status, "a place in a queue stays taken until its lease ends");
+            if let Err(error) = api.node.on_own_authority().txn(request).await {
+                tracing::warn!(%error, "a place in a queue stays taken until its lease ends");
             }
         });
     }

@@ -35,6 +35,18 @@ pub enum StartError {
         /// What is wrong with it; names the file.
         source: Box<t4_tls_config::TlsError>,
     },
+    /// `--auth-token` is not understood.
+    #[error(transparent)]
+    Tokens(#[from] t4_auth_rbac::TokenOptionsError),
+    /// The keys of `--auth-token jwt,…` cannot be used; names the file.
+    #[error(transparent)]
+    TokenKeys(#[from] t4_auth_rbac::jwt::KeyError),
+    /// The cost of hashes is none that bcrypt takes.
+    #[error("a bcrypt cost of {cost} was asked for; it is between 4 and 31")]
+    BcryptCost {
+        /// What was asked for.
+        cost: u32,
+    },
     /// There is no address for clients.
     #[error("no address to listen on was given")]
     NoAddress,

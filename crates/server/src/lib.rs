@@ -21,6 +21,7 @@
 
 mod access;
 mod address;
+mod auth;
 mod body;
 mod config;
 mod connection;
@@ -53,6 +54,7 @@ pub use security::Security;
 pub use t4_etcd_api::ETCD_VERSION;
 
 use access::Access;
+use auth::KeyFollower;
 use connection::Port;
 use front::{Front, Purpose};
 use listener::{Listener, plan};
@@ -70,6 +72,8 @@ pub struct Server {
     metrics_addresses: Vec<ListenAddress>,
     /// Follows the files of TLS.
     reloading: Option<Reloading>,
+    /// Follows the keys of tokens.
+    token_keys: Option<KeyFollower>,
 }
 
 impl Server {
@@ -84,9 +88,12 @@ impl Server {
         tracing::debug!(open_files, "limit of open files");
 
         let tls = Arc::new(Tls::load(&config.security)?);
+        let auth = auth::load(&config.auth)?;
+        let token_keys = KeyFollower::start(&auth.tokens)?;
+        let node = t4_node::Config { token_ttl: config.auth.token_ttl, ..node };
         let node = Node::open(node).await?;
         let drain = watch::Sender::new(false);
-        let shards = Arc::new(start_shards(&node, config, &tls, &drain)?);
+        let shards = Arc::new(start_shards(&node, config, auth, &tls, &drain)?);
         let addresses = |of: fn(Purpose) -> bool| {
             let chosen = listeners.iter().filter(|listener| of(listener.plan.purpose));
             chosen.flat_map(Listener::addresses).collect()
@@ -109,6 +116,7 @@ impl Server {
             client_addresses,
             metrics_addresses,
             reloading,
+            token_keys,
         })
     }
 
@@ -124,10 +132,12 @@ impl Server {
         &self.metrics_addresses
     }
 
-    /// Reads all files of TLS anew, soon. They are followed anyway: this is for
-    /// whoever cannot wait. False: there are none.
-    pub fn reload_tls(&self) -> bool {
-        self.reloading.as_ref().map(Reloading::reload_now).is_some()
+    /// Reads all files of TLS, and the keys of tokens, anew, soon. They are
+    /// followed anyway: this is for whoever cannot wait. False: there are none.
+    pub fn reload_files(&self) -> bool {
+        let tls = self.reloading.as_ref().map(Reloading::reload_now);
+        let keys = self.token_keys.as_ref().map(KeyFollower::reload_now);
+        tls.is_some() || keys.is_some()
     }
 
     /// The node behind it.
@@ -148,9 +158,9 @@ impl Server {
         while self.accepting.join_next().await.is_some() {}
         // Ends the watch streams, which no client would end by itself.
         let closed = self.node.stop().await;
-        let (shards, reloading) = (self.shards, self.reloading);
+        let (shards, reloading, token_keys) = (self.shards, self.reloading, self.token_keys);
         let joined = tokio::task::spawn_blocking(move || {
-            drop(reloading);
+            drop((reloading, token_keys));
             if let Some(shards) = Arc::into_inner(shards) {
                 for shard in shards {
                     shard.join();
@@ -189,6 +199,7 @@ fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {
 fn start_shards(
     node: &Node,
     config: Config,
+    auth: t4_etcd_api::AuthConfig,
     tls: &Arc<Tls>,
     drain: &watch::Sender<bool>,
 ) -> Result<Vec<Shard>, StartError> {
@@ -197,17 +208,23 @@ fn start_shards(
         max_txn_ops: config.max_txn_ops,
         watch_progress_notify_interval: config.watch_progress_notify_interval,
         measure_handling_time: config.measure_handling_time,
+        auth,
         ..ApiConfig::default()
     };
     let services = t4_etcd_api::services(node.clone(), api);
-    let metrics = Arc::new(Metrics::new(services.stats().clone(), tls.clone()));
+    let metrics = Arc::new(Metrics::new(
+        services.stats().clone(),
+        services.login_stats().clone(),
+        tls.clone(),
+    ));
     let access = Arc::new(Access::new(&config.security));
     let config = Arc::new(config);
     (0..config.io_threads.max(1))
         .map(|number| {
             let front = Front {
                 services: services.clone(),
-                node: node.clone(),
+                // For health and metrics, which are nobody's in particular.
+                node: node.on_own_authority(),
                 metrics: metrics.clone(),
                 access: access.clone(),
                 tls: false,

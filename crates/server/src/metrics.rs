@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use t4_etcd_api::{ETCD_VERSION, GrpcStats, HANDLING_BUCKETS_S, Method};
+use t4_etcd_api::{ETCD_VERSION, GrpcStats, HANDLING_BUCKETS_S, LoginStats, Method};
 use t4_kv_types::AlarmKind;
 use t4_node::{HistogramSnapshot, Node};
 use tonic::Code;
@@ -20,6 +20,7 @@ use crate::tls_metrics;
 /// The counters of a server that are not the node's.
 pub(crate) struct Metrics {
     grpc: Arc<GrpcStats>,
+    logins: Arc<LoginStats>,
     tls: Arc<Tls>,
     health_success: AtomicU64,
     health_failures: AtomicU64,
@@ -35,9 +36,10 @@ struct CheckCount {
 }
 
 impl Metrics {
-    pub(crate) fn new(grpc: Arc<GrpcStats>, tls: Arc<Tls>) -> Self {
+    pub(crate) fn new(grpc: Arc<GrpcStats>, logins: Arc<LoginStats>, tls: Arc<Tls>) -> Self {
         Metrics {
             grpc,
+            logins,
             tls,
             health_success: AtomicU64::new(0),
             health_failures: AtomicU64::new(0),
@@ -69,6 +71,7 @@ impl Metrics {
         leases_and_watches(&mut out, node);
         self.grpc(&mut out);
         t4(&mut out, node);
+        self.auth(&mut out, node);
         tls_metrics::render(&mut out, &self.tls.observed());
         process(&mut out);
         out.finish()
@@ -213,6 +216,21 @@ impl Metrics {
         ] {
             out.metric(name, "histogram", help);
             disk_histogram(out, name, &histogram);
+        }
+    }
+
+    fn auth(&self, out: &mut Exposition, node: &Node) {
+        let revision = node.auth().revision();
+        let name = "etcd_debugging_auth_revision";
+        out.single(name, "gauge", "The revision of users and roles.", revision);
+        let name = "t4_auth_attempts_total";
+        out.metric(name, "counter", "Logins, by what became of them.");
+        for (result, count) in [
+            ("success", &self.logins.succeeded),
+            ("failure", &self.logins.failed),
+            ("refused", &self.logins.refused),
+        ] {
+            out.sample(name, &[("result", result)], read(count));
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod encode;
 mod fragment;
+mod permits;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::Ordering;
@@ -24,10 +25,12 @@ use tonic::{Code, Status};
 
 pub(crate) use self::encode::EncodedBatches;
 use self::encode::Outbound;
+use self::permits::{Permit, Permits};
 use crate::api::Api;
 use crate::convert;
 use crate::errors::{self, ApiError};
 use crate::leader_watch::LeaderWatch;
+use crate::proof::Proof;
 use crate::sink::Sink;
 use crate::wire::Requests;
 
@@ -37,56 +40,180 @@ const NO_WATCHER: i64 = -1;
 impl Api {
     pub(crate) async fn watch<B: Body<Data = Bytes>>(
         &self,
+        proof: &Proof,
         mut requests: Requests<B, pb::WatchRequest>,
         mut leader: LeaderWatch,
         sink: &Sink<'_>,
     ) -> Result<(), Status> {
-        let stream = self.node.watch();
+        // Before the first watcher is allowed, so that no change is missed.
+        let mut changes = self.node.auth_changes();
+        let mut watching = Watching { stream: self.node.watch(), permits: Permits::default() };
         let mut out = Outbound::new(self, sink);
         let mut ticks = ProgressTicks::default();
         let mut listening = true;
         loop {
             tokio::select! {
-                message = stream.next() => {
+                biased;
+                changed = changes.changed() => {
+                    changed.map_err(|_| ApiError::Stopped)?;
+                    self.check(&mut watching)?;
+                }
+                message = watching.stream.next() => {
                     let Some(message) = message else { return Err(ApiError::Stopped.status()) };
-                    self.tell(message, &stream, &mut out).await;
+                    self.tell(message, &mut watching, &mut changes, &mut out).await?;
                 }
                 request = requests.next(), if listening => {
                     match request.inspect_err(|status| count_failure(status, sink))? {
                         Some((request, bytes)) => {
                             sink.count_received(bytes);
                             let interval = self.config.watch_progress_notify_interval;
-                            serve(&stream, request, || ticks.start(interval));
+                            self.serve(proof, &mut watching, request, || ticks.start(interval));
+                            self.tell_refusals(&mut watching, &mut out).await;
+                            out.flush().await;
                         }
                         // The client has no more to ask, but may still listen.
                         None => listening = false,
                     }
                 }
-                () = ticks.next() => stream.notify_progress(),
+                () = ticks.next() => watching.stream.notify_progress(),
                 lost = leader.lost(self) => return Err(lost.status()),
             }
         }
     }
 
     /// Sends a message, and those that are there already in the same go.
-    async fn tell(&self, message: Message, stream: &WatchStream, out: &mut Outbound<'_>) {
+    ///
+    /// # Errors
+    /// The stream may not go on.
+    async fn tell(
+        &self,
+        message: Message,
+        watching: &mut Watching,
+        changes: &mut tokio::sync::watch::Receiver<u64>,
+        out: &mut Outbound<'_>,
+    ) -> Result<(), Status> {
         let mut next = Some(message);
         while let Some(message) = next {
+            // What was written after a change of users or roles comes after
+            // the word of it.
+            if changes.has_changed().unwrap_or(false) {
+                changes.mark_unchanged();
+                self.check(watching)?;
+            }
             match message {
                 Message::Events { id, header_revision, batch, prev_kv, fragment } => {
-                    let events = self.batches.encode(&self.node, &batch, prev_kv).await;
-                    let response = pb::WatchResponse {
-                        header: Some(self.header(header_revision)),
-                        watch_id: id,
-                        ..Default::default()
-                    };
-                    out.push_events(response, events, fragment).await;
+                    if watching.permits.allows(id) {
+                        let events = self.batches.encode(&self.node, &batch, prev_kv).await;
+                        let response = pb::WatchResponse {
+                            header: Some(self.header(header_revision)),
+                            watch_id: id,
+                            ..Default::default()
+                        };
+                        out.push_events(response, events, fragment).await;
+                    }
                 }
-                other => out.push(&self.control_response(other)).await,
+                other => self.tell_control(other, watching, out).await,
             }
-            next = stream.try_next();
+            next = watching.stream.try_next();
         }
         out.flush().await;
+        Ok(())
+    }
+
+    async fn tell_control(
+        &self,
+        message: Message,
+        watching: &mut Watching,
+        out: &mut Outbound<'_>,
+    ) {
+        let (mut created, mut reason) = (None, None);
+        match &message {
+            Message::Created { id, .. } => created = Some(*id),
+            Message::CreateRefused { .. } => watching.permits.not_created(),
+            Message::Canceled { id, .. } => reason = watching.permits.canceled(*id),
+            Message::Progress { .. } | Message::Events { .. } => {}
+        }
+        let mut response = self.control_response(message);
+        if let Some(reason) = reason {
+            response.cancel_reason = errors::as_reason(reason);
+        }
+        out.push(&response).await;
+        if let Some(id) = created
+            && !watching.permits.created(id)
+        {
+            watching.stream.cancel(id);
+        }
+        self.tell_refusals(watching, out).await;
+    }
+
+    /// Answers creations that were refused here and whose turn it is.
+    async fn tell_refusals(&self, watching: &mut Watching, out: &mut Outbound<'_>) {
+        while let Some(error) = watching.permits.refused() {
+            let response = pb::WatchResponse {
+                header: Some(self.header_now()),
+                watch_id: NO_WATCHER,
+                created: true,
+                canceled: true,
+                cancel_reason: errors::as_reason(error),
+                ..Default::default()
+            };
+            out.push(&response).await;
+        }
+    }
+
+    /// Ends the watchers that have lost their permission; their end comes as a
+    /// message.
+    ///
+    /// # Errors
+    /// Whoever opened the stream is no user any more.
+    fn check(&self, watching: &mut Watching) -> Result<(), ApiError> {
+        for session in watching.permits.sessions() {
+            if let Some(lost) = self.lost(session) {
+                return Err(lost);
+            }
+        }
+        for id in watching.permits.forbidden(&self.node.auth()) {
+            watching.stream.cancel(id);
+        }
+        Ok(())
+    }
+
+    /// Does what a request asks for; what comes of it comes as a message, but
+    /// for what is refused here.
+    fn serve(
+        &self,
+        proof: &Proof,
+        watching: &mut Watching,
+        request: pb::WatchRequest,
+        wants_progress: impl FnOnce(),
+    ) {
+        let Watching { stream, permits } = watching;
+        match request.request_union {
+            Some(RequestUnion::CreateRequest(request)) => {
+                let spec = spec(&request);
+                match self.may_watch(proof, &spec.range) {
+                    Err(error) => permits.refuse(error),
+                    Ok(permit) => {
+                        if request.progress_notify {
+                            wants_progress();
+                        }
+                        permits.asked(permit);
+                        let id = (request.watch_id != 0).then_some(request.watch_id);
+                        stream.create(id, spec);
+                    }
+                }
+            }
+            Some(RequestUnion::CancelRequest(request)) => stream.cancel(request.watch_id),
+            Some(RequestUnion::ProgressRequest(_)) => stream.request_progress(),
+            None => tracing::debug!("a watch request that asks for nothing was ignored"),
+        }
+    }
+
+    fn may_watch(&self, proof: &Proof, range: &KeyRange) -> Result<Permit, ApiError> {
+        let state = self.node.auth();
+        let who = self.who(&state, proof)?;
+        state.can_read(&who, range)?;
+        Ok(Permit { session: state.open_session(&who), range: range.clone() })
     }
 
     /// The response to everything but events.
@@ -123,20 +250,10 @@ impl Api {
     }
 }
 
-/// Does what a request asks for; what comes of it comes as a message.
-fn serve(stream: &WatchStream, request: pb::WatchRequest, wants_progress: impl FnOnce()) {
-    match request.request_union {
-        Some(RequestUnion::CreateRequest(request)) => {
-            if request.progress_notify {
-                wants_progress();
-            }
-            let id = (request.watch_id != 0).then_some(request.watch_id);
-            stream.create(id, spec(&request));
-        }
-        Some(RequestUnion::CancelRequest(request)) => stream.cancel(request.watch_id),
-        Some(RequestUnion::ProgressRequest(_)) => stream.request_progress(),
-        None => tracing::debug!("a watch request that asks for nothing was ignored"),
-    }
+/// A stream, and what its watchers may see.
+struct Watching {
+    stream: WatchStream,
+    permits: Permits,
 }
 
 fn spec(request: &pb::WatchCreateRequest) -> WatchSpec {

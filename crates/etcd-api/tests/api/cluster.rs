@@ -1,4 +1,4 @@
-//! The services Cluster, Maintenance, Auth and Health.
+//! The services Cluster, Maintenance and Health.
 
 use t4_proto::etcdserverpb as pb;
 use t4_proto::etcdserverpb::alarm_request::AlarmAction;
@@ -176,23 +176,6 @@ async fn maintenance_that_has_nothing_to_do_says_so() {
     let text = "etcdserver: no inflight downgrade job";
     assert_error(downgrade(2, "").await, Code::FailedPrecondition, text);
     assert_error(downgrade(7, "").await, Code::Unknown, "etcdserver: unknown method");
-}
-
-#[tokio::test]
-async fn authentication_is_off_and_stays_off() {
-    let server = Server::start().await;
-    let mut auth = server.auth();
-    let status = auth.auth_status(pb::AuthStatusRequest {}).await.unwrap().into_inner();
-    assert!(!status.enabled);
-    let request = pb::AuthenticateRequest { name: "root".into(), password: "x".into() };
-    let text = "etcdserver: authentication is not enabled";
-    assert_error(auth.authenticate(request).await, Code::FailedPrecondition, text);
-    let text =
-        "t4: authentication is not supported by this version; access is open to every client";
-    let enable = auth.auth_enable(pb::AuthEnableRequest {}).await;
-    assert_error(enable, Code::Unimplemented, text);
-    let add = pb::AuthUserAddRequest { name: "a".into(), ..Default::default() };
-    assert_error(auth.user_add(add).await, Code::Unimplemented, text);
 }
 
 #[tokio::test]

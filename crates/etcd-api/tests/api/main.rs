@@ -1,6 +1,7 @@
 //! The API as clients meet it: generated clients on the services, on a real
 //! node, in one process. One binary, as each is a link.
 
+mod auth;
 mod cluster;
 mod hyper_server;
 mod kv;

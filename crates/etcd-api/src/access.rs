@@ -1,0 +1,107 @@
+//! Whether whoever calls may call a method at all, and whether a stream may go
+//! on.
+//!
+//! What keys and leases need is checked by the node, where it reads and where
+//! it decides the order of writes; the rules are `t4-auth-rbac`'s.
+
+use t4_auth_rbac::{Identity, Session};
+use t4_kv_types::KeyRange;
+use tokio::sync::watch;
+
+use crate::api::Api;
+use crate::errors::ApiError;
+use crate::method::Method;
+use crate::proof::{Acting, Proof};
+use crate::rule::Rule;
+
+impl Api {
+    /// Whether a method may be called. What its keys need is checked later.
+    pub(crate) fn admit(&self, method: Method, proof: &Proof) -> Result<(), ApiError> {
+        if !self.node.auth_is_on() {
+            let refused = self.config.auth.required && !method.is_served_before_auth();
+            return if refused { Err(ApiError::AuthRequired) } else { Ok(()) };
+        }
+        match method.rule() {
+            // A bad token keeps nobody from logging in again.
+            Rule::Open | Rule::Own | Rule::Keys => Ok(()),
+            Rule::User | Rule::UserOrAdmin => self.require_user(proof),
+            Rule::Admin => self.require_admin(proof),
+        }
+    }
+
+    fn require_user(&self, proof: &Proof) -> Result<(), ApiError> {
+        let state = self.node.auth();
+        Ok(state.authorize_user(&self.who(&state, proof)?)?)
+    }
+
+    /// Whether whoever calls has the role `root`, if that matters now.
+    pub(crate) fn require_admin(&self, proof: &Proof) -> Result<(), ApiError> {
+        let state = self.node.auth();
+        Ok(state.authorize_admin(&self.who(&state, proof)?)?)
+    }
+
+    /// As [`Self::acting`], and who is no user goes no further: before what a
+    /// stranger must not cause or learn, such as that the space is used up.
+    pub(crate) fn acting_for_user(&self, proof: &Proof) -> Result<Acting<'_>, ApiError> {
+        let acting = self.acting(proof)?;
+        acting.check_user()?;
+        Ok(acting)
+    }
+
+    /// Who opens a stream, to be asked again after each change.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidAuthToken`].
+    pub(crate) fn tenure(
+        &self,
+        proof: &Proof,
+        range: Option<KeyRange>,
+    ) -> Result<Tenure, ApiError> {
+        // Before the state is looked at, so that no change is missed.
+        let changes = self.node.auth_changes();
+        let state = self.node.auth();
+        let session = state.open_session(&self.who(&state, proof)?);
+        Ok(Tenure { session, range, changes })
+    }
+
+    /// Why a stream of `session` may not go on in the present state, if so.
+    pub(crate) fn lost(&self, session: &Session) -> Option<ApiError> {
+        let state = self.node.auth();
+        if !state.is_enabled() {
+            return self.config.auth.required.then_some(ApiError::AuthRequired);
+        }
+        match session.identity() {
+            _ if session.stands(&state) => None,
+            Identity::User { .. } => Some(ApiError::InvalidAuthToken),
+            Identity::Anonymous | Identity::Server => Some(ApiError::UserEmpty),
+        }
+    }
+}
+
+/// A stream, or a call that waits for long, and what it must not lose.
+pub(crate) struct Tenure {
+    session: Session,
+    /// The keys that it reads all the time.
+    range: Option<KeyRange>,
+    changes: watch::Receiver<u64>,
+}
+
+impl Tenure {
+    /// Waits until the stream may not go on. Dropping the future forgets
+    /// nothing.
+    pub(crate) async fn ended(&mut self, api: &Api) -> ApiError {
+        loop {
+            if let Some(lost) = api.lost(&self.session) {
+                return lost;
+            }
+            if let Some(range) = &self.range
+                && !self.session.still_reads(&api.node.auth(), range)
+            {
+                return ApiError::PermissionDenied;
+            }
+            if self.changes.changed().await.is_err() {
+                return ApiError::Stopped;
+            }
+        }
+    }
+}

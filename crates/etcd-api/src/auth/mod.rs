@@ -1,0 +1,68 @@
+//! The service Auth: users, roles, and logging in.
+//!
+//! Here requests become commands of `t4-auth-rbac`; what they come to is
+//! decided where the order of writes is, on the newest state. Passwords are
+//! hashed before (`login`): what goes on holds none.
+
+mod authenticate;
+mod roles;
+mod users;
+
+use t4_auth_rbac::{AuthState, Command, Identity};
+use t4_proto::etcdserverpb as pb;
+use t4_proto::etcdserverpb::ResponseHeader;
+use tonic::Status;
+
+use crate::api::Api;
+use crate::errors::{ApiError, refused};
+use crate::proof::Proof;
+
+impl Api {
+    /// Carries out a change on behalf of whoever calls. Gives the header of the
+    /// response.
+    async fn change(
+        &self,
+        proof: &Proof,
+        command: Command,
+    ) -> Result<Option<ResponseHeader>, Status> {
+        self.acting(proof)?.auth_command(command).await.map_err(refused)?;
+        Ok(Some(self.header_now()))
+    }
+
+    /// The present state, and who asks about it.
+    fn ask(&self, proof: &Proof) -> Result<(std::sync::Arc<AuthState>, Identity), ApiError> {
+        let state = self.node.auth();
+        let who = self.who(&state, proof)?;
+        Ok((state, who))
+    }
+
+    pub(crate) async fn auth_enable(
+        &self,
+        proof: &Proof,
+        _: pb::AuthEnableRequest,
+    ) -> Result<pb::AuthEnableResponse, Status> {
+        Ok(pb::AuthEnableResponse { header: self.change(proof, Command::Enable).await? })
+    }
+
+    pub(crate) async fn auth_disable(
+        &self,
+        proof: &Proof,
+        _: pb::AuthDisableRequest,
+    ) -> Result<pb::AuthDisableResponse, Status> {
+        Ok(pb::AuthDisableResponse { header: self.change(proof, Command::Disable).await? })
+    }
+
+    /// For everybody; but a token that is shown must be good.
+    pub(crate) async fn auth_status(
+        &self,
+        proof: &Proof,
+        _: pb::AuthStatusRequest,
+    ) -> Result<pb::AuthStatusResponse, Status> {
+        let (state, _) = self.ask(proof)?;
+        Ok(pb::AuthStatusResponse {
+            header: Some(self.header_now()),
+            enabled: state.is_enabled(),
+            auth_revision: state.revision(),
+        })
+    }
+}

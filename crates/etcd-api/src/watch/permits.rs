@@ -1,0 +1,208 @@
+//! What the watchers of a stream may see, asked again after each change of
+//! users or roles: etcd asks when a watcher is created and never again.
+//!
+//! A watcher whose permission has gone ends, with etcd's reason; what is queued
+//! for it is not sent any more. A stream whose user is gone ends as a whole.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use t4_auth_rbac::{AuthState, Session};
+use t4_kv_types::KeyRange;
+
+use crate::errors::ApiError;
+
+/// A watcher, and on whose behalf it watches what.
+pub(super) struct Permit {
+    pub(super) session: Session,
+    pub(super) range: KeyRange,
+}
+
+/// A creation that was not answered yet.
+enum Asked {
+    /// The node will say whether there is a watcher.
+    Node(Permit),
+    /// It will, and the watcher must end at once: its permission has gone.
+    Forbidden,
+    /// Refused here, in its turn: clients match answers to requests by their
+    /// order.
+    Refused(ApiError),
+}
+
+/// Those of one stream.
+#[derive(Default)]
+pub(super) struct Permits {
+    asked: VecDeque<Asked>,
+    watchers: BTreeMap<i64, Permit>,
+    /// Watchers that the node was told to end, and did not yet.
+    ending: BTreeMap<i64, ApiError>,
+}
+
+impl Permits {
+    /// The node was asked for a watcher.
+    pub(super) fn asked(&mut self, permit: Permit) {
+        self.asked.push_back(Asked::Node(permit));
+    }
+
+    /// A watcher was refused; [`Self::refused`] gives it out in its turn.
+    pub(super) fn refuse(&mut self, error: ApiError) {
+        self.asked.push_back(Asked::Refused(error));
+    }
+
+    /// The next refusal whose turn it is.
+    pub(super) fn refused(&mut self) -> Option<ApiError> {
+        let next = self.asked.pop_front_if(|next| matches!(next, Asked::Refused(_)))?;
+        match next {
+            Asked::Refused(error) => Some(error),
+            Asked::Node(_) | Asked::Forbidden => None,
+        }
+    }
+
+    /// The node has created the watcher that was asked for first. False: it
+    /// may not go on, and counts as ending.
+    #[must_use]
+    pub(super) fn created(&mut self, id: i64) -> bool {
+        match self.asked.pop_front() {
+            Some(Asked::Node(permit)) => {
+                self.watchers.insert(id, permit);
+                true
+            }
+            Some(Asked::Forbidden | Asked::Refused(_)) | None => {
+                self.ending.insert(id, ApiError::PermissionDenied);
+                false
+            }
+        }
+    }
+
+    /// The node has refused the watcher that was asked for first.
+    pub(super) fn not_created(&mut self) {
+        self.asked.pop_front();
+    }
+
+    /// The node has ended a watcher; why, if it was for want of a permission.
+    pub(super) fn canceled(&mut self, id: i64) -> Option<ApiError> {
+        self.watchers.remove(&id);
+        self.ending.remove(&id)
+    }
+
+    /// Whether what comes for a watcher may be sent.
+    pub(super) fn allows(&self, id: i64) -> bool {
+        self.ending.is_empty() || !self.ending.contains_key(&id)
+    }
+
+    /// The watchers that may not go on in this state, each once. They count as
+    /// ending from now on. Those that the node has not created yet are named
+    /// when it has.
+    pub(super) fn forbidden(&mut self, state: &AuthState) -> Vec<i64> {
+        let gone = |permit: &Permit| !permit.session.still_reads(state, &permit.range);
+        for asked in &mut self.asked {
+            if matches!(asked, Asked::Node(permit) if gone(permit)) {
+                *asked = Asked::Forbidden;
+            }
+        }
+        let ids: Vec<i64> =
+            self.watchers.iter().filter(|(_, permit)| gone(permit)).map(|(id, _)| *id).collect();
+        for id in &ids {
+            self.watchers.remove(id);
+            self.ending.insert(*id, ApiError::PermissionDenied);
+        }
+        ids
+    }
+
+    /// The sessions that the stream rests on.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = &Session> {
+        let asked = self.asked.iter().filter_map(|asked| match asked {
+            Asked::Node(permit) => Some(permit),
+            Asked::Forbidden | Asked::Refused(_) => None,
+        });
+        self.watchers.values().chain(asked).map(|permit| &permit.session)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use t4_auth_rbac::{Command, Identity, Permission, PermissionKind};
+
+    fn change(state: &mut AuthState, command: Command) {
+        let effect = state.evaluate(&Identity::Server, &command).unwrap();
+        if let Some(effect) = effect {
+            state.apply(&effect).unwrap();
+        }
+    }
+
+    /// alice may read "a" to "c".
+    fn state() -> AuthState {
+        let mut state = AuthState::new();
+        for name in ["root", "alice"] {
+            let name = name.into();
+            change(&mut state, Command::UserAdd { name, no_password: true, password: None });
+        }
+        let (root, role) = ("root".into(), "root".into());
+        change(&mut state, Command::UserGrantRole { user: root, role });
+        change(&mut state, Command::RoleAdd { name: "reader".into() });
+        let permission = Some(Permission::new(PermissionKind::Read, "a", "c"));
+        let role = "reader".into();
+        change(&mut state, Command::RoleGrantPermission { role, permission });
+        let (user, role) = ("alice".into(), "reader".into());
+        change(&mut state, Command::UserGrantRole { user, role });
+        change(&mut state, Command::Enable);
+        state
+    }
+
+    fn permit(state: &AuthState, user: &str, key: &'static str) -> Permit {
+        let session = state.open_session(&Identity::user(user));
+        Permit { session, range: KeyRange::single(key) }
+    }
+
+    #[test]
+    fn a_watcher_ends_with_its_permission() {
+        let mut state = state();
+        let mut permits = Permits::default();
+        for (id, user) in [(0, "alice"), (7, "root")] {
+            permits.asked(permit(&state, user, "a"));
+            assert!(permits.created(id));
+        }
+        assert!(permits.forbidden(&state).is_empty());
+        let (user, role) = ("alice".into(), "reader".into());
+        change(&mut state, Command::UserRevokeRole { user, role });
+        assert_eq!(permits.forbidden(&state), [0]);
+        assert!(!permits.allows(0) && permits.allows(7));
+        assert!(permits.forbidden(&state).is_empty(), "each once");
+        assert_eq!(permits.canceled(0), Some(ApiError::PermissionDenied));
+        assert!(permits.allows(0), "another watcher may have the id");
+        assert_eq!(permits.canceled(7), None);
+        assert_eq!(permits.sessions().count(), 0);
+    }
+
+    #[test]
+    fn a_permission_may_go_while_the_node_is_asked() {
+        let mut state = state();
+        let mut permits = Permits::default();
+        permits.asked(permit(&state, "alice", "a"));
+        let (role, key) = ("reader".into(), "a".into());
+        let range_end = "c".into();
+        change(&mut state, Command::RoleRevokePermission { role, key, range_end });
+        assert!(permits.forbidden(&state).is_empty());
+        assert!(!permits.created(5) && !permits.allows(5));
+        assert_eq!(permits.canceled(5), Some(ApiError::PermissionDenied));
+    }
+
+    #[test]
+    fn refusals_keep_their_turn() {
+        let state = state();
+        let mut permits = Permits::default();
+        permits.refuse(ApiError::UserEmpty);
+        assert_eq!(permits.refused(), Some(ApiError::UserEmpty));
+        permits.asked(permit(&state, "alice", "a"));
+        permits.refuse(ApiError::PermissionDenied);
+        permits.asked(permit(&state, "alice", "b"));
+        permits.refuse(ApiError::InvalidAuthToken);
+        assert_eq!(permits.refused(), None, "the node answers first");
+        assert!(permits.created(3));
+        assert_eq!(permits.refused(), Some(ApiError::PermissionDenied));
+        assert_eq!(permits.refused(), None);
+        permits.not_created();
+        assert_eq!(permits.refused(), Some(ApiError::InvalidAuthToken));
+        assert_eq!(permits.sessions().count(), 1);
+    }
+}
