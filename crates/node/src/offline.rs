@@ -114,6 +114,12 @@ impl Offline {
         self.state.members()
     }
 
+    /// Users, roles and tokens.
+    #[must_use]
+    pub fn auth(&self) -> &t4_auth_rbac::AuthState {
+        self.state.auth()
+    }
+
     /// How many leases there are.
     #[must_use]
     pub fn lease_count(&self) -> usize {

@@ -1,10 +1,12 @@
 //! The sequencer and the state machine against a naive oracle: random requests,
-//! batches in flight while the next is evaluated, refused batches, seals, and
-//! the log replayed into a second state.
+//! on whoever's behalf, batches in flight while the next is evaluated, refused
+//! batches, seals, and the log replayed into a second state.
 //!
 //! `T4_SEED=<seed>` replays one run.
 
 mod oracle;
+mod people;
+mod rights;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -155,7 +157,11 @@ impl Rng {
         }
     }
 
-    fn request(&mut self, newest: i64) -> Request {
+    fn request(&mut self, oracle: &Oracle) -> Request {
+        let newest = oracle.revision;
+        if self.one_in(4) {
+            return Request::Auth(self.command(&oracle.rights));
+        }
         match self.below(40) {
             0..=13 => Request::Put(self.put()),
             14..=19 => Request::DeleteRange(DeleteRangeRequest {
@@ -189,7 +195,10 @@ struct Replica {
 
 impl Replica {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::open(tempfile::tempdir().unwrap())
+    }
+
+    fn open(dir: tempfile::TempDir) -> Self {
         let (store, background) = Store::open(Config::new(dir.path())).unwrap();
         let state = StateMachine::restore(store, NOW).unwrap();
         let sequencer = Sequencer::new(&state, 2);
@@ -242,6 +251,10 @@ impl Replica {
         assert_eq!(self.state.revision().0, oracle.revision);
         assert_eq!(self.state.compacted().map_or(-1, |at| at.0), oracle.compacted);
         assert_eq!(*self.state.alarms(), oracle.alarms);
+        oracle.rights.compare(self.state.auth());
+        let (mark, published) = self.state.published_auth().state();
+        assert_eq!(published.encode(), self.state.auth().encode());
+        assert_eq!(mark.is_on(), oracle.rights.enabled);
         let leases: Vec<i64> = self.state.leases().lock().ids().map(|id| id.0).collect();
         assert_eq!(leases, oracle.leases.keys().copied().collect::<Vec<_>>());
         let request = RangeRequest::new(KeyRange::all());
@@ -267,7 +280,7 @@ fn check_read_only(replica: &Replica, applied: &Oracle, rng: &mut Rng) {
     let found = t4_state_machine::read_only_txn(reader, &txn, Io::Blocking);
     let mut clear = applied.clone();
     clear.alarms.clear();
-    match (found, clear.run(&Request::Txn(txn))) {
+    match (found, clear.run(&Identity::Server, &Request::Txn(txn))) {
         (Ok(found), Ok(Response::Txn(expected))) => assert_eq!(found, expected),
         (Err(t4_mvcc::ReadError::Compacted), Err(OpError::Compacted)) => {}
         (Err(t4_mvcc::ReadError::Future), Err(OpError::FutureRevision)) => {}
@@ -275,7 +288,27 @@ fn check_read_only(replica: &Replica, applied: &Oracle, rng: &mut Rng) {
     }
 }
 
-fn run(seed: u64) {
+/// What came of the requests, to see that all of it happens.
+#[derive(Default)]
+struct Seen {
+    /// While authentication was on.
+    done: u64,
+    denied: u64,
+    old: u64,
+}
+
+impl Seen {
+    fn count(&mut self, on: bool, outcome: &Result<Response, OpError>) {
+        match outcome {
+            Ok(_) => self.done += u64::from(on),
+            Err(OpError::Auth(AuthError::PermissionDenied)) => self.denied += 1,
+            Err(OpError::Auth(AuthError::AuthOldRevision)) => self.old += 1,
+            Err(_) => {}
+        }
+    }
+}
+
+fn run(seed: u64, seen: &mut Seen) {
     let mut rng = Rng(seed);
     let mut replica = Replica::new();
     let mut newest = Oracle::new();
@@ -283,10 +316,11 @@ fn run(seed: u64) {
     for _ in 0..STEPS {
         match rng.below(20) {
             0..=11 => {
-                let request = rng.request(newest.revision);
-                let expected = newest.run(&request);
-                let shown = format!("{request:?}");
-                let found = replica.sequencer.evaluate(&replica.state, &Identity::Anonymous, request);
+                let (who, request) = (rng.who(&newest.rights), rng.request(&newest));
+                let expected = newest.run(&who, &request);
+                seen.count(newest.rights.enabled, &expected);
+                let shown = format!("{who:?}: {request:?}");
+                let found = replica.sequencer.evaluate(&replica.state, &who, request);
                 assert_eq!(found, expected, "{shown}");
             }
             12..=14 if replica.in_flight.len() < 2 => replica.close_batch(&newest),
@@ -304,6 +338,7 @@ fn run(seed: u64) {
         replica.commit(&mut applied);
     }
     replayed_log_gives_the_same(&replica, &applied);
+    sealed_state_comes_back(replica, &applied);
 }
 
 fn replayed_log_gives_the_same(replica: &Replica, oracle: &Oracle) {
@@ -316,6 +351,18 @@ fn replayed_log_gives_the_same(replica: &Replica, oracle: &Oracle) {
     let at = Revision(oracle.revision);
     let hash = |replica: &Replica| replica.state.reader().hash(at).unwrap();
     assert_eq!(hash(&second), hash(replica));
+    assert_eq!(second.state.auth().encode(), replica.state.auth().encode());
+}
+
+fn sealed_state_comes_back(mut replica: Replica, oracle: &Oracle) {
+    let ticket = replica.state.seal();
+    replica.background.seal(ticket).unwrap();
+    let Replica { _dir: dir, state, background, .. } = replica;
+    let auth = state.auth().encode();
+    drop((state, background));
+    let reopened = Replica::open(dir);
+    reopened.compare(oracle);
+    assert_eq!(reopened.state.auth().encode(), auth);
 }
 
 #[test]
@@ -323,10 +370,15 @@ fn agrees_with_the_oracle() {
     let replayed = std::env::var("T4_SEED").ok().map(|seed| seed.parse().expect("T4_SEED"));
     let first = replayed
         .unwrap_or_else(|| std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64);
+    let mut seen = Seen::default();
     for seed in first..first + if replayed.is_some() { 1 } else { RUNS } {
         println!("T4_SEED={seed}");
-        run(seed);
+        run(seed, &mut seen);
     }
+    let Seen { done, denied, old } = seen;
+    println!("with authentication on: {done} done, {denied} denied, {old} too old");
+    let enough = done > 2_000 && denied > 500 && old > 100;
+    assert!(replayed.is_some() || enough, "{done} {denied} {old}");
 }
 
 /// A log entry that cannot follow the state before it is an error, and nothing
@@ -354,6 +406,10 @@ fn a_foreign_log_is_refused() {
                 value: Bytes::new(),
                 lease: LeaseId(9),
             }],
+        },
+        Batch {
+            effects: vec![t4_state_machine::Effect::Auth(t4_auth_rbac::Effect::Enable)],
+            writes: vec![],
         },
     ];
     let at = LogPosition { epoch: Epoch(1), index: LogIndex(1) };

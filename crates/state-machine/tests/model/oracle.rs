@@ -4,8 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use t4_auth_rbac::Identity;
 use t4_kv_types::*;
 use t4_state_machine::{Request, Response};
+
+use crate::rights::Rights;
 
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Oracle {
@@ -15,6 +18,7 @@ pub(crate) struct Oracle {
     history: BTreeMap<Bytes, Vec<(i64, Option<KeyValue>)>>,
     pub(crate) leases: BTreeMap<i64, i64>,
     pub(crate) alarms: BTreeSet<(NodeId, AlarmKind)>,
+    pub(crate) rights: Rights,
     /// Every event, by revision.
     pub(crate) events: Vec<(i64, Vec<Event>)>,
     /// Events of the request that runs.
@@ -44,7 +48,12 @@ impl Oracle {
         self.alarms.iter().any(|alarm| alarm.1 == kind)
     }
 
-    pub(crate) fn run(&mut self, request: &Request) -> Result<Response, OpError> {
+    pub(crate) fn run(&mut self, who: &Identity, request: &Request) -> Result<Response, OpError> {
+        let attached = |lease: LeaseId| {
+            let held = self.live().into_iter().filter(|kv| kv.lease == lease);
+            held.map(|kv| kv.key).collect::<Vec<Bytes>>()
+        };
+        self.rights.may(who, request, &attached)?;
         let before = self.clone();
         let result = self.step(request);
         if result.is_err() {
@@ -58,7 +67,8 @@ impl Oracle {
     }
 
     fn step(&mut self, request: &Request) -> Result<Response, OpError> {
-        let administrative = matches!(request, Request::SetAlarm(..) | Request::Barrier(_));
+        let administrative =
+            matches!(request, Request::SetAlarm(..) | Request::Barrier(_) | Request::Auth(_));
         if self.has(AlarmKind::Corrupt) && !administrative {
             return Err(OpError::Corrupt);
         }
@@ -113,6 +123,10 @@ impl Oracle {
                     self.alarms.remove(&alarm);
                 }
                 Ok(Response::Alarms(if known || *on { vec![alarm] } else { vec![] }))
+            }
+            Request::Auth(command) => {
+                self.rights.run(command)?;
+                Ok(Response::Auth(self.rights.revision))
             }
             _ => Ok(self.done()),
         }
