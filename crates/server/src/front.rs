@@ -1,9 +1,11 @@
 //! What a request is for: gRPC, metrics, health, version.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
 use t4_etcd_api::{Caller, ETCD_VERSION, Services};
 use t4_node::Node;
 
@@ -11,6 +13,11 @@ use crate::access::{self, Access};
 use crate::body::{JSON, PLAIN, ResponseBody, text};
 use crate::health::{self, Checks};
 use crate::metrics::Metrics;
+
+/// How much of a body that nobody has a use for is read, in bytes, and for how
+/// long is waited for it.
+const UNUSED_BYTES_MAX: usize = 64 << 10;
+const UNUSED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is served on a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,7 +73,8 @@ impl Front {
     }
 
     /// A request that is not gRPC, from whoever may be a browser.
-    pub(crate) async fn http(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+    pub(crate) async fn http(&self, mut request: Request<Incoming>) -> Response<ResponseBody> {
+        hear_out(request.body_mut()).await;
         let origin = self.access.origin(&request);
         let mut response = match self.access.answer(&request, self.tls) {
             Some(answer) => answer,
@@ -139,6 +147,26 @@ impl Front {
         );
         text(StatusCode::OK, JSON, body)
     }
+}
+
+/// Reads what a request brings along, which no path here has a use for. An
+/// answer that is ahead of it ends with a reset of the HTTP/2 stream, as the
+/// protocol has it, and curl for one then shows the reset and not the answer.
+async fn hear_out(body: &mut Incoming) {
+    if body.is_end_stream() {
+        return;
+    }
+    let all = async {
+        let mut left = UNUSED_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            match left.checked_sub(frame.data_ref().map_or(0, bytes::Bytes::len)) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Whoever sends more, or sends it later, is answered all the same.
+    let _ = tokio::time::timeout(UNUSED_PATIENCE, all).await;
 }
 
 fn is_grpc(request: &Request<Incoming>) -> bool {
