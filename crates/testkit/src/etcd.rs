@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::{EtcdDistro, Program, Scratch, free_port};
+use crate::{EtcdDistro, PairFiles, Program, Scratch, free_port};
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -17,13 +17,15 @@ pub struct EtcdOptions {
     pub fsync: bool,
     /// `--quota-backend-bytes`. Default: etcd's own (2 GiB).
     pub quota_backend_bytes: Option<u64>,
+    /// What it shows clients, who need TLS then. Default: none, plain text.
+    pub tls: Option<PairFiles>,
     /// More flags, as they are. Default: none.
     pub flags: Vec<String>,
 }
 
 impl Default for EtcdOptions {
     fn default() -> Self {
-        EtcdOptions { fsync: true, quota_backend_bytes: None, flags: Vec::new() }
+        EtcdOptions { fsync: true, quota_backend_bytes: None, tls: None, flags: Vec::new() }
     }
 }
 
@@ -106,7 +108,8 @@ impl Etcd {
     }
 
     fn command(&self) -> Command {
-        let client_url = format!("http://{}", self.endpoint);
+        let scheme = if self.options.tls.is_some() { "https" } else { "http" };
+        let client_url = format!("{scheme}://{}", self.endpoint);
         let mut command = Command::new(self.distro.etcd());
         // etcd takes ETCD_ variables for flags: the suite's environment must not steer it.
         for (name, _) in std::env::vars_os() {
@@ -128,6 +131,9 @@ impl Etcd {
         }
         if let Some(bytes) = self.options.quota_backend_bytes {
             command.args(["--quota-backend-bytes", &bytes.to_string()]);
+        }
+        if let Some(PairFiles { cert, key }) = &self.options.tls {
+            command.arg("--cert-file").arg(cert).arg("--key-file").arg(key);
         }
         command.args(&self.options.flags);
         command

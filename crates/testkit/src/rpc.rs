@@ -1,8 +1,12 @@
 //! Raw gRPC clients of every etcd service over one connection.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use anyhow::Context;
+use hyper_util::rt::TokioIo;
 use t4_proto::etcdserverpb::cluster_client::ClusterClient;
 use t4_proto::etcdserverpb::kv_client::KvClient;
 use t4_proto::etcdserverpb::lease_client::LeaseClient;
@@ -10,7 +14,11 @@ use t4_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use t4_proto::etcdserverpb::watch_client::WatchClient;
 use t4_proto::v3electionpb::election_client::ElectionClient;
 use t4_proto::v3lockpb::lock_client::LockClient;
+use t4_tls_config::{ClientStream, ClientTls};
+use tokio::net::TcpStream;
+use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
+use tower_service::Service;
 
 // What a Go client accepts: everything.
 const RECEIVE_BYTES_MAX: usize = i32::MAX as usize;
@@ -51,6 +59,19 @@ impl Rpc {
         Ok(Rpc::over(channel))
     }
 
+    /// Connects to `host:port` with TLS. A connection that is lost is opened
+    /// again by the configuration that is in force then.
+    ///
+    /// # Errors
+    /// When nobody answers there within 20 seconds, or the handshake fails.
+    pub async fn connect_tls(endpoint: &str, tls: &ClientTls) -> anyhow::Result<Rpc> {
+        let target =
+            Endpoint::from_shared(format!("https://{endpoint}"))?.connect_timeout(CONNECT_DEADLINE);
+        let connector = TlsConnector { tls: tls.clone() };
+        let channel = target.connect_with_connector(connector).await;
+        Ok(Rpc::over(channel.with_context(|| format!("connect to {endpoint} with TLS"))?))
+    }
+
     /// Clients over a connection that is there.
     #[must_use]
     pub fn over(channel: Channel) -> Rpc {
@@ -65,5 +86,32 @@ impl Rpc {
             election: ElectionClient::new(channel.clone()),
             channel,
         }
+    }
+}
+
+/// Opens the connections of a channel, with the TLS of `t4-tls-config` in place
+/// of tonic's own, which would be a second door to rustls.
+#[derive(Clone, Debug)]
+struct TlsConnector {
+    tls: ClientTls,
+}
+
+impl Service<Uri> for TlsConnector {
+    type Response = TokioIo<ClientStream<TcpStream>>;
+    type Error = anyhow::Error;
+    type Future = Pin<Box<dyn Future<Output = anyhow::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<anyhow::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let tls = self.tls.clone();
+        Box::pin(async move {
+            let authority = target.authority().context("an endpoint has an authority")?;
+            let socket = TcpStream::connect(authority.as_str()).await?;
+            socket.set_nodelay(true)?;
+            Ok(TokioIo::new(tls.connect(socket, authority.host()).await?))
+        })
     }
 }

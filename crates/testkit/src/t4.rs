@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::{Program, Scratch, free_port, target_dir};
+use crate::{PairFiles, Program, Scratch, free_port, target_dir};
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
@@ -33,6 +33,8 @@ pub fn t4_binary() -> anyhow::Result<PathBuf> {
 /// How a t4 is started.
 #[derive(Clone, Debug, Default)]
 pub struct T4Options {
+    /// What it shows clients, who need TLS then. Default: none, plain text.
+    pub tls: Option<PairFiles>,
     /// More flags of `t4 run`, as they are. Default: none.
     pub flags: Vec<String>,
     /// Environment variables. Default: none.
@@ -173,6 +175,9 @@ impl T4 {
             .args(["--listen", &self.endpoint, "--metrics-addr", &self.metrics])
             .args(&self.options.flags)
             .envs(self.options.env.iter().cloned());
+        if let Some(PairFiles { cert, key }) = &self.options.tls {
+            command.arg("--client-tls-cert").arg(cert).arg("--client-tls-key").arg(key);
+        }
         command
     }
 }
