@@ -1,0 +1,34 @@
+//! Every command of the security pages of T4 and etcd: the script that
+//! `docs/security.md` links to, run so that it cannot rot. What it checks is in
+//! the script itself.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use t4_testkit::{EtcdDistro, Program, Scratch, free_port, t4_binary, workspace_root};
+
+/// It makes RSA keys of 4096 bits, as the page does, which takes its time.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// Runs a script of `tests/security`; panics with what it said if it fails.
+fn run(script: &str) {
+    let path: PathBuf = workspace_root().join("tests/security").join(script);
+    let scratch = Scratch::new("security-pages").expect("scratch");
+    let mut command = Command::new("bash");
+    command.arg(&path).arg(t4_binary().expect("a t4"));
+    command.arg(EtcdDistro::find().expect("etcdctl").etcdctl()).env("TMPDIR", scratch.path());
+    for port in ["CLIENT_PORT", "PEER_PORT", "METRICS_PORT"] {
+        command.env(port, free_port().to_string());
+    }
+    let mut program = Program::start(script, command, &scratch.join("log")).expect("start");
+    if let Err(error) = program.wait_for_line("steps, as the pages say", DEADLINE) {
+        panic!("{error:#}\n\nall of it:\n{}", program.log().join("\n"));
+    }
+    assert!(program.wait(DEADLINE).expect("it ends").success());
+}
+
+#[test]
+fn every_command_of_the_pages_does_what_the_page_says() {
+    run("examples.sh");
+}
