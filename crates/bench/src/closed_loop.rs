@@ -59,7 +59,7 @@ pub fn connect(
 ) -> anyhow::Result<Vec<(usize, Client)>> {
     let mut opened = Vec::new();
     for number in 0..connections_for(clients) {
-        let opening = cores.of(number).spawn(Connection::open(server.address()));
+        let opening = cores.of(number).spawn(Connection::open(server.endpoint()));
         opened.push(Client::new(cores.wait(opening)??));
     }
     let on = |client: usize| client % opened.len();

@@ -5,6 +5,7 @@
 //!
 //! * [`server`]: the two processes, and what the kernel says that they used.
 //! * [`transport`], [`client`], [`cores`]: the client, as cheap as it can be.
+//! * [`certificates`]: what both servers show in the workloads over TLS.
 //! * [`dataset`], [`bulk`]: keys and values, made and loaded before.
 //! * [`closed_loop`], [`gaps`]: load, and what is seen under it.
 //! * [`workload`]: what is measured.
@@ -16,6 +17,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod bulk;
+pub mod certificates;
 pub mod client;
 pub mod closed_loop;
 pub mod comparison;

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use t4_proto::etcdserverpb::RangeRequest;
-use t4_testkit::{Program, free_port};
+use t4_testkit::{PairFiles, Program, free_port};
 
+use crate::certificates::Certificates;
 use crate::client::Client;
-use crate::transport::Connection;
+use crate::transport::{Connection, Endpoint};
 
 /// How long a start, with whatever the data directory holds, may take.
 const START_DEADLINE: Duration = Duration::from_secs(120);
@@ -100,7 +101,8 @@ impl ServerBinary {
         &self.version
     }
 
-    fn command(&self, data_dir: &Path, address: SocketAddr, second: SocketAddr) -> Command {
+    fn command(&self, data_dir: &Path, place: &Place) -> Command {
+        let Place { address, second, certificates } = place;
         let mut command = Command::new(&self.path);
         // Both take their flags from the environment too; what the shell of the
         // benchmark has set must not reach them.
@@ -114,20 +116,45 @@ impl ServerBinary {
             Dialect::T4 => {
                 command.args(["run", "--listen", &address.to_string()]);
                 command.args(["--metrics-addr", &second.to_string(), "--log-level", "warn"]);
+                if let Some(PairFiles { cert, key }) = certificates.as_ref().map(|c| &c.server) {
+                    command.arg("--client-tls-cert").arg(cert).arg("--client-tls-key").arg(key);
+                }
             }
             Dialect::Etcd => {
-                let client = format!("http://{address}");
+                let scheme = if certificates.is_some() { "https" } else { "http" };
+                let client = format!("{scheme}://{address}");
                 let peer = format!("http://{second}");
                 command
                     .args(["--name", "bench", "--log-level", "warn"])
                     .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
                     .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
                     .args(["--initial-cluster", &format!("bench={peer}")]);
+                if let Some(PairFiles { cert, key }) = certificates.as_ref().map(|c| &c.server) {
+                    command.arg("--cert-file").arg(cert).arg("--key-file").arg(key);
+                }
             }
         }
         // etcd's default of 2 GiB would end the runs with a million revisions.
         command.args(["--quota-backend-bytes", "8589934592"]).arg("--data-dir").arg(data_dir);
         command
+    }
+}
+
+/// Where a server listens, and what it shows who connects there.
+#[derive(Clone, Debug)]
+struct Place {
+    address: SocketAddr,
+    /// Where etcd expects its peers, and T4 serves its metrics.
+    second: SocketAddr,
+    /// `None`: plain text.
+    certificates: Option<Certificates>,
+}
+
+impl Place {
+    /// A client's view of it, that has never connected before.
+    fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        let tls = self.certificates.as_ref().map(Certificates::client).transpose()?;
+        Ok(Endpoint { address: self.address, tls })
     }
 }
 
@@ -145,27 +172,36 @@ pub struct Memory {
 pub struct Server {
     binary: ServerBinary,
     program: Program,
-    address: SocketAddr,
-    peer_or_metrics: SocketAddr,
+    place: Place,
+    endpoint: Endpoint,
     data_dir: PathBuf,
 }
 
 impl Server {
-    /// Starts one on a directory and returns when it serves.
+    /// Starts one on a directory and returns when it serves: over TLS, if there
+    /// are certificates.
     ///
     /// # Errors
     /// When it does not serve within two minutes.
-    pub fn start(binary: &ServerBinary, data_dir: &Path) -> anyhow::Result<Server> {
+    pub fn start(
+        binary: &ServerBinary,
+        data_dir: &Path,
+        certificates: Option<&Certificates>,
+    ) -> anyhow::Result<Server> {
         std::fs::create_dir_all(data_dir)?;
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (address, peer_or_metrics) = (local(free_port()), local(free_port()));
-        let command = binary.command(&data_dir.join("data"), address, peer_or_metrics);
+        let place = Place {
+            address: local(free_port()),
+            second: local(free_port()),
+            certificates: certificates.cloned(),
+        };
+        let command = binary.command(&data_dir.join("data"), &place);
         let program = Program::start(binary.side.name(), command, &data_dir.join("log"))?;
         let mut server = Server {
             binary: binary.clone(),
             program,
-            address,
-            peer_or_metrics,
+            endpoint: place.endpoint()?,
+            place,
             data_dir: data_dir.into(),
         };
         server.wait_until_ready()?;
@@ -180,7 +216,7 @@ impl Server {
     pub fn restart(&mut self) -> anyhow::Result<Duration> {
         self.program.kill()?;
         let data = self.data_dir.join("data");
-        let command = self.binary.command(&data, self.address, self.peer_or_metrics);
+        let command = self.binary.command(&data, &self.place);
         let log = self.data_dir.join("log");
         let began = Instant::now();
         self.program = Program::start(self.binary.side.name(), command, &log)?;
@@ -196,8 +232,17 @@ impl Server {
 
     /// Where clients connect.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+
+    /// The same for a client that has never connected: with TLS, it has no
+    /// session to resume, and shakes hands in full.
+    ///
+    /// # Errors
+    /// When its certificates are gone.
+    pub fn unknown_client(&self) -> anyhow::Result<Endpoint> {
+        self.place.endpoint()
     }
 
     /// The directory that holds its data and its log.
@@ -288,7 +333,7 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         loop {
             let probe =
-                async { tokio::time::timeout(PROBE_TIMEOUT, first_get(self.address)).await? };
+                async { tokio::time::timeout(PROBE_TIMEOUT, first_get(self.endpoint())).await? };
             let Err(reason) = runtime.block_on(probe) else { return Ok(()) };
             let name = self.side().name();
             ensure!(self.program.is_running()?, "{name} ended:\n{}", self.log_tail());
@@ -303,8 +348,8 @@ impl Server {
 }
 
 /// Connects and reads a key that nobody writes, linearizable.
-async fn first_get(address: SocketAddr) -> anyhow::Result<()> {
-    let mut client = Client::new(Connection::open(address).await?);
+async fn first_get(endpoint: Endpoint) -> anyhow::Result<()> {
+    let mut client = Client::new(Connection::open(endpoint).await?);
     let key = Bytes::from_static(b"is anybody there");
     client.kv.range(RangeRequest { key, ..RangeRequest::default() }).await?;
     Ok(())

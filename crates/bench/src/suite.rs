@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::certificates::Certificates;
 use crate::comparison::{Comparison, Round};
 use crate::sample::Sample;
 use crate::server::{Server, ServerBinary, Side};
@@ -28,13 +29,14 @@ pub fn run(
 ) -> anyhow::Result<Vec<Comparison>> {
     let mut comparisons = Vec::new();
     for (number, family) in families(bench.scale).into_iter().enumerate() {
-        let Family { fill, mut workloads } = family;
+        let Family { fill, mut workloads, tls } = family;
         workloads.retain(|workload| workload.name.contains(only));
         if workloads.is_empty() {
             continue;
         }
         let dir = data_dir.join(number.to_string());
-        let mut pair = Pair::start(binaries, &dir)?;
+        let certificates = tls.map(|key_type| Certificates::make(&dir.join("tls"), key_type));
+        let mut pair = Pair::start(binaries, &dir, certificates.transpose()?.as_ref())?;
         for server in pair.both() {
             fill(bench, server).with_context(|| format!("fill {}", server.side().name()))?;
         }
@@ -54,10 +56,14 @@ struct Pair {
 }
 
 impl Pair {
-    fn start([t4, etcd]: &[ServerBinary; 2], dir: &Path) -> anyhow::Result<Pair> {
+    fn start(
+        [t4, etcd]: &[ServerBinary; 2],
+        dir: &Path,
+        certificates: Option<&Certificates>,
+    ) -> anyhow::Result<Pair> {
         Ok(Pair {
-            t4: Server::start(t4, &dir.join("t4"))?,
-            etcd: Server::start(etcd, &dir.join("etcd"))?,
+            t4: Server::start(t4, &dir.join("t4"), certificates)?,
+            etcd: Server::start(etcd, &dir.join("etcd"), certificates)?,
         })
     }
 

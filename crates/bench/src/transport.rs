@@ -1,7 +1,7 @@
 //! The cheapest connection that the generated stubs can be put on.
 //!
-//! One TCP connection with `TCP_NODELAY` and one `h2` client on it, driven by
-//! a task of the runtime that opened it. tonic's own channel would add a
+//! One TCP connection with `TCP_NODELAY`, TLS if the server has it, and one `h2`
+//! client on it, driven by a task of the runtime that opened it. tonic's own channel would add a
 //! buffer, a reconnect loop, a balancer and two task hops per call; all of
 //! that would be charged to both servers alike and hide the difference between
 //! them, because client and server share the cores.
@@ -19,6 +19,8 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{Request, Response, Uri};
 use http_body::{Body as _, Frame};
+use t4_tls_config::ClientTls;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tonic::body::Body;
 use tower_service::Service;
@@ -27,6 +29,22 @@ use tower_service::Service;
 /// list of 100k keys is never held up by the client.
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 64 << 20;
+
+/// Where a server is, and how it is spoken to.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its address.
+    pub address: SocketAddr,
+    /// With what TLS; `None`: plain text.
+    pub tls: Option<ClientTls>,
+}
+
+impl From<SocketAddr> for Endpoint {
+    /// Plain text.
+    fn from(address: SocketAddr) -> Endpoint {
+        Endpoint { address, tls: None }
+    }
+}
 
 /// A connection to a server. Clones share the socket.
 #[derive(Clone, Debug)]
@@ -40,19 +58,20 @@ impl Connection {
     /// runtime. The socket closes when the last clone is gone.
     ///
     /// # Errors
-    /// When the server does not accept or does not speak HTTP/2.
-    pub async fn open(address: SocketAddr) -> anyhow::Result<Connection> {
+    /// When the server does not accept, is not who it should be, or does not
+    /// speak HTTP/2.
+    pub async fn open(to: impl Into<Endpoint>) -> anyhow::Result<Connection> {
+        let Endpoint { address, tls } = to.into();
         let socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
-        let (requests, driver) = h2::client::Builder::new()
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .enable_push(false)
-            .handshake(socket)
-            .await?;
-        // It ends with the connection; calls in flight report the error.
-        tokio::spawn(driver);
-        Ok(Connection { requests, origin: format!("http://{address}").parse()? })
+        let (scheme, requests) = match tls {
+            None => ("http", speak(socket).await?),
+            Some(tls) => {
+                let secure = tls.connect(socket, &address.ip().to_string()).await?;
+                ("https", speak(secure).await?)
+            }
+        };
+        Ok(Connection { requests, origin: format!("{scheme}://{address}").parse()? })
     }
 
     /// The scheme and authority that requests on it carry.
@@ -60,6 +79,22 @@ impl Connection {
     pub fn origin(&self) -> Uri {
         self.origin.clone()
     }
+}
+
+/// Begins HTTP/2 on a connection.
+async fn speak<IO>(io: IO) -> Result<SendRequest<Bytes>, h2::Error>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (requests, driver) = h2::client::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .enable_push(false)
+        .handshake(io)
+        .await?;
+    // It ends with the connection; calls in flight report the error.
+    tokio::spawn(driver);
+    Ok(requests)
 }
 
 impl Service<Request<Body>> for Connection {

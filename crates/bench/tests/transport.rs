@@ -8,15 +8,19 @@ use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use prost::Message;
+use t4_bench::certificates::Certificates;
 use t4_bench::client::Client;
-use t4_bench::transport::Connection;
+use t4_bench::transport::{Connection, Endpoint};
 use t4_bench::wire;
 use t4_proto::etcdserverpb::{
     LeaseKeepAliveRequest, LeaseKeepAliveResponse, PutRequest, PutResponse, RangeRequest,
     RangeResponse, ResponseHeader,
 };
 use t4_proto::mvccpb::KeyValue;
+use t4_testkit::Scratch;
+use t4_tls_config::{ClientTls, KeyType, ServerOptions, ServerTls};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::Receiver;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
@@ -174,4 +178,54 @@ async fn nobody_there_is_an_error() {
     let address = listener.local_addr().expect("an address");
     drop(listener);
     assert!(Connection::open(address).await.is_err());
+}
+
+/// Serves connections over TLS, and tells of each what kind of handshake it was.
+async fn serve_tls(certificates: &Certificates) -> (SocketAddr, Receiver<String>) {
+    let pair = certificates.server.source();
+    let tls = ServerTls::load(ServerOptions::new(pair)).expect("loads");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (tell, told) = tokio::sync::mpsc::channel(8);
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let (secure, _) = tls.accept(socket, None).await.expect("a handshake");
+            let kind = format!("{:?}", secure.get_ref().1.handshake_kind());
+            tell.send(kind).await.expect("somebody listens");
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(secure).await.expect("HTTP/2");
+                while let Some(Ok((request, respond))) = connection.accept().await {
+                    tokio::spawn(answer(request, respond));
+                }
+            });
+        }
+    });
+    (address, told)
+}
+
+#[tokio::test]
+async fn an_unknown_client_shakes_hands_in_full_over_tls() {
+    let scratch = Scratch::new("bench-tls").expect("scratch");
+    let certificates =
+        Certificates::make(&scratch.join("tls"), KeyType::EcdsaP256).expect("certificates");
+    let (address, mut told) = serve_tls(&certificates).await;
+    let put = async |tls: ClientTls| {
+        let endpoint = Endpoint { address, tls: Some(tls) };
+        let mut client = Client::new(Connection::open(endpoint).await.expect("connected"));
+        let request = PutRequest { key: "k".into(), lease: 7, ..PutRequest::default() };
+        let answer = client.kv.put(request).await.expect("an answer").into_inner();
+        assert_eq!(answer.header.expect("a header").revision, 7);
+    };
+    let mut kinds = Vec::new();
+    for _ in 0..3 {
+        put(certificates.client().expect("a client")).await;
+        kinds.push(told.recv().await.expect("told"));
+    }
+    assert_eq!(kinds, ["Some(Full)"; 3]);
+    // One that comes again would resume, and not be measured as what it is not.
+    let known = certificates.client().expect("a client");
+    put(known.clone()).await;
+    put(known).await;
+    assert_eq!(told.recv().await.as_deref(), Some("Some(Full)"));
+    assert_eq!(told.recv().await.as_deref(), Some("Some(Resumed)"));
 }

@@ -65,7 +65,7 @@ pub(super) fn family(scale: Scale) -> Family {
             move |bench, server| compact(bench, server, &keys, revisions),
         )
     };
-    Family { fill: Box::new(fill), workloads: vec![sealing, compaction] }
+    Family { fill: Box::new(fill), workloads: vec![sealing, compaction], tls: None }
 }
 
 /// Puts until the store has so many revisions more. A server that closes or

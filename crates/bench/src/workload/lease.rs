@@ -31,7 +31,7 @@ pub(super) fn family() -> Family {
             Ok(outcome.window.sample())
         }),
     ];
-    Family { fill: Box::new(grant_all), workloads }
+    Family { fill: Box::new(grant_all), workloads, tls: None }
 }
 
 /// Grants the leases 1 to 10,000.

@@ -46,7 +46,7 @@ pub(super) fn family() -> Family {
         list(&keys, "list-stream-100k", stream, 1, Kind::Stream),
         Workload::new("delete-10k", "delete of a range of 10k keys", [], delete),
     ];
-    Family { fill: Box::new(fill), workloads }
+    Family { fill: Box::new(fill), workloads, tls: None }
 }
 
 #[derive(Clone, Copy)]

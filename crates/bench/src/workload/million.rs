@@ -50,7 +50,7 @@ pub(super) fn family(scale: Scale) -> Family {
             move |bench, server| restart(bench, server, &keys),
         )
     };
-    Family { fill: Box::new(fill), workloads: vec![memory, restart] }
+    Family { fill: Box::new(fill), workloads: vec![memory, restart], tls: None }
 }
 
 fn memory(bench: &Bench, server: &Server, keys: &Keys) -> anyhow::Result<Sample> {

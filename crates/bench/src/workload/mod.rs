@@ -7,6 +7,7 @@ mod compaction;
 mod lease;
 mod lists;
 mod million;
+mod secure;
 mod single;
 mod traffic;
 mod txn;
@@ -15,6 +16,8 @@ mod watch_keys;
 mod watch_stream;
 
 use std::time::Duration;
+
+use t4_tls_config::KeyType;
 
 use crate::client::Client;
 use crate::closed_loop::{Load, Operation, Outcome, closed_loop};
@@ -105,6 +108,8 @@ pub struct Family {
     pub fill: Fill,
     /// In the order in which they run.
     pub workloads: Vec<Workload>,
+    /// Both servers speak TLS, with certificates of this kind; `None`: plain text.
+    pub tls: Option<KeyType>,
 }
 
 /// One thing that is measured.
@@ -143,6 +148,8 @@ pub fn families(scale: Scale) -> Vec<Family> {
         lists::family(),
         watch::family(),
         lease::family(),
+        secure::family(),
+        secure::rsa_family(),
         million::family(scale),
         compaction::family(scale),
     ]

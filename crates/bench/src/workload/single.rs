@@ -34,7 +34,7 @@ pub(super) fn family() -> Family {
     let fill = move |bench: &Bench, server: &mut _| {
         bulk::load(&bench.cores, server, &filled, &bench.values)
     };
-    Family { fill: Box::new(fill), workloads }
+    Family { fill: Box::new(fill), workloads, tls: None }
 }
 
 fn get(keys: &Arc<Keys>, clients: usize, serializable: bool, kind: &str) -> Workload {
@@ -73,7 +73,7 @@ fn mixed(keys: &Arc<Keys>, clients: usize) -> Workload {
     workload(keys, format!("mixed-{clients}"), operation, clients, targets, share, false)
 }
 
-fn workload(
+pub(super) fn workload(
     keys: &Arc<Keys>,
     name: String,
     operation: &'static str,
@@ -98,9 +98,9 @@ fn workload(
 
 /// Which requests a client sends; of two kinds, each half of the time.
 #[derive(Clone, Copy)]
-struct Share {
-    get: bool,
-    put: bool,
+pub(super) struct Share {
+    pub(super) get: bool,
+    pub(super) put: bool,
 }
 
 struct Single {

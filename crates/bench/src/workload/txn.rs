@@ -21,6 +21,7 @@ pub(super) fn family() -> Family {
     Family {
         fill: empty(),
         workloads: workloads.map(|(hot, clients)| workload(hot, clients)).into(),
+        tls: None,
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) fn family() -> Family {
             }),
             watch_keys::workload(),
         ],
+        tls: None,
     }
 }
 
