@@ -15,6 +15,7 @@ use t4_node::Node;
 use tonic::{Code, Status};
 
 use crate::api::Api;
+use crate::backlog::{self, Backlog};
 use crate::config::ApiConfig;
 use crate::errors::{self, ApiError};
 use crate::health::Health;
@@ -29,6 +30,8 @@ use crate::wire::{self, Requests, ResponseBody};
 #[derive(Clone)]
 pub struct Services {
     api: Arc<Api>,
+    /// The answers that were made for whoever calls and are not taken.
+    backlog: Arc<Backlog>,
 }
 
 /// Serves etcd's API on `node`, to which it talks on the runtime that the
@@ -36,7 +39,8 @@ pub struct Services {
 #[must_use]
 pub fn services(node: Node, config: ApiConfig) -> Services {
     let (config, stats) = (Arc::new(config), Arc::new(GrpcStats::default()));
-    Services { api: Arc::new(Api::new(node, config, stats, Health::serving())) }
+    let api = Arc::new(Api::new(node, config, stats, Health::serving()));
+    Services { api, backlog: Arc::new(Backlog::unbounded()) }
 }
 
 impl Services {
@@ -50,7 +54,16 @@ impl Services {
         let node = self.api.node.on_this_runtime();
         let Api { config, stats, health, .. } = &*self.api;
         let api = Api::new(node, config.clone(), stats.clone(), health.clone());
-        Services { api: Arc::new(api) }
+        Services { api: Arc::new(api), backlog: Arc::new(Backlog::unbounded()) }
+    }
+
+    /// The same services for one connection. What its client asks for and does
+    /// not read takes a bounded amount of memory: beyond that, its next calls
+    /// wait. Without this there is no bound, as callers in this process have
+    /// what they ask for in memory anyway.
+    #[must_use]
+    pub fn for_connection(&self) -> Services {
+        Services { api: self.api.clone(), backlog: Arc::new(Backlog::new()) }
     }
 
     /// What was counted so far.
@@ -87,12 +100,12 @@ impl Services {
         // All that needs no wait is done before: what the future holds is
         // copied whenever it is moved.
         let begun = self.begin(request);
-        let api = self.api.clone();
+        let services = self.clone();
         async move {
             match begun {
                 Begun::Answered(response) => response,
                 Begun::Unary(method, metadata, body) => {
-                    serve_unary(&api, method, metadata, pin!(body)).await
+                    serve_unary(&services, method, metadata, pin!(body)).await
                 }
             }
         }
@@ -117,7 +130,7 @@ impl Services {
         match method.kind() {
             CallKind::Unary => Begun::Unary(method, metadata, body),
             CallKind::ServerStream | CallKind::BidiStream => {
-                Begun::Answered(serve_stream(self.api.clone(), method, metadata, body))
+                Begun::Answered(serve_stream(self.clone(), method, metadata, body))
             }
         }
     }
@@ -166,13 +179,14 @@ fn refuse_non_grpc(method: &http::Method, headers: &HeaderMap) -> Option<Respons
 }
 
 async fn serve_unary<B: Body<Data = Bytes>>(
-    api: &Arc<Api>,
+    services: &Services,
     method: Method,
     metadata: Metadata,
     body: Pin<&mut B>,
 ) -> Response<ResponseBody> {
+    let Services { api, backlog } = services;
     let meter = Meter::start(&api.stats, method, api.config.measure_handling_time);
-    let call = Call { api, method, metadata, meter: &meter };
+    let call = Call { api, backlog, method, metadata, meter: &meter };
     let result = wire::within(metadata.timeout, pin!(call.unary(body))).await;
     match result {
         Ok(frame) => {
@@ -190,15 +204,16 @@ async fn serve_unary<B: Body<Data = Bytes>>(
 /// The work begins when the body is polled; what is wrong with the metadata
 /// ends the call there too.
 fn serve_stream<B: Body<Data = Bytes> + Send + 'static>(
-    api: Arc<Api>,
+    services: Services,
     method: Method,
     metadata: Metadata,
     body: B,
 ) -> Response<ResponseBody> {
     wire::streaming_response(move |outlet| async move {
+        let Services { api, backlog } = services;
         let meter = Meter::start(&api.stats, method, api.config.measure_handling_time);
         let sink = Sink::new(outlet, meter);
-        let call = Call { api: &api, method, metadata, meter: sink.meter() };
+        let call = Call { api: &api, backlog: &backlog, method, metadata, meter: sink.meter() };
         let result = wire::within(metadata.timeout, pin!(call.stream(body, &sink))).await;
         sink.finish(result)
     })
@@ -208,16 +223,33 @@ fn serve_stream<B: Body<Data = Bytes> + Send + 'static>(
 #[derive(Clone, Copy)]
 struct Call<'a> {
     api: &'a Arc<Api>,
+    backlog: &'a Backlog,
     method: Method,
     metadata: Metadata,
     meter: &'a Meter<'a>,
 }
 
 /// Receives a request, serves it with a method of [`Api`], encodes the response.
+///
+/// With a test for requests whose answer may be large, those take turns.
 macro_rules! answer {
     ($call:expr, $body:expr, $serve:ident) => {{
+        $call.backlog.room().await;
         let request = $call.receive($body).await?;
-        Ok(wire::encode_frame(&$call.api.$serve(request).await?))
+        Ok($call.backlog.count(wire::encode_frame(&$call.api.$serve(request).await?)))
+    }};
+    ($call:expr, $body:expr, $serve:ident, if large $is_large:path) => {{
+        $call.backlog.room().await;
+        let request = $call.receive($body).await?;
+        let turn = match $is_large(&request) {
+            true => Some($call.backlog.large_turn(request.encoded_len()).await),
+            false => None,
+        };
+        let answer = wire::encode_frame(&$call.api.$serve(request).await?);
+        Ok(match turn {
+            Some(turn) => turn.count(answer),
+            None => $call.backlog.count(answer),
+        })
     }};
 }
 
@@ -226,10 +258,12 @@ impl Call<'_> {
     /// that these have a small future.
     async fn unary<B: Body<Data = Bytes>>(self, body: Pin<&mut B>) -> Result<Bytes, Status> {
         match self.method {
-            Method::Range => answer!(self, body, range),
+            Method::Range => answer!(self, body, range, if large backlog::range_is_large),
             Method::Put => answer!(self, body, put),
-            Method::Txn => answer!(self, body, txn),
-            Method::DeleteRange => answer!(self, body, delete_range),
+            Method::Txn => answer!(self, body, txn, if large backlog::txn_is_large),
+            Method::DeleteRange => {
+                answer!(self, body, delete_range, if large backlog::delete_is_large)
+            }
             _ => Box::pin(self.rare_unary(body)).await,
         }
     }

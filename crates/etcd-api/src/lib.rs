@@ -14,6 +14,7 @@
 //! * `validate`, `intervals`: what is wrong with a request in itself.
 //! * `convert`: between protobuf and the plain data of the node.
 //! * `metadata`, `leader_watch`: what a call's metadata asks for.
+//! * `backlog`: what a client asks for and does not read, within bounds.
 //! * `recipe`: what locks and elections are made of.
 //! * `wire`: gRPC on HTTP bodies. `method`, `stats`, `sink`: what is called,
 //!   counted and sent.
@@ -33,6 +34,7 @@
 
 mod api;
 mod auth;
+mod backlog;
 mod cluster;
 mod config;
 mod convert;

@@ -24,6 +24,13 @@ impl Front {
         Front { services: self.services.on_this_runtime(), ..self }
     }
 
+    /// The same, for one connection.
+    pub(crate) fn for_connection(&self) -> Front {
+        let Front { services, node, metrics } = self;
+        let (node, metrics) = (node.clone(), metrics.clone());
+        Front { services: services.for_connection(), node, metrics }
+    }
+
     /// A request on the client port.
     pub(crate) async fn client(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         if is_grpc(&request) {

@@ -8,7 +8,8 @@
 //!
 //! gRPC and HTTP share the client port (`front`): a request with gRPC's content
 //! type goes to `t4-etcd-api`, everything else is metrics, health or version.
-//! Responses leave in one write each (`socket`).
+//! Responses leave in one write each (`socket`). A client that does not begin
+//! (`opening`), does not answer probes or does not read is cut off or held back.
 //!
 //! [`Server::stop`] drains: no new connections, no new writes, watch streams
 //! end, calls under way finish, then the node closes its log.
@@ -25,6 +26,7 @@ mod front;
 mod health;
 mod listener;
 mod metrics;
+mod opening;
 mod process;
 mod shard;
 mod socket;

@@ -158,6 +158,8 @@ where
         .max_concurrent_streams(config.max_concurrent_streams)
         // gRPC has no use for the date.
         .auto_date_header(false);
+    // What the client does not read is bounded for each connection.
+    let front = Arc::new(front.for_connection());
     let service = service_fn(move |request: Request<Incoming>| {
         let front = front.clone();
         async move {

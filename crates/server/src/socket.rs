@@ -8,6 +8,8 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::opening::Opening;
+
 /// A connection before it belongs to a runtime.
 pub(crate) enum Accepted {
     Tcp(std::net::TcpStream),
@@ -20,7 +22,7 @@ pub(crate) enum Accepted {
 /// 1 KiB into the buffer of their headers, and a small response is one write
 /// to the socket instead of two: a fifth less server CPU per read.
 pub(crate) struct Connection<S> {
-    stream: TokioIo<S>,
+    stream: TokioIo<Opening<S>>,
 }
 
 /// A connection of either kind.
@@ -50,7 +52,7 @@ impl Accepted {
 
 impl<S> Connection<S> {
     fn new(stream: S) -> Self {
-        Connection { stream: TokioIo::new(stream) }
+        Connection { stream: TokioIo::new(Opening::new(stream)) }
     }
 }
 
