@@ -25,6 +25,12 @@ const HAND_OVER_QUEUE: usize = 1024;
 /// cut off (etcd waits 5 min; nobody needs that).
 const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// Calls of one connection that are cancelled before they are looked at, at
+/// most; beyond that the connection ends (CVE-2023-44487). Clients that cancel
+/// all that they have just begun are to be served, which the default of h2, 20,
+/// does not do.
+const CANCELLED_UNSEEN_MAX: usize = 512;
+
 /// What a shard is asked to serve, and by what.
 pub(crate) struct Handed {
     pub(crate) connection: Accepted,
@@ -156,6 +162,7 @@ where
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout)
         .max_concurrent_streams(config.max_concurrent_streams)
+        .max_pending_accept_reset_streams(CANCELLED_UNSEEN_MAX)
         // gRPC has no use for the date.
         .auto_date_header(false);
     // What the client does not read is bounded for each connection.
