@@ -3,7 +3,7 @@
 //! `T4_DIFF_OPS` is how many (default 100,000), `T4_SEED` which. A difference
 //! is shown with both answers, and with the fewest operations that still show
 //! it, found by replaying on fresh servers for `T4_DIFF_SHRINK_SECONDS`
-//! (default 90). `T4_DIFF_SHOW` is the number of an operation to show in any case.
+//! (default 90). Everything that was asked and answered goes into a file.
 //!
 //! That the comparison is deterministic and sees what it should is tested too:
 //! two etcds show no difference, and a planted one is found.
@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use t4_testkit::{Etcd, EtcdOptions, Seed, T4, T4Options};
+use t4_testkit::{Etcd, EtcdOptions, Seed, T4, T4Options, target_dir};
 use t4_tests::differential::{
     Difference, Fault, FaultKind, Generator, Op, Report, Target, compare, replay, run, shrink,
 };
@@ -49,6 +49,9 @@ async fn of_t4(t4: &T4, patience: Duration) -> Target {
 
 /// Shortens the sequence that led to a difference and panics with all of it.
 async fn explain(seed: Seed, report: &Report, difference: &Difference) -> ! {
+    let transcript = target_dir().join(format!("differential-{seed}.log"));
+    std::fs::write(&transcript, report.transcript()).expect("write the transcript");
+    println!("everything that was asked and answered: {}", transcript.display());
     assert!(
         !difference.reference.is_missing(),
         "etcd itself gave no answer, which tells nothing of t4; seed {seed}\n{difference}"
@@ -88,9 +91,6 @@ async fn t4_answers_like_etcd() {
     let subject = of_t4(&t4, PATIENCE).await;
     let report = run(reference, subject, Generator::new(seed), count, None).await.expect("run");
     print_coverage(&report.coverage());
-    if let Some((op, want, got)) = report.history.get(number("T4_DIFF_SHOW", usize::MAX)) {
-        println!("{op:#?}\nreference: {want:#?}\nsubject: {got:#?}");
-    }
     if let Some(difference) = &report.difference {
         explain(seed, &report, difference).await;
     }

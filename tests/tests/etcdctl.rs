@@ -1,7 +1,5 @@
 //! Every command of etcdctl 3.5.1 that needs neither Auth nor Snapshot, against
 //! t4 and against etcd: what it prints must be the same.
-//!
-//! `T4_LONG=1` also runs `check perf` and `check datascale`, which take minutes.
 
 use t4_testkit::{Etcd, EtcdOptions, T4, T4Options};
 use t4_tests::etcdctl::Ctl;
@@ -388,11 +386,21 @@ fn mistakes(ctl: &mut Ctl) {
     {
         ctl.fails(command);
     }
-    if std::env::var_os("T4_LONG").is_some() {
-        // Whether the machine is fast enough is not the question.
-        for command in ["check perf --load=s", "check datascale --load=s"] {
-            ctl.run(command, "");
-            ctl.transcript.pop();
-        }
+}
+
+/// They measure for a minute. Whether the machine is fast enough is not the
+/// question, but that they measure, and count no error.
+#[test]
+fn the_checks_of_etcdctl_measure_t4() {
+    let t4 = T4::start(T4Options::default()).expect("start t4");
+    let mut ctl = Ctl::new(t4.endpoint()).expect("etcdctl");
+    let (said, _) = ctl.run("check perf --load=s", "");
+    for line in ["Throughput", "Slowest request took", "Stddev is"] {
+        assert!(said.contains(line), "{said}");
     }
+    assert!(!said.contains("too many errors"), "{said}");
+    let said = ctl.ok("check datascale --load=s");
+    assert!(said.contains("PASS: Approximate system memory used"), "{said}");
+    let left = ctl.ok("get /etcdctl-check --prefix --count-only -w fields");
+    assert!(left.contains("\"Count\" : 0"), "{left}");
 }

@@ -16,6 +16,7 @@ use t4_node::Node;
 use tonic::{Code, Status};
 
 use crate::api::Api;
+use crate::backlog::{self, Backlog};
 use crate::caller::Caller;
 use crate::config::ApiConfig;
 use crate::errors::{self, ApiError};
@@ -34,6 +35,8 @@ use crate::wire::{self, Requests, ResponseBody};
 pub struct Services {
     api: Arc<Api>,
     caller: Arc<Caller>,
+    /// The answers that were made for whoever calls and are not taken.
+    backlog: Arc<Backlog>,
 }
 
 /// Serves etcd's API on `node`, to which it talks on the runtime that the
@@ -49,7 +52,7 @@ pub fn services(node: Node, config: ApiConfig) -> Services {
     let logins = Arc::new(Logins::new(config.auth.bcrypt_cost, key));
     let (config, stats) = (Arc::new(config), Arc::new(GrpcStats::default()));
     let api = Arc::new(Api::new(node, config, stats, Health::serving(), logins));
-    Services { api, caller: Arc::default() }
+    Services { api, caller: Arc::default(), backlog: Arc::new(Backlog::unbounded()) }
 }
 
 impl Services {
@@ -63,13 +66,18 @@ impl Services {
         let node = self.api.node.on_this_runtime();
         let Api { config, stats, health, logins, .. } = &*self.api;
         let api = Api::new(node, config.clone(), stats.clone(), health.clone(), logins.clone());
-        Services { api: Arc::new(api), caller: self.caller.clone() }
+        let backlog = Arc::new(Backlog::unbounded());
+        Services { api: Arc::new(api), caller: self.caller.clone(), backlog }
     }
 
-    /// The same services, for the calls that come on one connection.
+    /// The same services, for the calls that come on one connection. What its
+    /// client asks for and does not read takes a bounded amount of memory: beyond
+    /// that, its next calls wait. Without this there is no bound, as callers in
+    /// this process have what they ask for in memory anyway.
     #[must_use]
     pub fn for_connection(&self, caller: Caller) -> Services {
-        Services { api: self.api.clone(), caller: Arc::new(caller) }
+        let backlog = Arc::new(Backlog::new());
+        Services { api: self.api.clone(), caller: Arc::new(caller), backlog }
     }
 
     /// Who calls, as far as the connection shows it.
@@ -118,13 +126,12 @@ impl Services {
         // All that needs no wait is done before: what the future holds is
         // copied whenever it is moved.
         let begun = self.begin(request);
-        let (api, caller) = (self.api.clone(), self.caller.clone());
+        let services = self.clone();
         async move {
             match begun {
                 Begun::Answered(response) => response,
                 Begun::Unary(method, metadata, proof, body) => {
-                    let from = From { proof: &proof, caller: &caller };
-                    serve_unary(&api, method, metadata, from, pin!(body)).await
+                    serve_unary(&services, method, metadata, &proof, pin!(body)).await
                 }
             }
         }
@@ -157,8 +164,7 @@ impl Services {
         if is_unary {
             return Begun::Unary(method, metadata, proof, body);
         }
-        let (api, caller) = (self.api.clone(), self.caller.clone());
-        Begun::Answered(serve_stream(api, method, metadata, proof, caller, body))
+        Begun::Answered(serve_stream(self.clone(), method, metadata, proof, body))
     }
 }
 
@@ -205,14 +211,16 @@ fn refuse_non_grpc(method: &http::Method, headers: &HeaderMap) -> Option<Respons
 }
 
 async fn serve_unary<B: Body<Data = Bytes>>(
-    api: &Arc<Api>,
+    services: &Services,
     method: Method,
     metadata: Metadata,
-    from: From<'_>,
+    proof: &Proof,
     body: Pin<&mut B>,
 ) -> Response<ResponseBody> {
+    let Services { api, caller, backlog } = services;
     let meter = Meter::start(&api.stats, method, api.config.measure_handling_time);
-    let call = Call { api, method, metadata, from, meter: &meter };
+    let from = From { proof, caller };
+    let call = Call { api, backlog, method, metadata, from, meter: &meter };
     let result = wire::within(metadata.timeout, pin!(call.unary(body))).await;
     match result {
         Ok(frame) => {
@@ -230,18 +238,19 @@ async fn serve_unary<B: Body<Data = Bytes>>(
 /// The work begins when the body is polled; what is wrong with the metadata
 /// ends the call there too.
 fn serve_stream<B: Body<Data = Bytes> + Send + 'static>(
-    api: Arc<Api>,
+    services: Services,
     method: Method,
     metadata: Metadata,
     proof: Proof,
-    caller: Arc<Caller>,
     body: B,
 ) -> Response<ResponseBody> {
     wire::streaming_response(move |outlet| async move {
+        let Services { api, caller, backlog } = services;
         let meter = Meter::start(&api.stats, method, api.config.measure_handling_time);
         let sink = Sink::new(outlet, meter);
         let from = From { proof: &proof, caller: &caller };
-        let call = Call { api: &api, method, metadata, from, meter: sink.meter() };
+        let meter = sink.meter();
+        let call = Call { api: &api, backlog: &backlog, method, metadata, from, meter };
         let result = wire::within(metadata.timeout, pin!(call.stream(body, &sink))).await;
         sink.finish(result)
     })
@@ -260,26 +269,55 @@ struct From<'a> {
 #[derive(Clone, Copy)]
 struct Call<'a> {
     api: &'a Arc<Api>,
+    backlog: &'a Backlog,
     method: Method,
     metadata: Metadata,
     from: From<'a>,
     meter: &'a Meter<'a>,
 }
 
-/// Receives a request, serves it with a method of [`Api`], encodes the response.
-macro_rules! answer {
-    ($call:expr, $body:expr, $serve:ident) => {{
-        let request = $call.receive($body).await?;
-        Ok(wire::encode_frame(&$call.api.$serve(request).await?))
+/// Receives a request, serves it, encodes the response, and counts it as long
+/// as the client has not taken it.
+///
+/// With a test for requests whose answer may be large, those take turns.
+macro_rules! answered {
+    ($call:expr, $body:expr, |$request:ident| $served:expr) => {{
+        $call.backlog.room().await;
+        let $request = $call.receive($body).await?;
+        Ok($call.backlog.count(wire::encode_frame(&$served.await?)))
     }};
+    ($call:expr, $body:expr, |$request:ident| $served:expr, $is_large:path) => {{
+        $call.backlog.room().await;
+        let $request = $call.receive($body).await?;
+        let turn = match $is_large(&$request) {
+            true => Some($call.backlog.large_turn($request.encoded_len()).await),
+            false => None,
+        };
+        let answer = wire::encode_frame(&$served.await?);
+        Ok(match turn {
+            Some(turn) => turn.count(answer),
+            None => $call.backlog.count(answer),
+        })
+    }};
+}
+
+/// Answers with a method of [`Api`].
+macro_rules! answer {
+    ($call:expr, $body:expr, $serve:ident) => {
+        answered!($call, $body, |request| $call.api.$serve(request))
+    };
 }
 
 /// The same with a method that asks on whose behalf.
 macro_rules! answer_for {
-    ($call:expr, $body:expr, $serve:ident) => {{
-        let request = $call.receive($body).await?;
-        Ok(wire::encode_frame(&$call.api.$serve($call.from.proof, request).await?))
-    }};
+    ($call:expr, $body:expr, $serve:ident $(, if large $is_large:path)?) => {
+        answered!(
+            $call,
+            $body,
+            |request| $call.api.$serve($call.from.proof, request)
+            $(, $is_large)?
+        )
+    };
 }
 
 impl Call<'_> {
@@ -287,10 +325,12 @@ impl Call<'_> {
     /// that these have a small future.
     async fn unary<B: Body<Data = Bytes>>(self, body: Pin<&mut B>) -> Result<Bytes, Status> {
         match self.method {
-            Method::Range => answer_for!(self, body, range),
+            Method::Range => answer_for!(self, body, range, if large backlog::range_is_large),
             Method::Put => answer_for!(self, body, put),
-            Method::Txn => answer_for!(self, body, txn),
-            Method::DeleteRange => answer_for!(self, body, delete_range),
+            Method::Txn => answer_for!(self, body, txn, if large backlog::txn_is_large),
+            Method::DeleteRange => {
+                answer_for!(self, body, delete_range, if large backlog::delete_is_large)
+            }
             _ => Box::pin(self.rare_unary(body)).await,
         }
     }

@@ -16,6 +16,7 @@
 //! * `metadata`, `leader_watch`: what a call's metadata asks for; `caller`:
 //!   what its connection says; `proof`: whom both stand for.
 //! * `rule`, `access`: who may do what; `login`: passwords.
+//! * `backlog`: what a client asks for and does not read, within bounds.
 //! * `recipe`: what locks and elections are made of.
 //! * `wire`: gRPC on HTTP bodies. `method`, `stats`, `sink`: what is called,
 //!   counted and sent.
@@ -40,6 +41,7 @@
 mod access;
 mod api;
 mod auth;
+mod backlog;
 mod caller;
 mod cluster;
 mod config;

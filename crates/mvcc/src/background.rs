@@ -206,9 +206,24 @@ impl Background {
     /// Removes a file, unless the manifest names it (a rewrite that dropped
     /// nothing makes the same file again). If it fails, the next open does it.
     pub(crate) fn remove(&self, meta: &SegmentMeta) {
-        if self.manifest.segments.iter().all(|named| named.id != meta.id) {
+        if !self.is_named(meta) {
             let _ = self.disk.remove(&self.shared.dir.join(meta.id.file_name()));
         }
+    }
+
+    /// The same for a file that was read from until now.
+    pub(crate) fn remove_file(&self, file: Arc<SegmentFile>) {
+        let meta = *file.meta();
+        if Arc::into_inner(file).is_none() {
+            // A reader is still in it, and may finish.
+            self.remove(&meta);
+        } else if !self.is_named(&meta) {
+            let _ = self.disk.remove_slowly(&self.shared.dir.join(meta.id.file_name()));
+        }
+    }
+
+    fn is_named(&self, meta: &SegmentMeta) -> bool {
+        self.manifest.segments.iter().any(|named| named.id == meta.id)
     }
 
     /// Whether a test has built this bug in, to see that its model finds it.
@@ -292,7 +307,7 @@ impl Background {
         let settled = self.settled().filter(|&c| self.covers(c));
         let chosen = settled.and_then(|c| Some((c, self.victims(c)?)));
         match chosen {
-            Some((compacted, victims)) => collect::run(self, compacted, &victims),
+            Some((compacted, victims)) => collect::run(self, compacted, victims),
             None => Ok(CollectStats::default()),
         }
     }

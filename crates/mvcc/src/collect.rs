@@ -128,9 +128,9 @@ fn older(files: &FileTable, chosen: &[Arc<SegmentFile>]) -> Vec<Arc<SegmentFile>
 pub(crate) fn run(
     background: &mut Background,
     compacted: i64,
-    victims: &Victims,
+    victims: Victims,
 ) -> Result<CollectStats, StoreError> {
-    let mut rewrite = Rewrite::new(background, compacted, victims);
+    let mut rewrite = Rewrite::new(background, compacted, &victims);
     let written = match rewrite.all() {
         Ok(()) => rewrite.written,
         Err(error) => {
@@ -147,7 +147,7 @@ pub(crate) fn run(
         records_dropped: dropped,
     };
     let files = open_written(background, &written)?;
-    switch(background, compacted, victims, written)?;
+    switch(background, compacted, &victims, written)?;
     relocate(background, victims, &files, dropped > 0)?;
     Ok(stats)
 }
@@ -352,7 +352,7 @@ fn switch(
 /// Lets the index name what was written, then forgets and removes the victims.
 fn relocate(
     background: &Background,
-    victims: &Victims,
+    victims: Victims,
     files: &[Arc<SegmentFile>],
     dropped: bool,
 ) -> Result<(), StoreError> {
@@ -374,7 +374,7 @@ fn relocate(
     let gone: Vec<_> = numbers.iter().map(|&number| core.files.remove(number)).collect();
     drop(core);
     drop(gone);
-    victims.files.iter().for_each(|file| background.remove(file.meta()));
+    victims.files.into_iter().for_each(|file| background.remove_file(file));
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 #[cfg(test)]
 use std::sync::Arc;
@@ -18,6 +19,9 @@ const PIECE: usize = 256 << 10;
 /// After so many bytes the data is flushed, so that the flushes of the log on
 /// the same disk never stall behind a big one of ours.
 const FLUSH_EVERY: usize = 1 << 20;
+
+/// How much of a big file goes at once when it is removed.
+const SHRINK_STEP: u64 = 4 << 20;
 
 /// The door to the file system.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +78,25 @@ impl Disk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         })
+    }
+
+    /// Removes a file that nobody reads, a piece at a time. What a big file
+    /// held is given back by the file system in one go otherwise (and with
+    /// `discard` told to the disk), and the log's flushes wait for that: 16 ms
+    /// for 32 MiB on ext4. A file with a second name only loses this one.
+    pub(crate) fn remove_slowly(&self, path: &Path) -> Result<(), StoreError> {
+        self.run(path, "shrinking", || {
+            let file = OpenOptions::new().write(true).open(path)?;
+            let known = file.metadata()?;
+            let mut left = if known.nlink() == 1 { known.len() } else { 0 };
+            while left > SHRINK_STEP {
+                left -= SHRINK_STEP;
+                file.set_len(left)?;
+                self.flush(|| file.sync_all())?;
+            }
+            Ok(())
+        })?;
+        self.remove(path)
     }
 
     /// Gives a file a second name in another directory.

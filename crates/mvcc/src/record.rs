@@ -75,6 +75,12 @@ impl Record {
         Ok(Record(Bytes::copy_from_slice(&bytes[..length])))
     }
 
+    /// The record at `offset` of some bytes, after verifying it, as a slice.
+    pub(crate) fn slice_at(bytes: &Bytes, offset: usize) -> Result<Record, &'static str> {
+        let length = check(bytes.get(offset..).unwrap_or_default())?;
+        Ok(Record(bytes.slice(offset..offset + length)))
+    }
+
     /// The record at `offset` of a block whose own checksum held, as a slice.
     pub(crate) fn slice_of_block(block: &Bytes, offset: usize) -> Result<Record, &'static str> {
         let length = check_structure(block.get(offset..).unwrap_or_default())?.len();

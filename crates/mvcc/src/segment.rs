@@ -11,7 +11,7 @@ mod keys;
 mod varint;
 mod writer;
 
-pub(crate) use file::SegmentFile;
+pub(crate) use file::{Hold, SegmentFile};
 pub(crate) use keys::{KeyCursor, KeyEntry};
 pub(crate) use writer::{SegmentWriter, TEMPORARY};
 

@@ -16,6 +16,10 @@ use crate::shared::Shared;
 
 /// How often the timers are looked at, and how long a failed seal waits.
 const TICK: Duration = Duration::from_secs(1);
+/// The rest between two steps of a compaction pass. A step holds the lock that
+/// readers need for some tens of microseconds; a thread that never rests is
+/// what the scheduler stops in the middle of it when the cores are busy.
+const STEP_REST: Duration = Duration::from_micros(100);
 /// The space alarm goes off again when use has fallen to so many percent of
 /// the quota: a gap, so that it does not flap.
 pub(crate) const ALARM_CLEARS_AT_PERCENT: u64 = 90;
@@ -45,7 +49,7 @@ impl Maintenance {
         // A compaction that a stop or a crash cut short is taken up again.
         let mut compacting = true;
         loop {
-            let wait = if compacting { Duration::ZERO } else { TICK };
+            let wait = if compacting { STEP_REST } else { TICK };
             match self.tasks.recv_timeout(wait) {
                 Ok(Task::Seal(ticket)) => self.seal(*ticket),
                 Ok(Task::Compact) => {

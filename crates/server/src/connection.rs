@@ -24,6 +24,12 @@ use crate::tls::Handshaker;
 /// cut off (etcd waits 5 min; nobody needs that).
 const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// Calls of one connection that are cancelled before they are looked at, at
+/// most; beyond that the connection ends (CVE-2023-44487). Clients that cancel
+/// all that they have just begun are to be served, which the default of h2, 20,
+/// does not do.
+const CANCELLED_UNSEEN_MAX: usize = 512;
+
 /// What connections to one listener find.
 pub(crate) struct Port {
     pub(crate) purpose: Purpose,
@@ -132,6 +138,7 @@ where
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout)
         .max_concurrent_streams(config.max_concurrent_streams)
+        .max_pending_accept_reset_streams(CANCELLED_UNSEEN_MAX)
         // gRPC has no use for the date.
         .auto_date_header(false);
     let front = Arc::new(front);

@@ -11,6 +11,8 @@
 //! Responses leave in one write each (`socket`). An address may speak TLS
 //! (`tls`), plain text, or both (`connection`); which hosts and origins HTTP
 //! requests may come from is looked at in `access`.
+//! Responses leave in one write each (`socket`). A client that does not begin
+//! (`opening`), does not answer probes or does not read is cut off or held back.
 //!
 //! [`Server::stop`] drains: no new connections, no new writes, watch streams
 //! end, calls under way finish, then the node closes its log.
@@ -32,6 +34,7 @@ mod health;
 mod lent;
 mod listener;
 mod metrics;
+mod opening;
 mod process;
 mod security;
 mod shard;

@@ -12,6 +12,8 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::opening::Opening;
+
 /// A connection before it belongs to a runtime.
 pub(crate) enum Accepted {
     /// And where it comes from.
@@ -56,7 +58,7 @@ fn look_at_first(socket: &impl AsFd) -> io::Result<Option<u8>> {
 /// 1 KiB into the buffer of their headers, and a small response is one write
 /// to the socket instead of two: a fifth less server CPU per read.
 pub(crate) struct Connection<S> {
-    stream: TokioIo<S>,
+    stream: TokioIo<Opening<S>>,
 }
 
 impl Accepted {
@@ -88,7 +90,7 @@ impl Accepted {
 
 impl<S> Connection<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Connection { stream: TokioIo::new(stream) }
+        Connection { stream: TokioIo::new(Opening::new(stream)) }
     }
 }
 

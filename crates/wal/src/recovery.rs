@@ -7,7 +7,7 @@ use t4_kv_types::{Epoch, LogIndex};
 use crate::dir::SegmentDir;
 use crate::error::{Damage, Found, WalError};
 use crate::format::{HEADER_PAGE, Next, Scan, Tail};
-use crate::housekeeping::{PREPARED_NAME, remove_if_there};
+use crate::housekeeping::{PREPARED_NAME, SPARE_NAME, remove_if_there};
 use crate::segment::{Segment, sync_dir};
 
 /// What opening a log found and changed. Everything that is not empty is
@@ -93,8 +93,9 @@ fn find_segments(dir: &dyn SegmentDir, mode: Mode) -> Result<Vec<Arc<Segment>>, 
     names.retain(|name| name.ends_with(".wal"));
     names.sort();
     if mode == Mode::Repair {
-        remove_if_there(dir, PREPARED_NAME)
-            .map_err(|error| WalError::fatal("remove", PREPARED_NAME, error))?;
+        for name in [PREPARED_NAME, SPARE_NAME] {
+            remove_if_there(dir, name).map_err(|error| WalError::fatal("remove", name, error))?;
+        }
     }
     names.iter().map(|name| Segment::open(dir, name).map(Arc::new)).collect()
 }

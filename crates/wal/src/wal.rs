@@ -92,8 +92,9 @@ impl Wal {
     ) -> Result<(Wal, Replay), WalError> {
         let dir: Arc<dyn SegmentDir> = Arc::new(dir);
         let recovered = recover(&*dir, after, Mode::Repair)?;
-        let housekeeping = Housekeeping::start(Arc::clone(&dir), config.background)
-            .map_err(|error| WalError::fatal("start", "the housekeeping thread", error))?;
+        let housekeeping =
+            Housekeeping::start(Arc::clone(&dir), config.segment_bytes_for(0), config.background)
+                .map_err(|error| WalError::fatal("start", "the housekeeping thread", error))?;
         let mut segments = recovered.segments;
         let mut counters = Counters::default();
         if segments.is_empty() {
@@ -340,7 +341,7 @@ impl Wal {
     }
 
     /// Gives up the entries up to `through`: whole segments that hold nothing
-    /// later are removed, the newest segment never. The next
+    /// later are removed, or kept to be used again, the newest segment never. The next
     /// [`Wal::open`] must be given this entry or a later one.
     ///
     /// # Errors
@@ -351,11 +352,11 @@ impl Wal {
             let mut log = self.log.write();
             let count =
                 log.position_of(LogIndex(through.0.saturating_add(1))).min(log.segments.len() - 1);
-            log.segments.drain(..count).map(|segment| segment.name.clone()).collect()
+            log.segments.drain(..count).collect()
         };
         if !released.is_empty() {
             self.counters.segments_released += released.len() as u64;
-            self.housekeeping.remove(released);
+            self.housekeeping.release(released);
         }
         Ok(())
     }

@@ -40,7 +40,7 @@ enum Step {
     Join { stream: u32, id: i64 },
     // A compaction, once every watcher has caught up: one that has not would be
     // cancelled by etcd or not, depending on its timer.
-    Compact { physical: bool },
+    Compact { revision: Option<i64>, physical: bool },
     // The same: 3.5.1 reads the history for watchers that lag from memory that
     // a defragmentation unmaps, and dies.
     Defragment,
@@ -71,13 +71,13 @@ impl Generator {
                         return op;
                     }
                 }
-                Some(Step::Compact { physical }) => {
-                    if let Some(op) = self.compact(physical) {
+                Some(Step::Compact { revision, physical }) => {
+                    if let Some(op) = self.compact(revision, physical) {
                         return op;
                     }
                 }
                 Some(Step::Defragment) => {
-                    if !self.plan_catching_up() {
+                    if !self.plan_catching_up(0) {
                         return Op::Defragment;
                     }
                     self.planned.push_back(Step::Defragment);
@@ -103,7 +103,7 @@ impl Generator {
             860..870 => self.plan_hash(),
             870..874 => {
                 let physical = self.rng.chance(1, 2);
-                self.planned.push_back(Step::Compact { physical });
+                self.planned.push_back(Step::Compact { revision: None, physical });
             }
             874..880 => self.plan_refused_compaction(),
             880..930 => self.plan_watch(),

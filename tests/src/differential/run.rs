@@ -61,6 +61,17 @@ impl Report {
         seen
     }
 
+    /// Everything that was asked and answered.
+    #[must_use]
+    pub fn transcript(&self) -> String {
+        let mut out = String::new();
+        for (number, (op, reference, subject)) in self.history.iter().enumerate() {
+            let (op, want, got) = (compact(op), compact(reference), compact(subject));
+            out.push_str(&format!("{number} {op}\n  reference: {want}\n  subject:   {got}\n"));
+        }
+        out
+    }
+
     /// Every operation that was performed, one to a line.
     #[must_use]
     pub fn listing(ops: &[Op]) -> String {

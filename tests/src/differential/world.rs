@@ -16,6 +16,8 @@ pub(super) struct Watcher {
     pub(super) from: i64,
     /// Whether it certainly has caught up with the history.
     pub(super) synced: bool,
+    /// Its events up to this revision have certainly arrived.
+    pub(super) seen: i64,
 }
 
 /// The state that decides which operations are worth asking for.
@@ -67,7 +69,12 @@ impl World {
                     let start = request.start_revision;
                     let from = if start == 0 { self.revision + 1 } else { start };
                     let synced = from > self.revision;
-                    let watcher = Watcher { request: request.clone(), from, synced };
+                    let watcher = Watcher {
+                        request: request.clone(),
+                        from,
+                        synced,
+                        seen: from.saturating_sub(1),
+                    };
                     watchers.insert(created.watch_id, watcher);
                 }
             }
@@ -77,9 +84,10 @@ impl World {
                     self.gone.insert((*stream, *id));
                 }
             }
-            (Op::WatchJoin { stream, id, .. }, Answer::Events(_)) => {
+            (Op::WatchJoin { stream, id, upto, .. }, Answer::Events(_)) => {
                 if let Some(watcher) = self.watcher_mut(*stream, *id) {
                     watcher.synced = true;
+                    watcher.seen = *upto;
                 }
             }
             (Op::WatchClose { stream }, _) => {

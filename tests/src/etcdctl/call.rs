@@ -12,6 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use t4_testkit::poll_until;
 
 const DEADLINE: Duration = Duration::from_secs(60);
+// `check perf` alone measures for a minute.
+const END_DEADLINE: Duration = Duration::from_secs(300);
 
 /// A running program. Killed when dropped.
 #[derive(Debug)]
@@ -69,11 +71,12 @@ impl Call {
     /// Closes its input and blocks until it has ended.
     pub(super) fn wait(mut self) -> anyhow::Result<Ended> {
         drop(self.input.take());
-        let status =
-            poll_until("the end of the command", DEADLINE, || match self.child.try_wait()? {
+        let status = poll_until("the end of the command", END_DEADLINE, || {
+            match self.child.try_wait()? {
                 Some(status) => Ok(status),
                 None => bail!("it runs; {:?}", std::fs::read_to_string(&self.out)?),
-            })?;
+            }
+        })?;
         let read = |path: &Path| anyhow::Ok(String::from_utf8_lossy(&std::fs::read(path)?).into());
         Ok(Ended {
             out: read(&self.out)?,

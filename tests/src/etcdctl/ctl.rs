@@ -112,7 +112,7 @@ impl Ctl {
     /// Runs a command with this input; gives what it printed and its exit code.
     ///
     /// # Panics
-    /// When it does not end.
+    /// When it does not end within five minutes.
     pub fn run(&mut self, command: &str, input: &str) -> (String, i32) {
         let mut call = self.start(command).expect(command);
         if !input.is_empty() {
@@ -135,7 +135,7 @@ impl Ctl {
     /// Ends a running command with what Ctrl-C sends, and notes what it printed.
     ///
     /// # Panics
-    /// When it does not end.
+    /// When it does not end within five minutes.
     pub fn interrupt(&mut self, background: Background) {
         let Background { command, call } = background;
         call.interrupt().expect(&command);
@@ -146,7 +146,7 @@ impl Ctl {
     /// Waits for a running command to end by itself, and notes what it printed.
     ///
     /// # Panics
-    /// When it does not end.
+    /// When it does not end within five minutes.
     pub fn finish(&mut self, background: Background) {
         let Background { command, call } = background;
         let ended = call.wait().expect(&command);

@@ -137,6 +137,23 @@ async fn wrong_transactions_are_refused_whole() {
     assert_eq!(server.get("a").await, None);
 }
 
+/// etcd 3.5 panics here, and again at every restart.
+#[tokio::test]
+async fn nothing_is_kept_of_a_key_that_the_same_transaction_deletes() {
+    let server = Server::start().await;
+    server.put("a", "1").await;
+    for keep in [
+        pb::PutRequest { ignore_value: true, ..put("a", "") },
+        pb::PutRequest { ignore_lease: true, ..put("a", "2") },
+    ] {
+        // Only an open end gets past the rule that a key comes once.
+        let success = vec![delete_op("a", "\0"), op(Request::RequestPut(keep))];
+        let kept = server.kv().txn(pb::TxnRequest { success, ..Default::default() }).await;
+        assert_error(kept, Code::InvalidArgument, "etcdserver: key not found");
+    }
+    assert_eq!(server.get("a").await.unwrap(), "1");
+}
+
 #[tokio::test]
 async fn a_delete_without_end_may_meet_a_put() {
     let server = Server::start().await;

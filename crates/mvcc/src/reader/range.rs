@@ -48,6 +48,7 @@ impl Reader {
             if pin.is_none() {
                 self.shared.check_readable(gathered.at)?;
                 gathered.count = core.liveness.count(&core.index, range, gathered.at);
+                gathered.reserve();
             }
             let Some(next) = gathered.hold(&core, &rest) else { return Ok(()) };
             if pin.is_none() {
@@ -63,6 +64,9 @@ impl Reader {
 /// page: cheaper than counting a reference each, and kept only as long as the
 /// page. Bigger ones are shared.
 const COPIED_MAX: usize = 1 << 10;
+
+/// Room is made ahead for so many keys at most.
+const RESERVED_MAX: usize = 1 << 20;
 
 /// What a walk has found so far.
 struct Gathered {
@@ -97,6 +101,12 @@ impl Gathered {
             count: None,
             counted: 0,
         }
+    }
+
+    /// Makes room for what is known to come.
+    fn reserve(&mut self) {
+        let known = self.count.and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
+        self.kvs.reserve(known.min(self.limit).min(RESERVED_MAX));
     }
 
     /// Whether there is nothing left to walk for.

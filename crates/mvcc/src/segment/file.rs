@@ -139,6 +139,7 @@ impl SegmentFile {
     pub(crate) fn records(
         &self,
         wanted: &[(u32, u16)],
+        hold: Hold,
         io: Io,
         mut found: impl FnMut(usize, Record),
     ) -> Result<(), ReadError> {
@@ -149,9 +150,15 @@ impl SegmentFile {
                 let (offset, size) = wanted[at];
                 found(at, self.record(offset, size, io)?);
             } else {
-                self.records_of_run(&run, &wanted[at..at + run.count], io, |place, record| {
-                    found(at + place, record);
-                })?;
+                self.records_of_run(
+                    &run,
+                    &wanted[at..at + run.count],
+                    hold,
+                    io,
+                    |place, record| {
+                        found(at + place, record);
+                    },
+                )?;
             }
             at += run.count;
         }
@@ -162,21 +169,24 @@ impl SegmentFile {
         &self,
         run: &Run<'_>,
         wanted: &[(u32, u16)],
+        hold: Hold,
         io: Io,
         mut found: impl FnMut(usize, Record),
     ) -> Result<(), ReadError> {
-        let bytes = match run.compressed {
+        let bytes: Bytes = match run.compressed {
             Some(block) => self.block(block, io)?,
             None => self.read(run.start, (run.end - run.start) as usize, io)?.into(),
         };
         for (place, &(offset, _)) in wanted.iter().enumerate() {
             let (block, within) = self.block_of(offset)?;
-            let record = match run.compressed {
-                Some(_) => Record::copy_of_block(&bytes, within),
-                None => {
-                    let from = (block.offset + within as u64 - run.start) as usize;
-                    Record::copy_first(bytes.get(from..).unwrap_or_default())
+            let in_run = || (block.offset + within as u64 - run.start) as usize;
+            let record = match (run.compressed, hold) {
+                (Some(_), Hold::Alone) => Record::copy_of_block(&bytes, within),
+                (Some(_), Hold::Together) => Record::slice_of_block(&bytes, within),
+                (None, Hold::Alone) => {
+                    Record::copy_first(bytes.get(in_run()..).unwrap_or_default())
                 }
+                (None, Hold::Together) => Record::slice_at(&bytes, in_run()),
             };
             found(place, record.map_err(|what| self.corrupt(what))?);
         }
@@ -222,6 +232,15 @@ impl SegmentFile {
     pub(crate) fn corrupt(&self, what: &str) -> ReadError {
         ReadError::Corrupt { file: self.path.clone(), what: what.into() }
     }
+}
+
+/// What a record that was read with others is held in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Memory of its own: it may live for long.
+    Alone,
+    /// What was read at once, with the others.
+    Together,
 }
 
 /// What is read at once: a compressed block, or a stretch of the file.

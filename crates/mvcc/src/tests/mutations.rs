@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use super::*;
 use crate::manifest::SegmentMeta;
-use crate::segment::{FOOTER_LEN, Footer, SegmentFile, SegmentWriter, decode_table, encode_table};
+use crate::record::Record;
+use crate::segment::{
+    FOOTER_LEN, Footer, Hold, SegmentFile, SegmentWriter, decode_table, encode_table,
+};
 use crate::{Io, Manifest, SegmentId, SegmentKind, decode_segment};
 
 /// A segment with stored and compressed blocks, deletes, and several chunks'
@@ -114,7 +117,10 @@ fn read_as_file(image: &[u8]) {
         wanted.push((entry.offset, size));
     }
     wanted.sort_unstable();
-    let _ = file.records(&wanted, Io::Blocking, |_, record| drop(record.into_key_value()));
+    for hold in [Hold::Alone, Hold::Together] {
+        let read = |_, record: Record| drop(record.into_key_value());
+        let _ = file.records(&wanted, hold, Io::Blocking, read);
+    }
     drop(file);
     let manifest =
         Manifest { revision: 1 << 40, compacted: -1, segments: vec![meta], ..Manifest::default() };

@@ -113,17 +113,18 @@ impl Generator {
     }
 
     /// The compaction itself, or the fences that must come before it.
-    pub(super) fn compact(&mut self, physical: bool) -> Option<Op> {
-        if self.plan_catching_up() {
-            self.planned.push_back(Step::Compact { physical });
-            return None;
-        }
+    /// The compaction itself, or what must come before it.
+    pub(super) fn compact(&mut self, decided: Option<i64>, physical: bool) -> Option<Op> {
         let low = self.world.compacted.max(0);
-        let revision = match self.rng.below(10) {
+        let revision = decided.unwrap_or_else(|| match self.rng.below(10) {
             0 => self.world.revision,
             1 if self.world.compacted < 0 => 0,
             _ => self.rng.between(low, self.world.revision),
-        };
+        });
+        if self.plan_catching_up(revision) {
+            self.planned.push_back(Step::Compact { revision: Some(revision), physical });
+            return None;
+        }
         Some(Op::Compact(CompactionRequest { revision, physical }))
     }
 

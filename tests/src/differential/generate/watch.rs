@@ -73,9 +73,8 @@ impl Generator {
             2 if !open.is_empty() => *self.rng.pick(open),
             _ => 0,
         };
-        let compacted = request.start_revision != 0
-            && request.start_revision < self.world.compacted
-            && self.would_be_created(stream, &request);
+        let compacted =
+            request.start_revision != 0 && request.start_revision < self.world.compacted;
         // No id comes twice on a stream: in etcd, the id of a watcher that
         // compaction cancelled stays taken, and events of one that the client
         // cancelled may come after the word that it is gone. The server's own
@@ -85,6 +84,7 @@ impl Generator {
         if is_gone || must_go && request.watch_id > 0 {
             request.watch_id = 0;
         }
+        let compacted = compacted && self.would_be_created(stream, &request);
         let controls = if compacted { 2 } else { 1 };
         self.push(Op::WatchCreate { stream, request, controls });
     }
@@ -155,12 +155,17 @@ impl Generator {
         None
     }
 
-    /// Plans what makes every watcher catch up; false when all have.
-    pub(super) fn plan_catching_up(&mut self) -> bool {
+    /// Plans what makes every watcher catch up, and what collects the events up
+    /// to `revision` of those that want the pair before: etcd looks it up when it
+    /// sends the event, and leaves it out if it was compacted meanwhile. False
+    /// when there is nothing to do.
+    pub(super) fn plan_catching_up(&mut self, revision: i64) -> bool {
         let lagging: Vec<(u32, i64, Watcher)> = self
             .world
             .watchers()
-            .filter(|(_, _, watcher)| !watcher.synced)
+            .filter(|(_, _, watcher)| {
+                !watcher.synced || watcher.request.prev_kv && watcher.seen < revision
+            })
             .map(|(stream, id, watcher)| (stream, id, watcher.clone()))
             .collect();
         for (stream, id, watcher) in &lagging {
