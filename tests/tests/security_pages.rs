@@ -1,6 +1,6 @@
-//! Every command of the security pages of T4 and etcd: the script that
-//! `docs/security.md` links to, run so that it cannot rot. What it checks is in
-//! the script itself.
+//! Every command of the security pages of T4 and etcd: the scripts that
+//! `docs/security.md` links to, run so that they cannot rot. What is checked is
+//! in the scripts themselves.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -29,6 +29,11 @@ fn run(script: &str) {
 }
 
 #[test]
-fn every_command_of_the_pages_does_what_the_page_says() {
+fn tls_is_as_the_pages_have_it() {
     run("examples.sh");
+}
+
+#[test]
+fn users_and_roles_are_as_the_page_has_them() {
+    run("auth.sh");
 }

@@ -3,6 +3,7 @@
 use bytes::{Buf as _, Bytes};
 use http::uri::PathAndQuery;
 use t4_proto::etcdserverpb::RangeRequest;
+use t4_proto::etcdserverpb::auth_client::AuthClient;
 use t4_proto::etcdserverpb::kv_client::KvClient;
 use t4_proto::etcdserverpb::lease_client::LeaseClient;
 use t4_proto::etcdserverpb::watch_client::WatchClient;
@@ -24,6 +25,8 @@ pub struct Client {
     pub watch: WatchClient<Connection>,
     /// Leases.
     pub lease: LeaseClient<Connection>,
+    /// Logins.
+    pub auth: AuthClient<Connection>,
     /// For answers that are looked at without decoding them.
     raw: Grpc<Connection>,
 }
@@ -39,6 +42,7 @@ impl Client {
             watch: WatchClient::with_origin(connection.clone(), origin.clone())
                 .max_decoding_message_size(RECEIVE_BYTES_MAX),
             lease: LeaseClient::with_origin(connection.clone(), origin.clone()),
+            auth: AuthClient::with_origin(connection.clone(), origin.clone()),
             raw: Grpc::with_origin(connection, origin).max_decoding_message_size(RECEIVE_BYTES_MAX),
         }
     }

@@ -34,6 +34,7 @@ const METHOD: &str = "\
   Quantiles are of one round, and what is shown is the median of the rounds.
 * Every answer is checked: a lost key, a wrong count, a missing, doubled or reordered event fails
   the measurement.
+* Logins: both servers hash passwords with bcrypt at cost 10, their default.
 * The workloads over TLS show both clients the same certificates, made for the run (ECDSA on P-256,
   or RSA of 2048 bits where the name says so), and ask for none. A handshake is a connection that
   nothing is known of: TCP, TLS in full (no session to resume), HTTP/2, and one get.

@@ -7,9 +7,10 @@
 use t4_auth_rbac::{Identity, Session};
 use t4_kv_types::KeyRange;
 use tokio::sync::watch;
+use tonic::Status;
 
 use crate::api::Api;
-use crate::errors::ApiError;
+use crate::errors::{ApiError, refused};
 use crate::method::Method;
 use crate::proof::{Acting, Proof};
 use crate::rule::Rule;
@@ -40,12 +41,18 @@ impl Api {
         Ok(state.authorize_admin(&self.who(&state, proof)?)?)
     }
 
-    /// As [`Self::acting`], and who is no user goes no further: before what a
-    /// stranger must not cause or learn, such as that the space is used up.
-    pub(crate) fn acting_for_user(&self, proof: &Proof) -> Result<Acting<'_>, ApiError> {
-        let acting = self.acting(proof)?;
-        acting.check_user()?;
-        Ok(acting)
+    /// Whether there is room for a write, told before anything else, as in
+    /// etcd; but not to strangers, who are to be refused later and must neither
+    /// learn that the space is used up nor raise the alarm.
+    pub(crate) async fn check_quota(
+        &self,
+        acting: &Result<Acting<'_>, ApiError>,
+        cost: u64,
+    ) -> Result<(), Status> {
+        match acting {
+            Ok(node) if node.check_user().is_ok() => node.check_quota(cost).await.map_err(refused),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Who opens a stream, to be asked again after each change.

@@ -26,13 +26,13 @@ impl Api {
         proof: &Proof,
         request: pb::PutRequest,
     ) -> Result<pb::PutResponse, Status> {
-        let node = self.acting_for_user(proof)?;
+        let node = self.acting(proof);
         // Before the arguments, as etcd: on a full server a put that is wrong
         // in itself is told that there is no space.
-        node.check_quota(validate::put_cost(&request)).await.map_err(refused)?;
+        self.check_quota(&node, validate::put_cost(&request)).await?;
         validate::put(&request)?;
         validate::size(&request, self.config.max_request_bytes)?;
-        let result = node.put(convert::put_request(request)).await.map_err(refused)?;
+        let result = node?.put(convert::put_request(request)).await.map_err(refused)?;
         Ok(convert::put_response(self.header(result.revision), result))
     }
 
@@ -53,9 +53,10 @@ impl Api {
         proof: &Proof,
         request: pb::TxnRequest,
     ) -> Result<pb::TxnResponse, Status> {
+        let node = self.acting(proof);
         let cost = validate::txn_cost(&request);
         if cost > 0 {
-            self.acting_for_user(proof)?.check_quota(cost).await.map_err(refused)?;
+            self.check_quota(&node, cost).await?;
         }
         validate::txn(&request, self.config.max_txn_ops)?;
         let encoded = validate::size(&request, self.config.max_request_bytes);
@@ -64,7 +65,7 @@ impl Api {
         if !request.is_read_only() {
             encoded?;
         }
-        let result = self.acting(proof)?.txn(request).await.map_err(refused)?;
+        let result = node?.txn(request).await.map_err(refused)?;
         Ok(convert::txn_response(self.header(result.revision), result))
     }
 

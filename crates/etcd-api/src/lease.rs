@@ -19,9 +19,9 @@ impl Api {
         proof: &Proof,
         request: pb::LeaseGrantRequest,
     ) -> Result<pb::LeaseGrantResponse, Status> {
-        let node = self.acting_for_user(proof)?;
-        node.check_quota(validate::LEASE_COST).await.map_err(refused)?;
-        let granted = node.lease_grant(LeaseId(request.id), request.ttl).await.map_err(refused)?;
+        let node = self.acting(proof);
+        self.check_quota(&node, validate::LEASE_COST).await?;
+        let granted = node?.lease_grant(LeaseId(request.id), request.ttl).await.map_err(refused)?;
         Ok(pb::LeaseGrantResponse {
             header: Some(self.header(granted.revision)),
             id: granted.id.0,

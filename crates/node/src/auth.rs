@@ -122,17 +122,18 @@ impl Node {
         self.check_right(operation).map(drop)
     }
 
-    /// Whether this handle may do something with a lease, by the keys that it
-    /// has in the table that the caller has locked.
-    pub(crate) fn check_lease_right(
+    /// Whether this handle may do something with leases, by the keys that they
+    /// have in the table, which the caller has locked.
+    pub(crate) fn check_lease_rights<'a>(
         &self,
         leases: &LeaseTable,
-        operation: Operation<'_>,
+        operations: impl IntoIterator<Item = Operation<'a>>,
     ) -> Result<(), AuthError> {
         if !self.auth_is_on() {
             return Ok(());
         }
+        let auth = self.auth();
         let keys = |id: LeaseId, holds: &mut dyn FnMut(&Bytes) -> bool| leases.keys(id).all(holds);
-        self.auth().authorize(&self.who, operation, &keys)
+        operations.into_iter().try_for_each(|one| auth.authorize(&self.who, one, &keys))
     }
 }

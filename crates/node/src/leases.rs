@@ -55,7 +55,7 @@ impl Node {
                 if shared.stopping.load(Ordering::SeqCst) {
                     return Err(OpError::Stopped);
                 }
-                self.check_lease_right(&leases, Operation::WriteLease(id))?;
+                self.check_lease_rights(&leases, [Operation::WriteLease(id)])?;
                 match leases.renew(id, shared.now()) {
                     Renewal::Renewed { ttl_s } => {
                         bump(&shared.counters.leases_renewed);
@@ -83,7 +83,7 @@ impl Node {
         let shared = self.shared();
         let leases = shared.leases.lock();
         let right = if keys { Operation::ReadLease(id) } else { Operation::Authenticated };
-        self.check_lease_right(&leases, right)?;
+        self.check_lease_rights(&leases, [right])?;
         Ok(match leases.remaining(id, shared.now()) {
             Some(remaining) => LeaseTimeToLive {
                 id,
@@ -98,10 +98,8 @@ impl Node {
     /// All leases, by id; for those who may list the keys of each.
     pub async fn leases(&self) -> Result<Vec<LeaseId>, OpError> {
         let leases = self.shared().leases.lock();
-        self.check_lease_right(&leases, Operation::Authenticated)?;
-        for id in leases.ids() {
-            self.check_lease_right(&leases, Operation::ReadLease(id))?;
-        }
+        let each = leases.ids().map(Operation::ReadLease);
+        self.check_lease_rights(&leases, std::iter::once(Operation::Authenticated).chain(each))?;
         Ok(leases.ids().collect())
     }
 }

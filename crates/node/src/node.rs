@@ -217,8 +217,8 @@ impl Node {
         result
     }
 
-    /// Reads a range. Linearizable: it sees every write that was acknowledged
-    /// before it was asked. On a replica that leads alone this costs nothing,
+    /// Reads a range, none of it after a change that forbids it. Linearizable:
+    /// it sees every write that was acknowledged before it was asked. On a replica that leads alone this costs nothing,
     /// so `serializable` makes no difference.
     pub async fn range(&self, request: RangeRequest) -> Result<RangeResult, OpError> {
         bump(&self.shared().counters.ranges);

@@ -16,8 +16,10 @@ const EXPIRED_MAX: usize = 500;
 pub(crate) struct TokenExpiry {
     /// Those whose end is in flight.
     ending: Vec<TokenId>,
-    /// The log has refused; until then it is not tried again.
-    retry_at: Option<Duration>,
+    /// Until then no token's time is over, so the clock, which every use of a
+    /// token shares, is left alone; `None`: not known. Uses and new tokens do
+    /// not make it wrong: what they set is later than what there is.
+    quiet_until: Option<Duration>,
 }
 
 impl TokenExpiry {
@@ -28,22 +30,24 @@ impl TokenExpiry {
             return Vec::new();
         }
         let now = shared.now();
-        if self.retry_at.is_some_and(|at| now < at) {
+        if self.quiet_until.is_some_and(|at| now < at) {
             return Vec::new();
         }
-        self.retry_at = None;
+        self.quiet_until = None;
         let ids = shared.tokens.write().take_expired(now, EXPIRED_MAX);
         self.ending.extend_from_slice(&ids);
         ids
     }
 
     /// When to [`take`](Self::take) next.
-    pub(crate) fn deadline(&self, shared: &Shared, state: &StateMachine) -> Option<Duration> {
+    pub(crate) fn deadline(&mut self, shared: &Shared, state: &StateMachine) -> Option<Duration> {
         if state.auth().token_count() == 0 {
             return None;
         }
-        let next = shared.tokens.write().next_deadline()?;
-        Some(self.retry_at.map_or(next, |retry_at| retry_at.max(next)))
+        if self.quiet_until.is_none() {
+            self.quiet_until = shared.tokens.write().next_deadline();
+        }
+        self.quiet_until
     }
 
     /// A batch was applied that did this to the tokens.
@@ -58,12 +62,12 @@ impl TokenExpiry {
         self.ending.retain(|id| state.auth().has_token(*id));
     }
 
-    /// The log has refused what was in flight.
+    /// The log has refused what was in flight: not before `retry_at` again.
     pub(crate) fn refused(&mut self, shared: &Shared, retry_at: Duration) {
         if !self.ending.is_empty() {
             shared.tokens.write().unreport(&self.ending);
             self.ending.clear();
-            self.retry_at = Some(retry_at);
+            self.quiet_until = Some(retry_at);
         }
     }
 }

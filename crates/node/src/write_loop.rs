@@ -130,7 +130,8 @@ impl WriteLoop {
         self.hand_over();
         let ended = loop {
             let idle = self.syncing.is_none();
-            let woken = self.queue.wait(idle && self.backlog.is_empty(), self.deadline());
+            let deadline = self.deadline();
+            let woken = self.queue.wait(idle && self.backlog.is_empty(), deadline);
             if let Err(fatal) = self.turn(&woken) {
                 break Ended::Fatal(fatal);
             }
@@ -172,7 +173,7 @@ impl WriteLoop {
     }
 
     /// Until when the loop may sleep.
-    fn deadline(&self) -> Option<Instant> {
+    fn deadline(&mut self) -> Option<Instant> {
         if self.syncing.is_none() && !self.backlog.is_empty() {
             return Some(Instant::now());
         }

@@ -11,6 +11,7 @@ mod certificates;
 mod etcd_command;
 mod protocol;
 mod reload;
+mod same_as_etcd;
 mod tools;
 mod wrong_settings;
 

@@ -6,6 +6,7 @@ mod background;
 mod compaction;
 mod lease;
 mod lists;
+mod login;
 mod million;
 mod secure;
 mod single;
@@ -150,6 +151,7 @@ pub fn families(scale: Scale) -> Vec<Family> {
         lease::family(),
         secure::family(),
         secure::rsa_family(),
+        login::family(),
         million::family(scale),
         compaction::family(scale),
     ]

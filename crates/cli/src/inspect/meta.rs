@@ -31,6 +31,7 @@ struct Meta {
     applied_log_index: u64,
     sealed_log_index: u64,
     log: Log,
+    auth: Auth,
     alarms: Vec<Alarm>,
     members: Vec<Member>,
 }
@@ -44,6 +45,15 @@ struct Log {
     torn_bytes: u64,
     /// Bits set in space that no entry uses: the disk is failing.
     stray_bits: usize,
+}
+
+/// Of users, passwords and tokens there is nothing to see here.
+#[derive(Serialize)]
+struct Auth {
+    enabled: bool,
+    revision: u64,
+    /// Simple tokens that are alive.
+    tokens: usize,
 }
 
 #[derive(Serialize)]
@@ -116,6 +126,11 @@ impl Meta {
                 torn_bytes: log.recovery.torn.as_ref().map_or(0, |torn| torn.bytes),
                 stray_bits: log.recovery.strays.len(),
             },
+            auth: Auth {
+                enabled: data.auth().is_enabled(),
+                revision: data.auth().revision(),
+                tokens: data.auth().token_count(),
+            },
             alarms: alarms.collect(),
             members: members.collect(),
         }
@@ -142,6 +157,9 @@ impl Meta {
             self.applied_log_index, self.sealed_log_index
         )?;
         self.log.write_text(out)?;
+        let Auth { enabled, revision, tokens } = self.auth;
+        let on = if enabled { "on" } else { "off" };
+        writeln!(out, "authentication: {on}, revision {revision}, {tokens} tokens")?;
         for alarm in &self.alarms {
             writeln!(out, "alarm: {} on member {}", alarm.alarm, alarm.member_id)?;
         }

@@ -79,7 +79,8 @@ fn meta_tells_what_the_node_was() {
     assert_eq!(meta["members"][0]["name"], "default");
     assert_eq!(meta["members"][0]["id"], meta["member_id"]);
     let text = text(dir.path(), meta::MetaArgs {});
-    for line in ["revision: 6", "compacted: never", "keys: 2"] {
+    let auth = "authentication: off, revision 1, 0 tokens";
+    for line in ["revision: 6", "compacted: never", "keys: 2", auth] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }
 }
