@@ -12,7 +12,6 @@ use t4_testkit::{T4, T4Options};
 
 /// A t4 whose passwords are cheap to hash.
 fn t4(flags: &[&str]) -> T4 {
-    let mut options = T4Options::default();
-    options.flags = ["--bcrypt-cost", "4"].iter().chain(flags).map(|&it| it.into()).collect();
-    T4::start(options).expect("start t4")
+    let flags = ["--bcrypt-cost", "4"].iter().chain(flags).map(|&it| it.into()).collect();
+    T4::start(T4Options { flags, ..T4Options::default() }).expect("start t4")
 }
