@@ -1,0 +1,17 @@
+//! Users, roles and tokens of the real binary: with etcdctl beside a real etcd,
+//! random requests of several users to both, restarts, and what must not be
+//! found anywhere.
+
+mod commands;
+mod differential;
+mod hidden;
+mod restart;
+mod session;
+
+use t4_testkit::{T4, T4Options};
+
+/// A t4 whose passwords are cheap to hash.
+fn t4(flags: &[&str]) -> T4 {
+    let flags = ["--bcrypt-cost", "4"].iter().chain(flags).map(|&it| it.into()).collect();
+    T4::start(T4Options { flags, ..T4Options::default() }).expect("start t4")
+}
