@@ -1,5 +1,5 @@
 //! Random requests of several users, with authentication on, to t4 and to a
-//! real etcd: every answer must be the same. Now and then root changes roles
+//! real etcd, over TLS: every answer must be the same. Now and then root changes roles
 //! and permissions.
 //!
 //! `T4_DIFF_OPS` is how many (default 3,000), `T4_SEED` which. Left out is what
@@ -11,11 +11,12 @@
 use t4_proto::authpb::permission::Type;
 use t4_proto::etcdserverpb as pb;
 use t4_proto::etcdserverpb::request_op::Request as Op;
-use t4_testkit::{Etcd, EtcdOptions, Rng, Seed};
+use t4_testkit::{Etcd, EtcdOptions, Rng, Rpc, Scratch, Seed, TestAuthority};
+use t4_tls_config::{ClientOptions, ClientTls, KeyType};
 use tonic::Status;
 
 use crate::session::{Session, permission, shown};
-use crate::t4;
+use crate::t4_that_shows;
 
 const COMMAND: &str = "cargo test -p t4-tests --test auth differential";
 
@@ -202,8 +203,8 @@ fn next(rng: &mut Rng) -> Ask {
 }
 
 /// A server with the users, and the token of each.
-async fn begin(endpoint: &str) -> (Session, Vec<String>) {
-    let mut session = Session::connect(endpoint).await.expect("connect");
+async fn begin(endpoint: &str, tls: &ClientTls) -> (Session, Vec<String>) {
+    let mut session = Session::over(Rpc::connect_tls(endpoint, tls).await.expect("connect"));
     for role in ROLES {
         session.role(role, &[]).await.expect("a role");
     }
@@ -226,15 +227,21 @@ async fn users_are_answered_as_by_etcd() {
     let mut rng = seed.rng();
     let count = std::env::var("T4_DIFF_OPS").ok().and_then(|text| text.parse().ok());
     let count: u32 = count.unwrap_or(3_000);
+    let scratch = Scratch::new("auth-differential").expect("a directory");
+    let ca = TestAuthority::create(&scratch.join("ca"), KeyType::EcdsaP256).expect("a CA");
+    let shown = Some(ca.server().expect("a certificate"));
+    let trusted = ClientOptions { ca: Some(ca.cert()), ..ClientOptions::default() };
+    let tls = ClientTls::load(trusted).expect("the CA's certificate");
     let etcd = Etcd::start(EtcdOptions {
         fsync: false,
+        tls: shown.clone(),
         flags: vec!["--bcrypt-cost".into(), "4".into(), "--auth-token-ttl".into(), "3600".into()],
         ..EtcdOptions::default()
     })
     .expect("start etcd");
-    let t4 = t4(&["--token-ttl", "3600"]);
-    let (mut reference, reference_tokens) = begin(etcd.endpoint()).await;
-    let (mut subject, subject_tokens) = begin(t4.endpoint()).await;
+    let t4 = t4_that_shows(shown, &["--token-ttl", "3600"]);
+    let (mut reference, reference_tokens) = begin(etcd.endpoint(), &tls).await;
+    let (mut subject, subject_tokens) = begin(t4.endpoint(), &tls).await;
     let (mut denied, mut served) = (0, 0);
     for number in 0..count {
         let ask = next(&mut rng);

@@ -8,10 +8,15 @@ mod hidden;
 mod restart;
 mod session;
 
-use t4_testkit::{T4, T4Options};
+use t4_testkit::{PairFiles, T4, T4Options};
 
 /// A t4 whose passwords are cheap to hash.
 fn t4(flags: &[&str]) -> T4 {
+    t4_that_shows(None, flags)
+}
+
+/// The same, with TLS if it has a certificate to show.
+fn t4_that_shows(tls: Option<PairFiles>, flags: &[&str]) -> T4 {
     let flags = ["--bcrypt-cost", "4"].iter().chain(flags).map(|&it| it.into()).collect();
-    T4::start(T4Options { flags, ..T4Options::default() }).expect("start t4")
+    T4::start(T4Options { tls, flags, ..T4Options::default() }).expect("start t4")
 }

@@ -30,9 +30,12 @@ pub(crate) fn permission(kind: Type, key: &str, end: &str) -> Option<Permission>
 
 impl Session {
     pub(crate) async fn connect(endpoint: &str) -> anyhow::Result<Session> {
-        let rpc = Rpc::connect(endpoint).await?;
+        Ok(Session::over(Rpc::connect(endpoint).await?))
+    }
+
+    pub(crate) fn over(rpc: Rpc) -> Session {
         let auth = AuthClient::new(rpc.channel.clone());
-        Ok(Session { rpc, auth })
+        Session { rpc, auth }
     }
 
     pub(crate) async fn login(&mut self, name: &str, password: &str) -> anyhow::Result<String> {
