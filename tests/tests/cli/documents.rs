@@ -11,7 +11,16 @@ use t4_testkit::{T4, T4Options, workspace_root};
 use crate::{stdout, t4};
 
 /// Flags in them that are other programs'.
-const FLAGS_OF_OTHERS: &[&str] = &["--release", "--prefix"];
+const FLAGS_OF_OTHERS: &[&str] = &[
+    "--release",
+    "--prefix",
+    "--cacert",
+    "--cert",
+    "--key",
+    "--endpoints",
+    "--insecure-skip-tls-verify",
+    "--user",
+];
 
 fn documents() -> Vec<PathBuf> {
     let root = workspace_root();
@@ -94,10 +103,16 @@ fn flags_that_are_named_are_known() {
         &["inspect", "list", "--help"],
         &["inspect", "history", "--help"],
         &["inspect", "diff", "--help"],
+        &["certs", "init-ca", "--help"],
+        &["certs", "issue", "server", "--help"],
+        &["certs", "issue", "client", "--help"],
+        &["certs", "renew", "--help"],
+        &["certs", "inspect", "--help"],
+        &["etcd", "--help"],
     ];
     let help: String = helps.iter().map(|args| stdout(&t4(args))).collect();
     let known = words(&help, "--", '-');
-    for name in ["README.md", "docs/operations.md"] {
+    for name in ["README.md", "docs/operations.md", "docs/security.md"] {
         let text = read(&workspace_root().join(name));
         let named = words(&text, "--", '-');
         assert!(named.len() > 3, "{name}: {named:?}");
