@@ -20,6 +20,8 @@ const FLAGS_OF_OTHERS: &[&str] = &[
     "--endpoints",
     "--insecure-skip-tls-verify",
     "--user",
+    // Ours to come: what is said of it is that it is refused.
+    "--peer-listen",
 ];
 
 fn documents() -> Vec<PathBuf> {
