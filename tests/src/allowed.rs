@@ -13,8 +13,6 @@
 //!   once, even before the events) or when there is none (3.5.1 answers).
 //! * Compaction while a watcher lags: etcd cancels it or not by its timer.
 //! * Defragmentation while a watcher lags: 3.5.1 dies of it (SIGBUS).
-//! * Under NOSPACE, a transaction whose only puts are nested (etcd counts those
-//!   of the outer one only, and lets it pass; the contract refuses).
 //! * A put with `ignore_value` or `ignore_lease` after a delete of its key in one
 //!   transaction (3.5.1 panics, again at every restart).
 //! * The id of a watcher that is gone, for another watcher of its stream: when

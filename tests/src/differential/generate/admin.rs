@@ -1,10 +1,7 @@
 //! Status, members, maintenance and alarms.
 
-use t4_proto::etcdserverpb::RequestOp;
-use t4_proto::etcdserverpb::request_op::Request;
-
 use super::super::op::{Op, Who};
-use super::{Generator, Step, txn};
+use super::{Generator, Step};
 
 const GET: i32 = 0;
 const ACTIVATE: i32 = 1;
@@ -59,9 +56,7 @@ impl Generator {
         for _ in 0..4 {
             self.plan_put();
             self.plan_txn();
-            if alarm == NOSPACE {
-                self.drop_a_txn_that_hides_its_puts();
-            }
+            self.plan_txn_that_hides_its_put();
             self.plan_range();
             self.plan_delete();
             self.plan_lease();
@@ -73,19 +68,4 @@ impl Generator {
         self.push(Op::Alarm { action: DEACTIVATE, member, alarm });
         self.push(Op::Alarm { action: GET, member: Who::Id(0), alarm });
     }
-
-    // etcd counts only the puts of the outer transaction, so that nested ones
-    // still go through without space; the contract refuses them all.
-    fn drop_a_txn_that_hides_its_puts(&mut self) {
-        if let Some(Step::Op(Op::Txn(txn))) = self.planned.back()
-            && txn::any(txn, &|request| matches!(request, Request::RequestPut(_)))
-            && !txn.success.iter().chain(&txn.failure).any(is_put)
-        {
-            self.planned.pop_back();
-        }
-    }
-}
-
-fn is_put(op: &RequestOp) -> bool {
-    matches!(op.request, Some(Request::RequestPut(_)))
 }
