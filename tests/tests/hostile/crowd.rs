@@ -25,7 +25,7 @@ const BYTES_PER_CONNECTION_MAX: u64 = 48 * 1024;
 
 #[tokio::test]
 async fn ten_thousand_idle_connections_cost_little_and_leave_nothing() {
-    let count = connections_allowed();
+    let count = connections_allowed(WANTED);
     let mut t4 = t4(&[]);
     let memory = Memory::of(&mut t4);
     let mut rpc = connect(t4.endpoint()).await;
@@ -57,14 +57,14 @@ async fn ten_thousand_idle_connections_cost_little_and_leave_nothing() {
 }
 
 /// As many as are wanted, or as the limit of open files allows.
-fn connections_allowed() -> u64 {
+pub(crate) fn connections_allowed(wanted: u64) -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     setrlimit(Resource::Nofile, raised).expect("raise the limit of open files to its maximum");
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let count = WANTED.min(files.saturating_sub(SPARE_FILES));
-    if count < WANTED {
-        println!("{files} open files are allowed: {count} connections instead of {WANTED}");
+    let count = wanted.min(files.saturating_sub(SPARE_FILES));
+    if count < wanted {
+        println!("{files} open files are allowed: {count} connections instead of {wanted}");
     }
     assert!(count >= FEWEST, "{files} open files are too few for this test");
     count

@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
 use t4_proto::etcdserverpb::watch_request::RequestUnion;
 use t4_proto::etcdserverpb::{RangeResponse, WatchCreateRequest, WatchRequest, WatchResponse};
-use t4_testkit::{Rpc, poll_until_async};
+use t4_testkit::{Metrics, Rpc, poll_until_async};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
@@ -145,23 +145,11 @@ fn split_message(bytes: &mut BytesMut) -> Option<Bytes> {
 
 async fn wait_for_watchers(metrics: &str, wanted: usize) {
     let found = poll_until_async("the watchers are there", DEADLINE, || async {
-        let found = metric(metrics, "etcd_debugging_mvcc_watcher_total").await;
-        ensure!(found == wanted as u64, "{found} watchers");
+        let found = Metrics::read(metrics)?.sample("etcd_debugging_mvcc_watcher_total");
+        ensure!(found == Some(wanted as u64), "{found:?} watchers");
         Ok(())
     });
     found.await.expect("watchers");
-}
-
-/// A value of the metrics listener; 0 if it has none.
-async fn metric(endpoint: &str, name: &str) -> u64 {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(endpoint).await.expect("connect");
-    let request = b"GET /metrics HTTP/1.1\r\nHost: t4\r\nConnection: close\r\n\r\n";
-    stream.write_all(request).await.expect("ask");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.expect("metrics");
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.map_or(0, |value| value.parse().expect("a whole number"))
 }
 
 const LISTS: usize = 200;
@@ -193,8 +181,8 @@ async fn answers_that_are_not_read_hold_back_the_next() {
     }
     let begun = poll_until_async("all calls have begun", DEADLINE, || async {
         let name = r#"grpc_server_started_total{grpc_type="unary",grpc_service="etcdserverpb.KV",grpc_method="Range"}"#;
-        let started = metric(t4.metrics_endpoint(), name).await;
-        ensure!(started > LISTS as u64, "{started} calls");
+        let started = Metrics::read(t4.metrics_endpoint())?.sample(name);
+        ensure!(started > Some(LISTS as u64), "{started:?} calls");
         Ok(())
     });
     begun.await.expect("begun");

@@ -4,6 +4,7 @@
 //! * `crowd`: ten thousand connections that do nothing.
 //! * `deaf`: clients that ask and do not read.
 //! * `silent`: peers that are gone without a word.
+//! * `handshakes`: TLS that fails, in every way.
 //! * `noise`: what is not HTTP/2, and what is a flood of it.
 //! * `calls`: HTTP/2 that is not gRPC, or not quite.
 //! * `values`: good gRPC that asks for what cannot be.
@@ -14,6 +15,7 @@ mod calls;
 mod crowd;
 mod deaf;
 mod frames;
+mod handshakes;
 mod noise;
 mod raw;
 mod silent;

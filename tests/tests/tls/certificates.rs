@@ -1,7 +1,9 @@
 //! Who is let in, and what the others are told.
 
+use t4_testkit::Metrics;
+
 use crate::authority::{Authority, CLIENT, SERVER};
-use crate::tools::{Client, metrics, sample};
+use crate::tools::Client;
 use crate::{DEADLINE, flag, shows, started};
 
 #[test]
@@ -18,10 +20,10 @@ fn without_a_ca_every_client_is_let_in() {
     // No plain text where TLS was asked for.
     let plain = format!("http://{}/version", t4.endpoint());
     assert!(!Client::default().curl(&[&plain]).ok);
-    let counted = metrics(t4.metrics_endpoint());
-    assert!(sample(&counted, "t4_tls_handshakes_total ") >= Some(3), "{counted}");
+    let counted = Metrics::read(t4.metrics_endpoint()).expect("metrics");
+    assert!(counted.sample("t4_tls_handshakes_total") >= Some(3), "{counted:?}");
     let expiry = "t4_tls_certificate_expiry_timestamp_seconds{listener=\"client\",role=\"leaf\"";
-    assert!(sample(&counted, expiry) > Some(1_700_000_000), "{counted}");
+    assert!(counted.sum(expiry) > 1_700_000_000, "{counted:?}");
 }
 
 #[test]
@@ -55,9 +57,9 @@ fn with_a_ca_clients_need_a_certificate_of_it() {
     for part in ["rejected connection on client endpoint", "remote-addr=\"127.0.0.1:"] {
         assert!(line.contains(part), "{part} in {line}");
     }
-    let counted = metrics(t4.metrics_endpoint());
-    let refused = sample(&counted, "t4_tls_handshake_failures_total{reason=\"certificate\"}");
-    assert!(refused >= Some(4), "{counted}");
+    let counted = Metrics::read(t4.metrics_endpoint()).expect("metrics");
+    let refused = counted.sample("t4_tls_handshake_failures_total{reason=\"certificate\"}");
+    assert!(refused >= Some(4), "{counted:?}");
 }
 
 #[test]

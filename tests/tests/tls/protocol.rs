@@ -4,10 +4,10 @@
 use std::io::Read;
 use std::net::TcpStream;
 
-use t4_testkit::{Scratch, T4, T4Options};
+use t4_testkit::{Metrics, Scratch, T4, T4Options};
 
 use crate::authority::{Authority, SERVER};
-use crate::tools::{Client, metrics, sample};
+use crate::tools::Client;
 use crate::{shows, started};
 
 #[test]
@@ -144,8 +144,8 @@ fn who_says_nothing_holds_up_nobody_and_is_cut_off() {
         let timed_out = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
         assert!(!timed_out, "still open after {:?}", crate::DEADLINE);
     }
-    let counted = metrics(t4.metrics_endpoint());
-    let cut_off = sample(&counted, "t4_tls_handshake_failures_total{reason=\"timed_out\"}");
-    assert_eq!(cut_off, Some(200), "{counted}");
-    assert_eq!(sample(&counted, "t4_tls_handshakes_in_progress "), Some(0));
+    let counted = Metrics::read(t4.metrics_endpoint()).expect("metrics");
+    let cut_off = counted.sample("t4_tls_handshake_failures_total{reason=\"timed_out\"}");
+    assert_eq!(cut_off, Some(200), "{counted:?}");
+    assert_eq!(counted.sample("t4_tls_handshakes_in_progress"), Some(0));
 }

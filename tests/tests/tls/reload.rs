@@ -7,10 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use t4_testkit::{T4, poll_until};
+use t4_testkit::{Metrics, T4, poll_until};
 
 use crate::authority::{Authority, CLIENT, Pair, SERVER, replace, replace_file, serial_of};
-use crate::tools::{Client, metrics, sample};
+use crate::tools::Client;
 use crate::{DEADLINE, flag, shows, started};
 
 /// A copy of a pair, to be replaced.
@@ -21,8 +21,8 @@ fn placed(ca: &Authority, pair: &Pair) -> Pair {
 }
 
 fn counted(t4: &T4, name: &str) -> u64 {
-    let sample = sample(&metrics(t4.metrics_endpoint()), &format!("{name}{{listener=\"client\"}}"));
-    sample.expect("a metric of TLS")
+    let metrics = Metrics::read(t4.metrics_endpoint()).expect("metrics");
+    metrics.sample(&format!("{name}{{listener=\"client\"}}")).expect("a metric of TLS")
 }
 
 fn wait_for(t4: &T4, name: &str, at_least: u64) {

@@ -15,15 +15,25 @@ type Variables = [(&'static str, &'static str)];
 /// Seconds after which a real one that has started after all is ended.
 const PATIENCE: &str = "30";
 
-/// The real one, which should not start. Its ports are free ones unless `args`
-/// say otherwise, so that only they can be the reason.
+/// The real one, which should not start. Its ports are free ones unless it is
+/// told others, so that only `args` and `variables` can be the reason.
 fn real(args: &[String], variables: &Variables) -> Output {
     let scratch = Scratch::new("etcd").expect("scratch");
     let mut command = Command::new("timeout");
     command.arg(PATIENCE).arg(EtcdDistro::find().expect("etcd").etcd());
     command.current_dir(scratch.path()).arg("--data-dir=d");
-    if !args.iter().any(|arg| arg.contains("peer-urls") || arg.contains("initial-cluster=")) {
+    let told = |part: &str| {
+        let variable = part.to_uppercase().replace('-', "_");
+        args.iter().any(|arg| arg.contains(part))
+            || variables.iter().any(|(name, _)| name.contains(&variable))
+    };
+    if !told("listen-peer-urls") {
         command.arg(format!("--listen-peer-urls=http://127.0.0.1:{}", free_port()));
+    }
+    if !told("client-urls") {
+        let url = format!("http://127.0.0.1:{}", free_port());
+        command.arg(format!("--listen-client-urls={url}"));
+        command.arg(format!("--advertise-client-urls={url}"));
     }
     command.args(args).envs(variables.iter().copied()).output().expect("run etcd")
 }

@@ -1,7 +1,6 @@
 //! The programs that the pages use: curl, openssl s_client, etcdctl.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -152,20 +151,4 @@ impl Drop for OpenConnection {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// What `/metrics` says at an address without TLS.
-pub(crate) fn metrics(address: &str) -> String {
-    let mut connection = TcpStream::connect(address).expect("connect");
-    let request = "GET /metrics HTTP/1.1\r\nHost: t4\r\nConnection: close\r\n\r\n";
-    connection.write_all(request.as_bytes()).expect("write");
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).expect("read");
-    answer
-}
-
-/// The value of a sample, which begins with `name`.
-pub(crate) fn sample(metrics: &str, name: &str) -> Option<u64> {
-    let line = metrics.lines().find(|line| line.starts_with(name))?;
-    line.rsplit_once(' ')?.1.parse().ok()
 }
