@@ -195,14 +195,14 @@ fn watch(ctl: &mut Ctl) {
     prefix.see("DELETE");
     ctl.ok("put w/z last");
     prefix.see("\"last\"");
-    ctl.interrupt(simple);
-    ctl.interrupt(prefix);
-    ctl.interrupt(runs);
-    ctl.interrupt(range);
+    ctl.end(simple);
+    ctl.end(prefix);
+    ctl.end(runs);
+    ctl.end(range);
     // Replayed from the past, all at once.
     let mut past = ctl.begin(&format!("watch w --prefix --rev={next} --prev-kv"));
     past.see("last");
-    ctl.interrupt(past);
+    ctl.end(past);
 }
 
 fn watch_interactive(ctl: &mut Ctl) {
@@ -252,7 +252,7 @@ fn lease(ctl: &mut Ctl) {
     ctl.ok(&format!("lease keep-alive --once {one} -w json"));
     let mut alive = ctl.begin(&format!("lease keep-alive {two}"));
     alive.see("keepalived with TTL(6000)");
-    ctl.interrupt(alive);
+    ctl.end(alive);
     ctl.ok(&format!("lease revoke {one}"));
     ctl.ok("get l --prefix");
     ctl.ok(&format!("lease timetolive {one}"));
@@ -274,10 +274,10 @@ fn lock(ctl: &mut Ctl) {
     holder.see("lock/");
     let mut waiter = ctl.begin("lock lock --ttl=60");
     ctl.until("get lock/ --prefix --count-only -w fields", "\"Count\" : 2");
-    ctl.interrupt(holder);
+    ctl.end(holder);
     waiter.see("lock/");
     ctl.until("get lock/ --prefix --count-only -w fields", "\"Count\" : 1");
-    ctl.interrupt(waiter);
+    ctl.end(waiter);
     ctl.ok("get lock/ --prefix");
     ctl.ok("lock lock echo inside");
     ctl.ok("lock lock printenv ETCD_LOCK_KEY");
@@ -294,11 +294,11 @@ fn elect(ctl: &mut Ctl) {
     listener.see("first");
     let mut next = ctl.begin("elect elect second");
     ctl.until("get elect/ --prefix --count-only -w fields", "\"Count\" : 2");
-    ctl.interrupt(leader);
+    ctl.end(leader);
     next.see("second");
     listener.see("second");
-    ctl.interrupt(next);
-    ctl.interrupt(listener);
+    ctl.end(next);
+    ctl.end(listener);
     ctl.ok("get elect/ --prefix");
     ctl.fails("elect");
 }
@@ -377,7 +377,7 @@ fn make_mirror(ctl: &mut Ctl) {
     ctl.ok("del from/a");
     ctl.until("get to/ --prefix --count-only -w fields", "\"Count\" : 2");
     ctl.ok("get to/ --prefix");
-    ctl.interrupt(mirror);
+    ctl.end(mirror);
 }
 
 fn mistakes(ctl: &mut Ctl) {

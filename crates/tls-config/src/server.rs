@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
-use rustls::server::Acceptor;
+use rustls::server::{Acceptor, ClientHello};
 use rustls::{HandshakeKind, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::LazyConfigAcceptor;
@@ -28,7 +28,7 @@ use crate::roots::{LoadedCertificate, Role, Roots};
 use crate::san::check_remote_san;
 use crate::self_signed::SelfSigned;
 use crate::verifier::{ClientVerifier, REFUSED, Refused};
-use crate::versions::Protocol;
+use crate::versions::{Protocol, prefers_chacha20};
 
 /// How long a handshake may take, look-ups of the peer's names included (etcd's
 /// limit since GHSA-6vch-q96h-7gc3).
@@ -180,7 +180,10 @@ impl Recipe for ServerOptions {
         let mut config = builder.with_cert_resolver(Arc::new(pair));
         config.alpn_protocols = self.alpn.iter().map(|name| name.clone().into_bytes()).collect();
         config.send_tls13_tickets = TICKETS;
-        Ok(Loaded { product: Product { config: Arc::new(config), clients }, certificates })
+        let by_client = Arc::new(config.clone());
+        config.ignore_client_order = true;
+        let product = Product { config: Arc::new(config), by_client, clients };
+        Ok(Loaded { product, certificates })
     }
 }
 
@@ -217,11 +220,21 @@ impl ServerOptions {
 /// What is made of the files.
 #[derive(Debug)]
 pub(crate) struct Product {
+    /// Chooses the suite by our order.
     config: Arc<ServerConfig>,
+    /// The same, but chooses by the client's order.
+    by_client: Arc<ServerConfig>,
     clients: Option<Arc<ClientVerifier>>,
 }
 
 impl Product {
+    /// The configuration for a client. Only those that want CHACHA20 most
+    /// decide about the suite: AES costs them much, and us little less.
+    fn config_for(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
+        let by_client = prefers_chacha20(hello.cipher_suites());
+        Arc::clone(if by_client { &self.by_client } else { &self.config })
+    }
+
     /// Who is at the other end of a connection whose handshake is done.
     fn identify(&self, connection: &ServerConnection) -> Result<PeerIdentity, Failure> {
         let (Some(clients), Some(chain)) = (&self.clients, connection.peer_certificates()) else {
@@ -327,7 +340,8 @@ impl ServerTls {
         *server_name = start.client_hello().server_name().map(str::to_owned);
         let product = &self.live.current().product;
         let slot = Arc::default();
-        let shaking = start.into_stream(Arc::clone(&product.config));
+        let config = product.config_for(&start.client_hello());
+        let shaking = start.into_stream(config);
         let shaken = REFUSED.scope(Arc::clone(&slot), shaking).await;
         let stream = shaken.map_err(|error| match slot.lock().take() {
             Some(refused) => Failure::Refused(Box::new(refused)),

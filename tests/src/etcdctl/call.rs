@@ -62,10 +62,12 @@ impl Call {
         })
     }
 
-    /// Sends what Ctrl-C sends.
-    pub(super) fn interrupt(&self) -> anyhow::Result<()> {
+    /// Sends SIGTERM, which etcdctl takes as it takes Ctrl-C. SIGINT it would
+    /// not hear where it was started by a shell that ignores it, as shells do
+    /// for what they run in the background.
+    pub(super) fn end(&self) -> anyhow::Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.child.id())?).context("a process id")?;
-        Ok(kill_process(pid, Signal::INT)?)
+        Ok(kill_process(pid, Signal::TERM)?)
     }
 
     /// Closes its input and blocks until it has ended.

@@ -132,15 +132,15 @@ impl Ctl {
         Background { command: command.to_owned(), call }
     }
 
-    /// Ends a running command with what Ctrl-C sends, and notes what it printed.
+    /// Ends a running command by a signal, and notes what it printed.
     ///
     /// # Panics
     /// When it does not end within five minutes.
-    pub fn interrupt(&mut self, background: Background) {
+    pub fn end(&mut self, background: Background) {
         let Background { command, call } = background;
-        call.interrupt().expect(&command);
+        call.end().expect(&command);
         let ended = call.wait().expect(&command);
-        self.note(&format!("{command} ^C"), &ended);
+        self.note(&format!("{command} (ended)"), &ended);
     }
 
     /// Waits for a running command to end by itself, and notes what it printed.

@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::net::TcpStream;
 
-use t4_testkit::{Metrics, Scratch, T4, T4Options};
+use t4_testkit::{Metrics, Scratch, T4, T4Options, poll_until};
 
 use crate::authority::{Authority, SERVER};
 use crate::tools::Client;
@@ -68,6 +68,31 @@ fn a_cipher_suite_that_is_not_listed_is_a_handshake_failure() {
     with("ECDHE-ECDSA-CHACHA20-POLY1305").refused("alert handshake failure");
     // TLS 1.3 has suites of its own.
     client.curl(&["--tlsv1.3", &url]).well();
+}
+
+// As Go's servers do: a processor with instructions for AES chooses the suite,
+// unless the client has none and says so by its order.
+#[test]
+fn the_server_chooses_the_suite_unless_the_client_wants_chacha20() {
+    let ca = Authority::new("t4-ca");
+    let t4 = started(shows(&ca.issue("t4-server", Some(SERVER))));
+    let client = Client::trusting(&ca.own.cert);
+    let [aes256, aes128, chacha] =
+        ["TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"];
+    for (offered, chosen) in [
+        ([aes256, aes128, chacha], aes128),
+        ([aes256, chacha, aes128], aes128),
+        ([chacha, aes256, aes128], chacha),
+    ] {
+        let said = client.s_client(t4.endpoint(), &["-ciphersuites", &offered.join(":")]).well();
+        assert!(said.contains(&format!("Cipher is {chosen}")), "{offered:?}: {said}");
+    }
+    let [aes256, chacha] = ["ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"];
+    for (first, second) in [(aes256, chacha), (chacha, aes256)] {
+        let offered = format!("{first}:{second}");
+        let said = client.s_client(t4.endpoint(), &["-tls1_2", "-cipher", &offered]).well();
+        assert!(said.contains(&format!("Cipher is {first}")), "{offered}: {said}");
+    }
 }
 
 #[test]
@@ -147,5 +172,11 @@ fn who_says_nothing_holds_up_nobody_and_is_cut_off() {
     let counted = Metrics::read(t4.metrics_endpoint()).expect("metrics");
     let cut_off = counted.sample("t4_tls_handshake_failures_total{reason=\"timed_out\"}");
     assert_eq!(cut_off, Some(200), "{counted:?}");
-    assert_eq!(counted.sample("t4_tls_handshakes_in_progress"), Some(0));
+    poll_until("no handshake is under way", crate::DEADLINE, || {
+        let counted = Metrics::read(t4.metrics_endpoint())?;
+        let under_way = counted.sample("t4_tls_handshakes_in_progress");
+        anyhow::ensure!(under_way == Some(0), "{under_way:?}");
+        Ok(())
+    })
+    .expect("all have given up their places");
 }
