@@ -4,6 +4,7 @@ use t4_kv_types::Revision;
 use t4_proto::etcdserverpb as pb;
 use tonic::Status;
 
+use crate::answer::RangeAnswer;
 use crate::api::Api;
 use crate::errors::refused;
 use crate::proof::Proof;
@@ -14,11 +15,11 @@ impl Api {
         &self,
         proof: &Proof,
         request: pb::RangeRequest,
-    ) -> Result<pb::RangeResponse, Status> {
+    ) -> Result<RangeAnswer, Status> {
         validate::range(&request)?;
         let result =
             self.acting(proof)?.range(convert::range_request(request)).await.map_err(refused)?;
-        Ok(convert::range_response(self.header(result.revision), result))
+        Ok(RangeAnswer::new(self.header(result.revision), result))
     }
 
     pub(crate) async fn put(

@@ -39,6 +39,7 @@
 #![doc = include_str!("../README.md")]
 
 mod access;
+mod answer;
 mod api;
 mod auth;
 mod backlog;

@@ -8,6 +8,7 @@ use t4_kv_types::{KeyValue, RangeEnd, RangeRequest, RangeResult, Revision, SortT
 use t4_proto::etcdserverpb as pb;
 use tonic::Status;
 
+use crate::answer::{RangeAnswer, StreamedAnswer};
 use crate::api::Api;
 use crate::errors::refused;
 use crate::proof::Proof;
@@ -29,16 +30,11 @@ impl Api {
         let mut chunks = Chunks::new(convert::range_request(request), target_bytes);
         while let Some(request) = chunks.next_request() {
             let result = self.acting(proof)?.range(request).await.map_err(refused)?;
-            let response = match chunks.take(result) {
-                Taken::Part(kvs) => pb::RangeResponse {
-                    kvs: kvs.into_iter().map(convert::key_value).collect(),
-                    ..Default::default()
-                },
-                Taken::Last(result) => {
-                    convert::range_response(self.header(result.revision), result)
-                }
+            let answer = match chunks.take(result) {
+                Taken::Part(kvs) => RangeAnswer::part(kvs),
+                Taken::Last(result) => RangeAnswer::new(self.header(result.revision), result),
             };
-            sink.send(&pb::RangeStreamResponse { range_response: Some(response) }).await;
+            sink.send(&StreamedAnswer(answer)).await;
         }
         Ok(())
     }

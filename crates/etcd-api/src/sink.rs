@@ -1,11 +1,10 @@
 //! Where the services put the messages of a streamed response.
 
 use bytes::Bytes;
-use prost::Message;
 use tonic::{Code, Status};
 
 use crate::stats::{GrpcStats, Meter};
-use crate::wire::{Outlet, encode_frame};
+use crate::wire::{Answer, Outlet, encode_frame};
 
 /// The responses of one call, counted on their way out.
 pub(crate) struct Sink<'a> {
@@ -19,7 +18,7 @@ impl<'a> Sink<'a> {
     }
 
     /// Sends a message; waits while the client does not read.
-    pub(crate) async fn send(&self, message: &impl Message) {
+    pub(crate) async fn send(&self, message: &impl Answer) {
         let frame = encode_frame(message);
         self.meter.sent(frame.len());
         self.outlet.send(frame).await;

@@ -114,12 +114,31 @@ impl FrameReader {
     }
 }
 
+/// Something that is encoded into a buffer of its size.
+pub(crate) trait Answer {
+    /// Bytes that [`Answer::encode_into`] adds.
+    fn encoded_bytes(&self) -> usize;
+
+    /// Adds its encoding.
+    fn encode_into(&self, buffer: &mut BytesMut);
+}
+
+impl<M: Message> Answer for M {
+    fn encoded_bytes(&self) -> usize {
+        self.encoded_len()
+    }
+
+    fn encode_into(&self, buffer: &mut BytesMut) {
+        self.encode(buffer).expect("a growing buffer has room");
+    }
+}
+
 /// A message with its header, in a buffer of exactly its size.
-pub(crate) fn encode_frame(message: &impl Message) -> Bytes {
-    let length = message.encoded_len();
+pub(crate) fn encode_frame(message: &impl Answer) -> Bytes {
+    let length = message.encoded_bytes();
     let mut frame = BytesMut::with_capacity(FRAME_HEADER_BYTES + length);
     put_frame_header(&mut frame, length);
-    message.encode(&mut frame).expect("the buffer has exactly the room");
+    message.encode_into(&mut frame);
     frame.freeze()
 }
 
