@@ -106,12 +106,19 @@ impl SegmentFile {
     fn block_of(&self, offset: u32) -> Result<(&Block, usize), ReadError> {
         let after = self.blocks.partition_point(|block| block.logical <= offset);
         let block = after.checked_sub(1).and_then(|at| self.blocks.get(at));
-        let block = block.ok_or_else(|| self.corrupt("a record is in no block"))?;
-        let within = (offset - block.logical) as usize;
-        if within < block.length as usize {
-            Ok((block, within))
-        } else {
-            Err(self.corrupt("a record is in no block"))
+        let found = block.and_then(|block| Some((block, within(block, offset)?)));
+        found.ok_or_else(|| self.corrupt("a record is in no block"))
+    }
+
+    /// The same, if it is likely that the block is `last`.
+    fn block_near<'a>(
+        &'a self,
+        last: &'a Block,
+        offset: u32,
+    ) -> Result<(&'a Block, usize), ReadError> {
+        match within(last, offset) {
+            Some(within) => Ok((last, within)),
+            None => self.block_of(offset),
         }
     }
 
@@ -177,8 +184,10 @@ impl SegmentFile {
             Some(block) => self.block(block, io)?,
             None => self.read(run.start, (run.end - run.start) as usize, io)?.into(),
         };
+        let mut block = run.first;
         for (place, &(offset, _)) in wanted.iter().enumerate() {
-            let (block, within) = self.block_of(offset)?;
+            let within;
+            (block, within) = self.block_near(block, offset)?;
             let in_run = || (block.offset + within as u64 - run.start) as usize;
             let record = match (run.compressed, hold) {
                 (Some(_), Hold::Alone) => Record::copy_of_block(&bytes, within),
@@ -199,13 +208,15 @@ impl SegmentFile {
         if first.codec == Codec::Lz4 {
             let end = first.logical + first.length;
             let count = wanted.partition_point(|&(offset, _)| offset < end);
-            return Ok(Run { count, start: 0, end: 0, compressed: Some(first) });
+            return Ok(Run { first, count, start: 0, end: 0, compressed: Some(first) });
         }
         let start = first.offset + within as u64;
         let end = start + record_length(first, wanted[0].1) as u64;
-        let mut run = Run { count: 1, start, end, compressed: None };
+        let mut run = Run { first, count: 1, start, end, compressed: None };
+        let mut block = first;
         for &(offset, size) in &wanted[1..] {
-            let (block, within) = self.block_of(offset)?;
+            let within;
+            (block, within) = self.block_near(block, offset)?;
             let from = block.offset + within as u64;
             let to = from + record_length(block, size) as u64;
             if block.codec == Codec::Lz4 || from > run.end + JOIN_GAP || to > start + JOIN_MAX {
@@ -245,10 +256,18 @@ pub(crate) enum Hold {
 
 /// What is read at once: a compressed block, or a stretch of the file.
 struct Run<'a> {
+    /// The block of the first record.
+    first: &'a Block,
     count: usize,
     start: u64,
     end: u64,
     compressed: Option<&'a Block>,
+}
+
+/// The place of a logical offset in a block, if it is in it.
+fn within(block: &Block, offset: u32) -> Option<usize> {
+    let within = offset.checked_sub(block.logical)?;
+    (within < block.length).then_some(within as usize)
 }
 
 fn record_length(block: &Block, size: u16) -> usize {
