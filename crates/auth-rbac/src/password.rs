@@ -51,6 +51,8 @@ impl Cost {
     pub const MIN: Cost = Cost(4);
     /// The highest: about a day for one hash.
     pub const MAX: Cost = Cost(31);
+    /// The highest of hashes that were made elsewhere: some 4 s of a core.
+    pub const VERIFIED_MAX: Cost = Cost(16);
     /// What etcd and Go's bcrypt start with.
     pub const DEFAULT: Cost = Cost(10);
 
@@ -97,18 +99,12 @@ pub fn to_wire(stored: &[u8]) -> String {
 }
 
 /// The bytes of a `hashedPassword`. They are stored as they are, as in etcd:
-/// bytes that are no bcrypt hash make a user who cannot log in, see [`is_hash`].
+/// bytes that are no bcrypt hash make a user who cannot log in, see
+/// [`Verifier::can_match`].
 pub fn from_wire(text: &str) -> Result<Vec<u8>, PasswordError> {
     // Go's decoder skips line ends, which `base64(1)` puts after 76 letters.
     let text: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
     WIRE.decode(text).map_err(|_| PasswordError::NotBase64)
-}
-
-/// True if some password can match `stored`: it is a bcrypt hash of a kind and
-/// cost that we verify.
-#[must_use]
-pub fn is_hash(stored: &[u8]) -> bool {
-    StoredHash::parse(stored).is_some()
 }
 
 /// Compares passwords with stored hashes, in a time that does not tell who
@@ -137,6 +133,20 @@ impl Verifier {
         self.cost
     }
 
+    /// True if some password can match `stored`: it is a bcrypt hash of a kind
+    /// that we verify, and costs at most the configured cost or
+    /// [`Cost::VERIFIED_MAX`]. Hashes are stored as clients send them, and one of
+    /// cost 31 would keep a thread busy for a day at each attempt to log in.
+    #[must_use]
+    pub fn can_match(&self, stored: &[u8]) -> bool {
+        self.parse(stored).is_some()
+    }
+
+    fn parse(&self, stored: &[u8]) -> Option<StoredHash> {
+        let cost_max = self.cost.max(Cost::VERIFIED_MAX);
+        StoredHash::parse(stored).filter(|stored| stored.cost <= cost_max)
+    }
+
     /// True if `password` is the one that `stored` was made from. Pass none for
     /// users that do not exist and those that have no password. Slow.
     ///
@@ -145,7 +155,7 @@ impl Verifier {
     /// cut them off, and their owners still log in.
     #[must_use]
     pub fn verify(&self, password: &[u8], stored: Option<&[u8]>) -> bool {
-        let Some(stored) = stored.and_then(StoredHash::parse) else {
+        let Some(stored) = stored.and_then(|stored| self.parse(stored)) else {
             self.decoy(password, self.cost);
             return false;
         };

@@ -143,6 +143,11 @@ impl Logins {
         self.cache.lock().forget(user);
     }
 
+    /// Whether anybody can log in with this hash.
+    pub(crate) fn can_match(&self, hash: &PasswordHash) -> bool {
+        self.verifier.can_match(&hash.0)
+    }
+
     /// The hash of a new password.
     ///
     /// # Errors

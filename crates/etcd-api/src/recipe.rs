@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use t4_kv_types as kv;
-use t4_kv_types::{KeyRange, LeaseId, RangeRequest, Revision};
+use t4_kv_types::{KeyRange, LeaseId, RangeEnd, RangeRequest, Revision};
 use t4_node::{Node, WatchMessage, WatchSpec, WatchStream};
 use t4_proto::etcdserverpb as pb;
 use t4_proto::etcdserverpb::request_op::Request;
@@ -72,6 +72,19 @@ pub(crate) fn get_op(key: &Bytes) -> pb::RequestOp {
     pb::RequestOp { request: Some(Request::RequestRange(range)) }
 }
 
+/// Looks whether somebody is under a prefix.
+#[allow(dead_code)]
+fn look_op(prefix: &Bytes) -> pb::RequestOp {
+    let range_end = match KeyRange::prefix(prefix.clone()).end {
+        RangeEnd::Before(end) => end,
+        // Not with the slash at its end.
+        RangeEnd::Open | RangeEnd::Single => Bytes::from_static(b"\0"),
+    };
+    let key = prefix.clone();
+    let range = pb::RangeRequest { key, range_end, count_only: true, ..Default::default() };
+    pb::RequestOp { request: Some(Request::RequestRange(range)) }
+}
+
 /// Deletes `key`.
 pub(crate) fn delete_op(key: &Bytes) -> pb::RequestOp {
     let delete = pb::DeleteRangeRequest { key: key.clone(), ..Default::default() };
@@ -121,7 +134,8 @@ impl Api {
         Ok(LeaseId(self.lease_grant(proof, request).await?.id))
     }
 
-    /// Takes the place of `lease` in the queue, or finds that it has one.
+    /// Takes the place of `lease` in the queue, or finds that it has one. Who
+    /// may not see who is before it gets no place, not even for a moment.
     ///
     /// A client that goes away at any moment leaves no place behind that it
     /// does not know of: the request is carried to its end in a task of its
@@ -134,6 +148,7 @@ impl Api {
         value: Bytes,
     ) -> Result<Queued, Status> {
         let (api, proof, key) = (self.clone(), proof.clone(), key_of(prefix, lease));
+        let prefix = prefix.clone();
         let queued = tokio::spawn(async move {
             let request = pb::TxnRequest {
                 compare: vec![created_at(&key, 0)],

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use t4_auth_rbac::{Command, PasswordHash, password};
+use t4_auth_rbac::password::{self, Cost};
+use t4_auth_rbac::{Command, PasswordHash};
 use t4_proto::etcdserverpb as pb;
 use tonic::Status;
 
@@ -67,7 +68,9 @@ impl Api {
     ) -> Result<pb::AuthUserChangePasswordResponse, Status> {
         let password = if request.password.is_empty() {
             let given = password::from_wire(&request.hashed_password);
-            given.ok().map(|hash| PasswordHash(hash.into()))
+            let given = given.ok().map(|hash| PasswordHash(hash.into()));
+            self.warn_if_useless(&request.name, given.as_ref());
+            given
         } else {
             Some(self.logins.hash(Secret::new(request.password)).await?)
         };
@@ -76,6 +79,18 @@ impl Api {
         let header = self.change(proof, command).await?;
         self.logins.forget(&name);
         Ok(pb::AuthUserChangePasswordResponse { header })
+    }
+
+    /// etcd takes any bytes for a hash, and so do we; but it is told.
+    fn warn_if_useless(&self, user: &str, given: Option<&PasswordHash>) {
+        if given.is_some_and(|hash| !self.logins.can_match(hash)) {
+            let cost_max = Cost::VERIFIED_MAX;
+            tracing::warn!(
+                user,
+                "the hash that is to be the password is not one of bcrypt, or costs more than \
+                 {cost_max} and --bcrypt-cost: nobody can log in with it"
+            );
+        }
     }
 
     pub(crate) async fn user_grant_role(

@@ -1,5 +1,6 @@
 //! Streams that run while users and roles change.
 
+use t4_proto::authpb::permission::Type;
 use t4_proto::etcdserverpb as pb;
 use t4_proto::etcdserverpb::watch_request::RequestUnion;
 use t4_proto::v3electionpb::{CampaignRequest, LeaderRequest};
@@ -8,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-use super::{World, shown};
+use super::{World, grant, shown};
 use crate::support::{Server, assert_error, watch, within_hang};
 
 const DENIED: &str = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
@@ -147,6 +148,33 @@ async fn locks_and_elections_are_of_whoever_calls() {
     election.campaign(shown(&world.alice, campaign("a/election"))).await.unwrap();
     let refused = election.campaign(shown(&world.alice, campaign("s"))).await;
     assert_error(refused, Code::PermissionDenied, "etcdserver: permission denied");
+}
+
+/// Who may have the key of a place, but not see who else has one, takes none.
+#[tokio::test]
+async fn who_may_not_see_the_queue_leaves_no_trace_in_it() {
+    let world = World::start().await;
+    let granted = grant("a", Type::Readwrite, "s/10", "");
+    let mut auth = world.server.auth();
+    auth.role_grant_permission(shown(&world.root, granted)).await.unwrap();
+    let lease = pb::LeaseGrantRequest { ttl: 100, id: 0x10 };
+    world.server.lease().lease_grant(shown(&world.alice, lease)).await.unwrap();
+    let request = || LockRequest { name: "s".into(), lease: 0x10 };
+    let refused = world.server.lock().lock(shown(&world.alice, request())).await;
+    assert_error(refused, Code::PermissionDenied, "etcdserver: permission denied");
+    let request = CampaignRequest { name: "s".into(), lease: 0x10, value: "v".into() };
+    let refused = world.server.election().campaign(shown(&world.alice, request)).await;
+    assert_error(refused, Code::PermissionDenied, "etcdserver: permission denied");
+    let mut watching = Watching::open(&world.server, Some(&world.alice)).await;
+    let start_revision = 1;
+    let create = pb::WatchCreateRequest { start_revision, ..watch("s/10") };
+    let request_union = Some(RequestUnion::CreateRequest(create));
+    watching.requests.send(pb::WatchRequest { request_union }).await.unwrap();
+    assert!(watching.next().await.unwrap().created);
+    world.put_as_root("s/10", "told").await;
+    let told = watching.next().await.unwrap();
+    let kv = told.events[0].kv.as_ref().unwrap();
+    assert_eq!((kv.version, kv.value.as_ref()), (1, b"told".as_ref()), "{told:?}");
 }
 
 /// Who waits for a lock gives up its place when it may not have it any more.
