@@ -73,7 +73,6 @@ pub(crate) fn get_op(key: &Bytes) -> pb::RequestOp {
 }
 
 /// Looks whether somebody is under a prefix.
-#[allow(dead_code)]
 fn look_op(prefix: &Bytes) -> pb::RequestOp {
     let range_end = match KeyRange::prefix(prefix.clone()).end {
         RangeEnd::Before(end) => end,
@@ -152,8 +151,8 @@ impl Api {
         let queued = tokio::spawn(async move {
             let request = pb::TxnRequest {
                 compare: vec![created_at(&key, 0)],
-                success: vec![put_op(&key, value, lease)],
-                failure: vec![get_op(&key)],
+                success: vec![put_op(&key, value, lease), look_op(&prefix)],
+                failure: vec![get_op(&key), look_op(&prefix)],
             };
             let response = api.txn(&proof, request).await?;
             let existing = read_key(&response).cloned();
