@@ -29,14 +29,9 @@ use tokio::task::JoinHandle;
 const CLIENTS: usize = 16;
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// For how long, and how often. `T4_LONG=1` makes it what is promised: every
-/// 5 s for 2 minutes. Without, one rotation follows the other.
-fn pace() -> (Duration, Duration) {
-    match std::env::var_os("T4_LONG") {
-        Some(_) => (Duration::from_secs(120), Duration::from_secs(5)),
-        None => (Duration::from_secs(12), Duration::ZERO),
-    }
-}
+/// For how long, and how often: what is promised.
+const LENGTH: Duration = Duration::from_secs(120);
+const PERIOD: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_fails_while_the_whole_chain_is_rotated() {
@@ -44,10 +39,9 @@ async fn no_request_fails_while_the_whole_chain_is_rotated() {
     let mut sides = Sides::new(&scratch).expect("certificates");
     let t4 = sides.serve();
     let load = Load::start(&t4, &sides).await.expect("clients connect");
-    let (length, period) = pace();
     let (begun, mut rotations) = (Instant::now(), 0);
-    while begun.elapsed() < length && !load.has_failed() {
-        let next = tokio::time::Instant::now() + period;
+    while begun.elapsed() < LENGTH && !load.has_failed() {
+        let next = tokio::time::Instant::now() + PERIOD;
         if let Err(error) = sides.rotate(&t4, &load).await {
             // What a client met says more than what the rotation waited for.
             load.stop().await;
