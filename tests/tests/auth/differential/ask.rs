@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use t4_proto::etcdserverpb as pb;
 use t4_proto::etcdserverpb::request_op::Request;
+use t4_proto::v3electionpb::LeaderRequest;
+use t4_proto::v3lockpb::{LockRequest, UnlockRequest};
 
 /// On whose behalf a request is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,9 @@ pub(super) enum Ask {
     LeaseTimeToLive(pb::LeaseTimeToLiveRequest),
     LeaseLeases,
     Watch(Episode),
+    Lock(LockRequest),
+    Unlock(UnlockRequest),
+    Leader(LeaderRequest),
     UserAdd(pb::AuthUserAddRequest),
     UserGet(String),
     UserList,
@@ -85,7 +90,8 @@ impl Ask {
             Ask::LeaseRevoke(_)
             | Ask::LeaseKeepAlive(_)
             | Ask::LeaseTimeToLive(_)
-            | Ask::LeaseLeases => true,
+            | Ask::LeaseLeases
+            | Ask::Lock(_) => true,
             _ => false,
         }
     }
@@ -104,6 +110,18 @@ pub(super) fn any(txn: &pb::TxnRequest, holds: &mut dyn FnMut(&Request) -> bool)
 /// Whether there is no key in a range.
 pub(super) fn is_keyless(key: &[u8], range_end: &[u8]) -> bool {
     !range_end.is_empty() && range_end != b"\0" && range_end <= key
+}
+
+/// The keys of those who hold or wait for a lock or an election, as a range.
+pub(super) fn queue(name: &Bytes) -> (Bytes, Bytes) {
+    // The byte after the slash.
+    let with = |last: &[u8]| Bytes::from([name.as_ref(), last].concat());
+    (with(b"/"), with(b"0"))
+}
+
+/// The key of a lease among those.
+pub(super) fn place(name: &Bytes, lease: i64) -> Bytes {
+    [name.as_ref(), format!("/{lease:x}").as_bytes()].concat().into()
 }
 
 /// A write that makes a revision.

@@ -5,11 +5,14 @@ mod users;
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use t4_proto::etcdserverpb as pb;
 use t4_proto::etcdserverpb::alarm_request::AlarmAction;
+use t4_proto::v3electionpb::LeaderRequest;
+use t4_proto::v3lockpb::{LockRequest, UnlockRequest};
 use t4_testkit::Rng;
 
-use super::ask::{Actor, Ask, ROOT};
+use super::ask::{Actor, Ask, ROOT, place};
 use super::known::Known;
 use super::{LEASES, USERS};
 
@@ -57,12 +60,13 @@ impl Generator {
             0..230 => (actor, self.range(known, actor)),
             230..380 => (actor, self.put(known, actor)),
             380..450 => (actor, self.delete(known, actor)),
-            450..630 => (actor, self.txn(known, actor)),
+            450..610 => (actor, self.txn(known, actor)),
+            610..630 => (actor, self.recipe()),
             630..725 => (actor, self.lease()),
             725..735 => (if self.rng.chance(1, 2) { ROOT } else { actor }, self.compact(known)),
             735..740 => (admin, Ask::HashKv),
-            740..748 => (actor, self.watch(known, actor)),
-            748..774 => (actor, self.question(known)),
+            740..750 => (actor, self.watch(known, actor)),
+            750..774 => (actor, self.question(known)),
             774..782 => (actor, self.question_to_member()),
             782..910 => (admin, self.change_of_roles(known)),
             910..945 => (admin, self.change_of_users(known)),
@@ -115,6 +119,17 @@ impl Generator {
                 Ask::LeaseTimeToLive(pb::LeaseTimeToLiveRequest { id, keys })
             }
             _ => Ask::LeaseLeases,
+        }
+    }
+
+    /// On keys that few of the permissions are about, and on some that more are.
+    fn recipe(&mut self) -> Ask {
+        let name: Bytes = (*self.rng.pick(&["A", "A", "A", "b"])).into();
+        let lease = self.lease_id();
+        match self.rng.below(4) {
+            0..2 => Ask::Lock(LockRequest { name, lease }),
+            2 => Ask::Unlock(UnlockRequest { key: place(&name, lease) }),
+            _ => Ask::Leader(LeaderRequest { name }),
         }
     }
 

@@ -28,6 +28,9 @@ pub(super) fn refuses(who: &Who, ask: &Ask) -> bool {
         | Ask::LeaseKeepAlive(_)
         | Ask::LeaseTimeToLive(_)
         | Ask::LeaseLeases => false,
+        // A lock's lease is one of a put in a transaction; and what these refuse
+        // loses its code on the way.
+        Ask::Lock(_) | Ask::Unlock(_) | Ask::Leader(_) => false,
         _ => true,
     }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use t4_proto::etcdserverpb as pb;
+use t4_proto::v3lockpb::UnlockRequest;
 use t4_testkit::Rng;
 use tonic::Code;
 
 use super::LEASES;
 use super::answer::{Answer, Refusal};
-use super::ask::{Actor, Ask, Episode, ROOT};
+use super::ask::{Actor, Ask, Episode, ROOT, place};
 use super::generate::Generator;
 use super::known::Known;
 use super::old_line;
@@ -52,12 +53,24 @@ impl Reference {
     /// etcd and the oracle disagree, where no difference is known.
     pub(super) async fn step(&mut self) -> anyhow::Result<Step> {
         let (actor, ask) = self.generator.next(&self.known);
+        let ask = self.without_waiting(ask).await?;
         let (who, rights) = (self.known.who(actor), self.known.rights.clone());
         let want = self.answer(actor, &who, &ask).await;
         let want = want.with_context(|| format!("{who:?} asks {ask:?}\n{:#?}", self.known))?;
         let then = self.known.observe(&ask, &want);
         self.generator.plan(then);
         Ok(Step { actor, who, ask, want, rights })
+    }
+
+    /// A lock that somebody else holds is given up instead of waited for.
+    async fn without_waiting(&mut self, ask: Ask) -> anyhow::Result<Ask> {
+        let Ask::Lock(request) = &ask else { return Ok(ask) };
+        let own = place(&request.name, request.lease);
+        let queued = self.server.queued(&request.name).await.context("who holds a lock")?;
+        match queued.into_iter().find(|key| *key != own) {
+            Some(key) => Ok(Ask::Unlock(UnlockRequest { key })),
+            None => Ok(ask),
+        }
     }
 
     async fn answer(&mut self, actor: Actor, who: &Who, ask: &Ask) -> anyhow::Result<Answer> {

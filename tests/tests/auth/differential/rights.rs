@@ -12,10 +12,11 @@ use t4_proto::authpb::permission::Type;
 use t4_proto::etcdserverpb as pb;
 use t4_proto::etcdserverpb::alarm_request::AlarmAction;
 use t4_proto::etcdserverpb::request_op::Request;
+use t4_proto::v3lockpb::LockRequest;
 use tonic::Code;
 
 use super::answer::{Answer, Refusal};
-use super::ask::{Ask, is_keyless};
+use super::ask::{Ask, is_keyless, place, queue};
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +162,12 @@ fn needs(ask: &Ask, leases: &LeaseKeys) -> Vec<Need> {
         Ask::LeaseRevoke(id) | Ask::LeaseKeepAlive(id) => of_lease(*id, Need::Write),
         Ask::LeaseTimeToLive(request) if request.keys => of_lease(request.id, Need::Read),
         Ask::LeaseLeases => leases.keys().flat_map(|id| of_lease(*id, Need::Read)).collect(),
+        Ask::Lock(request) => of_lock(request, leases),
+        Ask::Unlock(request) => vec![Need::Write(request.key.clone(), Bytes::new())],
+        Ask::Leader(request) => {
+            let (first, end) = queue(&request.name);
+            vec![Need::Read(first, end)]
+        }
         Ask::UserGet(name) => vec![Need::Being(name.clone())],
         Ask::RoleGet(role) => vec![Need::Having(role.clone())],
         // Of a watch, each creation is asked about.
@@ -184,6 +191,18 @@ fn of_put(put: &pb::PutRequest, leases: &LeaseKeys) -> Vec<Need> {
     // Whoever ends the lease deletes them.
     let keys = leases.get(&put.lease).into_iter().flatten();
     needs.extend(keys.map(|key| Need::Write(key.clone(), Bytes::new())));
+    needs
+}
+
+/// To take a place in the queue, and to see who is before it.
+fn of_lock(request: &LockRequest, leases: &LeaseKeys) -> Vec<Need> {
+    let key = place(&request.name, request.lease);
+    let (first, end) = queue(&request.name);
+    let mut needs = vec![Need::Read(key.clone(), Bytes::new()), Need::Read(first, end)];
+    needs.extend(of_put(
+        &pb::PutRequest { key, lease: request.lease, ..Default::default() },
+        leases,
+    ));
     needs
 }
 

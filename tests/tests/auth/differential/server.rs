@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use t4_proto::etcdserverpb as pb;
 use t4_testkit::Rpc;
 use t4_tls_config::ClientTls;
@@ -10,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Response, Status};
 
 use super::answer::{Answer, Refusal, strip};
-use super::ask::{Actor, Ask, Episode};
+use super::ask::{Actor, Ask, Episode, queue};
 use super::rights::LeaseKeys;
 use super::watches::Rulings;
 use super::{ROLES, USERS};
@@ -107,6 +108,7 @@ impl Server {
             Ask::HashKv | Ask::MemberList | Ask::Status | Ask::Alarm(_) => {
                 self.ask_member(token, ask).await
             }
+            Ask::Lock(_) | Ask::Unlock(_) | Ask::Leader(_) => self.ask_recipes(token, ask).await,
             Ask::Watch(episode) => self.watch(token, &episode, None).await,
             Ask::RoleAdd(_)
             | Ask::RoleGet(_)
@@ -200,6 +202,30 @@ impl Server {
         let revision = first.as_mut().map_or(0, |first| strip(&mut first.header));
         let then = told.message().await?;
         Ok(Answer::Other(revision, format!("{first:?}, then {then:?}")))
+    }
+
+    async fn ask_recipes(&mut self, token: &str, ask: Ask) -> Outcome {
+        let Rpc { lock, election, .. } = &mut self.session.rpc;
+        let answer = match ask {
+            Ask::Lock(request) => other!(lock, lock, token, request),
+            Ask::Unlock(request) => other!(lock, unlock, token, request),
+            Ask::Leader(request) => other!(election, leader, token, request),
+            other => unreachable!("{other:?} is no recipe"),
+        };
+        answer.map_err(|refusal| match refusal.text.as_str() {
+            // It loses its code on its way through 3.5.1.
+            "etcdserver: requested lease not found" => Refusal { code: Code::NotFound, ..refusal },
+            _ => refusal,
+        })
+    }
+
+    /// The keys of those who hold a lock or wait for it.
+    pub(super) async fn queued(&mut self, name: &Bytes) -> Result<Vec<Bytes>, Status> {
+        let (key, range_end) = queue(name);
+        let request = pb::RangeRequest { key, range_end, ..Default::default() };
+        let request = shown(&self.tokens[0], request);
+        let told = self.session.rpc.kv.range(request).await?.into_inner();
+        Ok(told.kvs.into_iter().map(|kv| kv.key).collect())
     }
 
     /// The keys of the leases that there may be, as root sees them.

@@ -250,9 +250,12 @@ impl Generator {
     }
 
     fn create(&mut self, known: &Known, actor: Actor) -> pb::WatchCreateRequest {
-        let (mut key, range_end) = self.keys(known, actor);
-        if self.rng.chance(1, 20) {
-            key = Bytes::new();
+        let (mut key, mut range_end) = self.keys(known, actor);
+        match self.rng.below(20) {
+            0 => key = Bytes::new(),
+            // From a key on that the user may read, for all that is known.
+            1..6 => range_end = "\0".into(),
+            _ => {}
         }
         // Past ones take 3.5.1 a tenth of a second.
         let start_revision = match self.rng.below(8) {

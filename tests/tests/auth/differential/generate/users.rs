@@ -10,7 +10,7 @@ use super::super::{ROLES, USERS};
 use super::Generator;
 
 /// What permissions are granted on: several begin at one key.
-const RANGES: [(&str, &str); 16] = [
+const RANGES: [(&str, &str); 18] = [
     ("a", ""),
     ("a", "a2"),
     ("a", "b"),
@@ -18,6 +18,9 @@ const RANGES: [(&str, &str); 16] = [
     ("a1", "a2"),
     ("a2", "c"),
     ("b", ""),
+    // Some of the places in the queue for a lock, and all.
+    ("A/", "A/3"),
+    ("A/", "A0"),
     ("b", "b1"),
     ("b", "c5"),
     ("b", "\0"),
