@@ -161,7 +161,12 @@ impl AuthState {
             return Err(Diverged { what: "authentication is off already" });
         }
         self.enabled = false;
-        Ok(self.bumped(|state| state.tokens.clear()))
+        Ok(self.bumped(|state| {
+            // All tokens end, so what was opened with them ends too, once it
+            // matters again who calls.
+            state.renew_credentials();
+            state.tokens.clear()
+        }))
     }
 
     fn apply_user_add(
@@ -323,6 +328,16 @@ impl AuthState {
     fn bumped(&mut self, change: impl FnOnce(&mut AuthState) -> Vec<TokenId>) -> Applied {
         self.revision += 1;
         Applied { begun: None, ended: change(self) }
+    }
+
+    /// What any user has proven so far counts no more.
+    fn renew_credentials(&mut self) {
+        let users: Vec<Arc<User>> = self.users.values().cloned().collect();
+        for user in users {
+            let (name, password, roles) =
+                (user.name.clone(), user.password.clone(), user.roles.clone());
+            self.put_user(User::new(name, password, user.no_password, roles, self.revision));
+        }
     }
 
     fn put_user(&mut self, user: User) {

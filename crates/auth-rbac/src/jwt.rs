@@ -37,17 +37,23 @@ pub use token::{Claims, SignError, TOKEN_BYTES_MAX, TokenRefused};
 
 use crate::token_provider::JwtOptions;
 
+/// Reads a file whole, or says why not. What may be read, and how much of it, is
+/// the caller's decision: a named pipe would be waited for until somebody writes.
+pub type ReadFile = fn(&Path) -> std::io::Result<Vec<u8>>;
+
 /// The keys of `--auth-token jwt,…` as they are in force.
 pub struct JwtKeys {
     options: JwtOptions,
+    read: ReadFile,
     current: RwLock<Arc<KeySet>>,
 }
 
 impl JwtKeys {
-    /// Reads the key files that `options` name, and tries the keys.
-    pub fn load(options: JwtOptions) -> Result<JwtKeys, KeyError> {
-        let current = RwLock::new(Arc::new(KeySet::load(&options)?));
-        Ok(JwtKeys { options, current })
+    /// Reads the key files that `options` name, by `read` now and at each reload,
+    /// and tries the keys.
+    pub fn load(options: JwtOptions, read: ReadFile) -> Result<JwtKeys, KeyError> {
+        let current = RwLock::new(Arc::new(KeySet::load(&options, read)?));
+        Ok(JwtKeys { options, read, current })
     }
 
     /// Reads the files again. True if they hold other bytes than those in force,
@@ -56,7 +62,7 @@ impl JwtKeys {
     /// Tokens that the old key signed are refused from then on; clients log in
     /// again by themselves.
     pub fn reload(&self) -> Result<bool, KeyError> {
-        let new = KeySet::load(&self.options)?;
+        let new = KeySet::load(&self.options, self.read)?;
         let mut current = self.current.write();
         let changed = new.fingerprint() != current.fingerprint();
         if changed {

@@ -113,8 +113,8 @@ pub(crate) struct User {
     pub(crate) no_password: bool,
     /// Ascending, none twice. Each exists, but `root`, which need not.
     pub(crate) roles: Vec<Arc<str>>,
-    /// The auth revision at which the user was added or its password was last
-    /// set. What was proven before counts no more.
+    /// The auth revision at which the user was added, its password was last set,
+    /// or authentication was switched off. What was proven before counts no more.
     pub(crate) credential_revision: u64,
     /// What its roles allow, worked out when first asked for. Fits the roles
     /// of every state that holds this user: a change of a role replaces its

@@ -4,6 +4,8 @@
 //! streams asks after each change of the state, and ends those that have lost
 //! what they were opened with.
 
+use std::sync::Arc;
+
 use t4_kv_types::KeyRange;
 
 use crate::identity::Identity;
@@ -29,6 +31,31 @@ impl AuthState {
     }
 }
 
+impl AuthState {
+    /// Whether what `who` may do was the same all the time from `former` to
+    /// this later state of the same history, both with authentication on:
+    /// rights that were taken and given back are not the same.
+    #[must_use]
+    pub fn has_same_rights(&self, former: &AuthState, who: &Identity) -> bool {
+        if !self.enabled || !former.enabled {
+            return false;
+        }
+        match who {
+            Identity::Server | Identity::Anonymous => true,
+            Identity::User { revision: Some(_), .. } => self.revision == former.revision,
+            // A user is never changed, but made anew, and `former` holds the old
+            // one: two in one place are one.
+            Identity::User { name, revision: None } => {
+                match (self.users.get(name), former.users.get(name)) {
+                    (Some(now), Some(then)) => Arc::ptr_eq(now, then),
+                    (None, None) => true,
+                    _ => false,
+                }
+            }
+        }
+    }
+}
+
 impl Session {
     /// The identity.
     #[must_use]
@@ -38,8 +65,8 @@ impl Session {
 
     /// Whether the stream may go on in this state: false once authentication
     /// is on and it was opened by nobody, or the user has been deleted (even
-    /// if there is a new one of the same name) or its password changed, which
-    /// ends its tokens.
+    /// if there is a new one of the same name), its password changed, or
+    /// authentication was off meanwhile: each ends its tokens.
     ///
     /// A token that ends because it was not used for its time ends no stream,
     /// as in etcd; nor does a signed token of an older revision, because every

@@ -31,6 +31,10 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(fixture(name)).unwrap().trim_end().to_owned()
 }
 
+fn from_disk(path: &Path) -> std::io::Result<Vec<u8>> {
+    std::fs::read(path)
+}
+
 fn try_load(method: Method, public: &str, private: &str) -> Result<JwtKeys, KeyError> {
     let path = |name: &str| (!name.is_empty()).then(|| fixture(name));
     let options = JwtOptions {
@@ -39,7 +43,7 @@ fn try_load(method: Method, public: &str, private: &str) -> Result<JwtKeys, KeyE
         private_key: path(private),
         ttl: Duration::from_secs(600),
     };
-    JwtKeys::load(options)
+    JwtKeys::load(options, from_disk)
 }
 
 fn load(method: Method, public: &str, private: &str) -> JwtKeys {
@@ -354,7 +358,7 @@ fn keys_that_are_no_pair_are_refused() {
         private_key: Some(directory.path().join("other")),
         ttl: Duration::from_secs(1),
     };
-    assert!(matches!(JwtKeys::load(options), Err(KeyError::Mismatch { .. })));
+    assert!(matches!(JwtKeys::load(options, from_disk), Err(KeyError::Mismatch { .. })));
 }
 
 #[test]
@@ -407,7 +411,7 @@ fn an_empty_secret_is_refused() {
     let TokenProvider::Jwt(options) = TokenProvider::parse(&text).unwrap().provider else {
         panic!("it is jwt")
     };
-    assert!(matches!(JwtKeys::load(options), Err(KeyError::Missing { .. })));
+    assert!(matches!(JwtKeys::load(options, from_disk), Err(KeyError::Missing { .. })));
 }
 
 #[test]
@@ -426,13 +430,13 @@ fn new_key_files_are_taken_into_use_and_bad_ones_are_not() {
     };
     put("rsa.pub", &public);
     put("rsa-pkcs8.key", &private);
-    let keys = JwtKeys::load(JwtOptions {
+    let options = JwtOptions {
         method: Method::Rs256,
         public_key: Some(public.clone()),
         private_key: Some(private.clone()),
         ttl: Duration::from_secs(600),
-    })
-    .unwrap();
+    };
+    let keys = JwtKeys::load(options, from_disk).unwrap();
     assert_eq!(keys.files().collect::<Vec<_>>(), [&public, &private]);
     let old = keys.sign(now(), "alice", 7).unwrap();
     let old_holds = |keys: &JwtKeys| keys.verify(now(), &old).is_ok();

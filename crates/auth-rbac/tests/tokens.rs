@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use prng::Prng;
 use t4_auth_rbac::{
-    Applied, AuthError, AuthState, Command, Identity, PasswordHash, TOKENS_MAX, TokenClock,
-    TokenHash, TokenId, USER_TOKENS_MAX,
+    Applied, AuthError, AuthState, Command, Identity, PasswordHash, Permission, PermissionKind,
+    TOKENS_MAX, TokenClock, TokenHash, TokenId, USER_TOKENS_MAX,
 };
 
 fn run(state: &mut AuthState, command: Command) -> Applied {
@@ -109,6 +109,14 @@ fn a_session_ends_with_what_it_was_opened_by() {
     run(&mut state, user_add("bob"));
     assert!(!bob.stands(&state), "another bob");
 
+    let mut state = enabled(&["alice"]);
+    let alice = state.open_session(&Identity::user("alice"));
+    run(&mut state, Command::Disable);
+    assert!(alice.stands(&state), "nobody is asked who they are");
+    run(&mut state, Command::Enable);
+    assert!(!alice.stands(&state), "its token ended with authentication");
+    assert!(state.open_session(&Identity::user("alice")).stands(&state));
+
     let mut state = AuthState::new();
     let nobody = state.open_session(&Identity::Anonymous);
     assert!(nobody.stands(&state), "authentication is off");
@@ -116,6 +124,35 @@ fn a_session_ends_with_what_it_was_opened_by() {
     run(&mut state, Command::UserGrantRole { user: "root".into(), role: "root".into() });
     run(&mut state, Command::Enable);
     assert!(!nobody.stands(&state));
+}
+
+#[test]
+fn rights_that_were_taken_and_given_back_are_not_the_same() {
+    let mut state = enabled(&["alice", "bob"]);
+    run(&mut state, Command::RoleAdd { name: "app".into() });
+    run(&mut state, Command::UserGrantRole { user: "alice".into(), role: "app".into() });
+    let permission =
+        Permission { kind: PermissionKind::Read, key: "a".into(), range_end: "b".into() };
+    let grant = Command::RoleGrantPermission { role: "app".into(), permission: Some(permission) };
+    run(&mut state, grant.clone());
+    let before = state.clone();
+    let [alice, bob] = ["alice", "bob"].map(Identity::user);
+    let signed = Identity::user_at("bob", before.revision());
+    assert!(state.has_same_rights(&before, &alice) && state.has_same_rights(&before, &signed));
+
+    let (key, range_end) = ("a".into(), "b".into());
+    run(&mut state, Command::RoleRevokePermission { role: "app".into(), key, range_end });
+    run(&mut state, grant);
+    assert!(!state.has_same_rights(&before, &alice));
+    assert!(state.has_same_rights(&before, &bob), "nothing to bob");
+    assert!(!state.has_same_rights(&before, &signed), "a signed token is of one revision");
+    assert!(state.has_same_rights(&before, &Identity::Server));
+
+    let before = state.clone();
+    run(&mut state, Command::Disable);
+    assert!(!state.has_same_rights(&before, &bob) && !before.has_same_rights(&state, &bob));
+    run(&mut state, Command::Enable);
+    assert!(!state.has_same_rights(&before, &bob));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Authentication as the handle on a replica has it: on whose behalf it acts,
 //! what that one may read, changes of users and roles, tokens.
 
+use std::future::Future;
+
 use bytes::Bytes;
 use t4_auth_rbac::{Command, Identity, Operation, TOKENS_MAX, TokenHash};
 use t4_kv_types::{AuthError, LeaseId, LogIndex, OpError, Revision};
@@ -10,6 +12,9 @@ use tokio::sync::watch;
 
 use crate::caller::Caller;
 use crate::node::Node;
+
+/// How often a read is done again when the rights of who asks change under it.
+const READ_ATTEMPTS: usize = 8;
 
 /// What came of a change of authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,17 +114,44 @@ impl Node {
         Ok(mark)
     }
 
-    /// After a read: what was allowed when it began may have been forbidden
-    /// before something that it has seen.
-    pub(crate) fn check_right_again(
+    /// Does a read that needs a right. What it has seen may be behind a change
+    /// that took the right: then it is asked and read again, also if the right
+    /// is back by now.
+    ///
+    /// # Errors
+    /// Those of the check and of the read; [`AuthError::AuthOldRevision`] if the
+    /// rights of who asks changed under it again and again.
+    pub(crate) async fn read_by_right<T, F>(
         &self,
         operation: Operation<'_>,
-        mark: AuthMark,
-    ) -> Result<(), AuthError> {
-        if self.shared().auth.mark() == mark {
-            return Ok(());
+        read: impl Fn() -> F,
+    ) -> Result<T, OpError>
+    where
+        F: Future<Output = Result<T, OpError>>,
+    {
+        let mut mark = self.check_right(operation)?;
+        let mut before = mark.is_on().then(|| self.auth());
+        for attempt in 1.. {
+            let result = read().await;
+            if self.shared().auth.mark() == mark {
+                return result;
+            }
+            mark = self.check_right(operation)?;
+            let now = mark.is_on().then(|| self.auth());
+            let same = match (&before, &now) {
+                (Some(before), Some(now)) => now.has_same_rights(before, &self.who),
+                // It is off, and may have been on meanwhile.
+                _ => attempt >= READ_ATTEMPTS && now.is_none(),
+            };
+            if same {
+                return result;
+            }
+            if attempt >= READ_ATTEMPTS {
+                break;
+            }
+            before = now;
         }
-        self.check_right(operation).map(drop)
+        Err(AuthError::AuthOldRevision.into())
     }
 
     /// Whether this handle may do something with leases, by the keys that they

@@ -222,11 +222,8 @@ impl Node {
     /// so `serializable` makes no difference.
     pub async fn range(&self, request: RangeRequest) -> Result<RangeResult, OpError> {
         bump(&self.shared().counters.ranges);
-        let right = Operation::Range(&request);
-        let mark = self.check_right(right)?;
-        let result = self.lane.core.reads.range(&request).await;
-        self.check_right_again(right, mark)?;
-        result
+        let (right, reads) = (Operation::Range(&request), &self.lane.core.reads);
+        self.read_by_right(right, || reads.range(&request)).await
     }
 
     /// Sets a key.
@@ -255,11 +252,8 @@ impl Node {
     pub async fn txn(&self, request: TxnRequest) -> Result<TxnResult, OpError> {
         bump(&self.shared().counters.txns);
         if request.is_read_only() {
-            let right = Operation::Txn(&request);
-            let mark = self.check_right(right)?;
-            let result = self.lane.core.reads.read_only_txn(&request).await;
-            self.check_right_again(right, mark)?;
-            return result;
+            let (right, reads) = (Operation::Txn(&request), &self.lane.core.reads);
+            return self.read_by_right(right, || reads.read_only_txn(&request)).await;
         }
         match self.submit(Request::Txn(request)).await? {
             Response::Txn(result) => Ok(result),

@@ -1,6 +1,7 @@
 //! Which HTTP requests are answered: their host, against DNS rebinding
 //! (CVE-2018-5702), and their origin (reference: etcd's `accessController`).
-//! gRPC is not concerned: browsers cannot speak it.
+//! gRPC is not concerned: it is served on HTTP/2 alone, which a browser does not
+//! speak without TLS.
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -36,6 +37,10 @@ impl Access {
         request: &Request<B>,
         tls: bool,
     ) -> Option<Response<ResponseBody>> {
+        if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
+            let why = "400 Bad Request: too many Host headers";
+            return Some(text(StatusCode::BAD_REQUEST, PLAIN, why));
+        }
         if !tls && !self.allows_host(request) {
             return Some(misdirected(request));
         }
@@ -128,6 +133,14 @@ mod tests {
         let nobody = Request::get("/version").body(()).expect("a request");
         assert!(refused(&some, &nobody, false));
         assert!(!refused(&access(&[], &[]), &get("anything"), false));
+    }
+
+    #[test]
+    fn a_request_has_one_host() {
+        let request = Request::get("/version").header(header::HOST, "a").header(header::HOST, "b");
+        let request = request.body(()).expect("a request");
+        let answer = access(&["a"], &[]).answer(&request, false).expect("an answer");
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
     }
 
     #[test]

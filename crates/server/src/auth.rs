@@ -13,6 +13,7 @@ use t4_auth_rbac::TokenProvider;
 use t4_auth_rbac::jwt::{JwtKeys, KeyError};
 use t4_auth_rbac::password::Cost;
 use t4_etcd_api::{AuthConfig as ApiAuth, Tokens};
+use t4_tls_config::read_regular_file;
 
 use crate::config::AuthConfig;
 use crate::error::StartError;
@@ -29,7 +30,9 @@ pub(crate) fn load(config: &AuthConfig) -> Result<ApiAuth, StartError> {
     let tokens = match asked.provider {
         TokenProvider::Simple => Tokens::Simple,
         TokenProvider::None => Tokens::None,
-        TokenProvider::Jwt(options) => Tokens::Jwt(Arc::new(JwtKeys::load(options)?)),
+        TokenProvider::Jwt(options) => {
+            Tokens::Jwt(Arc::new(JwtKeys::load(options, read_regular_file)?))
+        }
     };
     let bcrypt_cost =
         Cost::new(config.bcrypt_cost).ok_or(StartError::BcryptCost { cost: config.bcrypt_cost })?;
@@ -105,6 +108,7 @@ fn tell(outcome: Result<bool, KeyError>, said: &mut Option<KeyError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
     use std::time::SystemTime;
 
     fn config(token: String) -> AuthConfig {
@@ -139,6 +143,36 @@ mod tests {
         std::fs::write(&file, b"").unwrap();
         tell(keys.reload(), &mut said);
         assert!(said.is_some() && keys.verify(now, &before).is_ok(), "the old one stays");
+        std::fs::write(&file, b"the second secret").unwrap();
+        tell(keys.reload(), &mut said);
+        assert!(said.is_none() && keys.verify(now, &before).is_err());
+    }
+
+    /// Nobody writes into the pipe: to wait for that would be to wait for ever.
+    #[test]
+    fn a_pipe_in_the_place_of_a_key_is_not_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let dir = tempfile::tempdir().unwrap();
+        let (file, pipe) = (dir.path().join("secret"), dir.path().join("pipe"));
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let token = |path: &Path| format!("jwt,sign-method=HS256,priv-key={}", path.display());
+        let refused = load(&config(token(&pipe))).unwrap_err().to_string();
+        assert!(refused.contains("pipe: it is a named pipe, not a regular file"), "{refused}");
+
+        std::fs::write(&file, b"the first secret").unwrap();
+        let tokens = load(&config(token(&file))).unwrap().tokens;
+        let Tokens::Jwt(keys) = &tokens else { panic!("no keys") };
+        let now = SystemTime::now();
+        let before = keys.sign(now, "alice", 1).unwrap();
+        std::fs::rename(&pipe, &file).unwrap();
+        let mut said = None;
+        tell(keys.reload(), &mut said);
+        assert!(said.is_some() && keys.verify(now, &before).is_ok(), "the old one stays");
+        // It looks, and ends.
+        let follower = KeyFollower::start(&tokens).unwrap().unwrap();
+        follower.reload_now();
+        drop(follower);
+        std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, b"the second secret").unwrap();
         tell(keys.reload(), &mut said);
         assert!(said.is_none() && keys.verify(now, &before).is_err());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use t4_etcd_api::{Caller, ETCD_VERSION, Services};
@@ -65,9 +65,15 @@ impl Front {
         request: Request<Incoming>,
         purpose: Purpose,
     ) -> Response<ResponseBody> {
-        if purpose == Purpose::Grpc || is_grpc(&request) {
+        // gRPC is on HTTP/2, which no page can speak here without TLS; anything
+        // like it on HTTP/1.1 may come from a browser.
+        let is_http2 = request.version() == Version::HTTP_2;
+        if is_http2 && (purpose == Purpose::Grpc || is_grpc(&request)) {
             // What is no gRPC is refused there, in gRPC's own way.
             return self.services.serve(request).await.map(ResponseBody::Grpc);
+        }
+        if purpose == Purpose::Grpc {
+            return text(StatusCode::HTTP_VERSION_NOT_SUPPORTED, PLAIN, "gRPC needs HTTP/2\n");
         }
         self.http(request).await
     }

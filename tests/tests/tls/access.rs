@@ -22,6 +22,19 @@ fn hosts_that_are_not_listed_are_refused_over_plain_http_only() {
     for helpful in ["evil.example", "CVE-2018-5702", "--host-whitelist"] {
         assert!(refused.contains(helpful), "{refused}");
     }
+    // A page of that name can send what looks like gRPC, but not on HTTP/2.
+    let rpc = format!("http://127.0.0.1:{port}/etcdserverpb.KV/Range");
+    let like_grpc = ["-H", "Content-Type: application/grpc", "--data-binary", "x"];
+    let asked = [&like_grpc[..], &["--http1.1", "-H", strange[1], "-w", "%{http_code}"], &[&rpc]];
+    let refused = client.curl(&asked.concat()).well();
+    assert!(refused.ends_with("421"), "{refused}");
+    // No more is it gRPC under a name that is known, as in etcd.
+    let asked = [&like_grpc[..], &["--http1.1", "-w", "%{http_code}"], &[&rpc]].concat();
+    let refused = client.curl(&asked).well();
+    assert!(refused.ends_with("404"), "{refused}");
+    let two = ["-H", "Host: 127.0.0.1", "-H", "Host: evil.example", "-w", "%{http_code}", &plain];
+    let refused = client.curl(&two).well();
+    assert!(refused.ends_with("400") || refused.ends_with("421"), "{refused}");
     // Over TLS every name will do, and gRPC is not concerned.
     let secure = format!("https://{}/version", t4.endpoint());
     let trusting = Client::trusting(&ca.own.cert);

@@ -16,6 +16,7 @@ use aws_lc_rs::signature::{
 use aws_lc_rs::{digest, hmac};
 use pem::Pem;
 
+use super::ReadFile;
 use super::certificate;
 use super::method::Method;
 use crate::token_provider::JwtOptions;
@@ -88,9 +89,10 @@ struct KeyFile<'a> {
 
 impl KeySet {
     /// Reads the files, and tries the keys on each other.
-    pub(super) fn load(options: &JwtOptions) -> Result<KeySet, KeyError> {
-        let public = options.public_key.as_deref().map(KeyFile::read).transpose()?;
-        let private = options.private_key.as_deref().map(KeyFile::read).transpose()?;
+    pub(super) fn load(options: &JwtOptions, read: ReadFile) -> Result<KeySet, KeyError> {
+        let file = |path| KeyFile::read(path, read);
+        let public = options.public_key.as_deref().map(file).transpose()?;
+        let private = options.private_key.as_deref().map(file).transpose()?;
         let fingerprint = fingerprint(public.as_ref(), private.as_ref());
         let method = options.method;
         let (signer, verifier) = match Scheme::of(method) {
@@ -281,12 +283,12 @@ fn pair(
 }
 
 impl KeyFile<'_> {
-    fn read(path: &Path) -> Result<KeyFile<'_>, KeyError> {
+    fn read(path: &Path, read: ReadFile) -> Result<KeyFile<'_>, KeyError> {
         let unreadable = |error: std::io::Error| KeyError::Unreadable {
             file: path.to_owned(),
             reason: error.to_string(),
         };
-        Ok(KeyFile { path, bytes: std::fs::read(path).map_err(unreadable)? })
+        Ok(KeyFile { path, bytes: read(path).map_err(unreadable)? })
     }
 
     fn private(&self, method: Method, scheme: &PairScheme) -> Result<Signer, KeyError> {

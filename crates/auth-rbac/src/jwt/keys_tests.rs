@@ -23,7 +23,7 @@ fn keys(method: Method, public: Option<&[u8]>, private: Option<&[u8]>) -> KeySet
         private_key: file("priv", private),
         ttl: crate::token_provider::JWT_TTL_DEFAULT,
     };
-    KeySet::load(&options).unwrap()
+    KeySet::load(&options, |path| std::fs::read(path)).unwrap()
 }
 
 /// A public key: the DER before the key itself, then the key.

@@ -11,7 +11,7 @@ struct User {
     name: Arc<str>,
     password: Option<PasswordHash>,
     roles: Vec<Arc<str>>,
-    password_set_at: u64,
+    proven_from: u64,
 }
 
 #[derive(Debug)]
@@ -63,6 +63,9 @@ impl Model {
             Command::Disable => {
                 self.enabled = false;
                 self.tokens.clear();
+                // What was proven before counts no more.
+                let now = self.revision + 1;
+                self.users.iter_mut().for_each(|user| user.proven_from = now);
                 self.changed()
             }
             Command::UserAdd { name, no_password, password } => {
@@ -78,7 +81,7 @@ impl Model {
                     (false, None) => return Err(AuthError::NoPasswordUser),
                 };
                 let (name, roles) = (name.clone(), Vec::new());
-                self.users.push(User { name, password, roles, password_set_at: self.revision + 1 });
+                self.users.push(User { name, password, roles, proven_from: self.revision + 1 });
                 self.changed()
             }
             Command::UserDelete { name } => {
@@ -96,7 +99,7 @@ impl Model {
                 if user.password.is_some() {
                     user.password = Some(password.clone().ok_or(AuthError::NoPasswordUser)?);
                 }
-                user.password_set_at = set_at;
+                user.proven_from = set_at;
                 self.tokens.retain(|token| token.2 != *name);
                 self.changed()
             }
@@ -162,7 +165,7 @@ impl Model {
                 let found = self.find(user).ok_or(AuthError::AuthFailed)?;
                 found.password.as_ref().ok_or(AuthError::NoPasswordUser)?;
                 let twice = self.tokens.iter().any(|token| token.1 == *hash);
-                if *verified_at < found.password_set_at || twice {
+                if *verified_at < found.proven_from || twice {
                     return Err(AuthError::RepeatLogin);
                 }
                 self.tokens_ever += 1;
@@ -220,7 +223,7 @@ impl Model {
             Identity::User { name, revision } => (name, revision.unwrap_or(u64::MAX)),
         };
         let user = self.find(name).ok_or(AuthError::UserNotFound)?;
-        if made < user.password_set_at {
+        if made < user.proven_from {
             return Err(AuthError::AuthOldRevision);
         }
         let admin = user.roles.iter().any(|role| role.as_ref() == "root");

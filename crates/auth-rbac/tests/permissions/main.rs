@@ -98,7 +98,7 @@ impl World {
         let role: Arc<str> = (*prng.pick(&ROLES)).into();
         let user: Arc<str> = (*prng.pick(&USERS)).into();
         let (key, range_end) = universe::permission_range(prng);
-        let command = match prng.below(40) {
+        let command = match prng.below(42) {
             0..16 => {
                 let kinds =
                     [PermissionKind::Read, PermissionKind::Write, PermissionKind::ReadWrite];
@@ -116,6 +116,11 @@ impl World {
             36 => Command::RoleDelete { name: role },
             37 => Command::RoleAdd { name: role },
             38 => Command::UserDelete { name: user },
+            // Mostly on.
+            39 | 40 => match self.model.is_enabled() && prng.once_in(4) {
+                true => Command::Disable,
+                false => Command::Enable,
+            },
             _ => user_add(&user),
         };
         self.run(command);

@@ -30,7 +30,8 @@ struct Permission {
 struct User {
     name: Arc<str>,
     roles: Vec<Arc<str>>,
-    /// Told apart from every other user that ever had the name.
+    /// Told apart from every other user that ever had the name, and from itself
+    /// before authentication was off.
     made_at: u64,
 }
 
@@ -67,6 +68,10 @@ impl Model {
                 self.enabled = true;
                 self.revision -= 1;
             }
+            Command::Disable => {
+                self.enabled = false;
+                self.users.iter_mut().for_each(|user| user.made_at = self.revision);
+            }
             Command::UserAdd { name, .. } => self.users.push(User {
                 name: name.clone(),
                 roles: Vec::new(),
@@ -99,6 +104,10 @@ impl Model {
             }
             other => panic!("not of this test: {other:?}"),
         }
+    }
+
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled
     }
 
     fn permissions(&mut self, role: &str) -> &mut Vec<Permission> {

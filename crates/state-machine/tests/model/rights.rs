@@ -11,7 +11,8 @@ struct User {
     name: String,
     roles: Vec<String>,
     has_password: bool,
-    /// The auth revision at which it was added or its password set.
+    /// The auth revision at which it was added, its password set, or
+    /// authentication switched off.
     since: u64,
 }
 
@@ -157,6 +158,8 @@ impl Rights {
             Command::Disable => {
                 self.enabled = false;
                 self.tokens.clear();
+                let since = self.revision + 1;
+                self.users.iter_mut().for_each(|user| user.since = since);
             }
             Command::UserAdd { name, no_password, .. } => {
                 if self.find(name).is_some() {
