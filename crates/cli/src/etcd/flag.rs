@@ -45,6 +45,9 @@ pub(super) enum Meaning {
     /// These values alone are taken, because others would ask for what is not
     /// done here; the text says why.
     Only(&'static [&'static str], &'static str),
+    /// Not a flag of etcd any more: refused as such, and ignored with a warning
+    /// in the environment or a config file, as there. The text says what to use.
+    GivenUp(&'static str),
 }
 
 /// Flags that belong together.
@@ -81,6 +84,11 @@ pub(super) const fn never(name: &'static str, why: &'static str) -> Flag {
 /// A text or list that has to be empty.
 pub(super) const fn empty(name: &'static str, kind: Kind, why: &'static str) -> Flag {
     Flag { name, kind, default: "", help: "", meaning: Meaning::Only(&[""], why) }
+}
+
+/// A text that etcd does not take any more.
+pub(super) const fn given_up(name: &'static str, instead: &'static str) -> Flag {
+    Flag { name, kind: Kind::Text, default: "", help: "", meaning: Meaning::GivenUp(instead) }
 }
 
 /// Every flag.

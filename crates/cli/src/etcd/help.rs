@@ -45,6 +45,7 @@ fn describe(flag: &Flag, text: &mut String) {
         Meaning::Honoured => flag.help.to_owned(),
         Meaning::Governed(instead) => format!("Without effect: {instead}."),
         Meaning::Only(_, why) => format!("Refused: {why}."),
+        Meaning::GivenUp(instead) => format!("Refused: etcd gave it up long ago; {instead}."),
     };
     let _ = writeln!(text, "  --{}{value}", flag.name);
     for line in wrapped(&help) {

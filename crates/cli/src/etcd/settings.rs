@@ -303,7 +303,7 @@ fn feature_gates(given: &Given, notices: &mut Notices) -> Result<(), EtcdError> 
 
 /// One line for each flag without effect; an error for what must not be asked.
 fn what_is_not_honoured(given: &Given, notices: &mut Notices) -> Result<(), EtcdError> {
-    for (name, value, _) in given.iter() {
+    for (name, value, source) in given.iter() {
         let Some(flag) = flag::find_setting(name) else { continue };
         match flag.meaning {
             Meaning::Honoured => {}
@@ -311,12 +311,33 @@ fn what_is_not_honoured(given: &Given, notices: &mut Notices) -> Result<(), Etcd
                 notices.info(name, format!("--{name} has no effect here: {instead}"));
             }
             Meaning::Only(taken, why) => only(flag, value, taken, why)?,
+            Meaning::GivenUp(instead) => given_up(name, source, instead, notices)?,
         }
     }
     if given.is_set("listen-peer-urls") {
         let text = "nothing listens there: there is one member, which has no peers";
         notices.info("listen-peer-urls", text);
     }
+    Ok(())
+}
+
+fn given_up(
+    name: &'static str,
+    source: Source,
+    instead: &str,
+    notices: &mut Notices,
+) -> Result<(), EtcdError> {
+    let (place, written) = match source {
+        Source::Flag => {
+            return Err(EtcdError::Syntax(format!(
+                "flag provided but not defined: -{name}: etcd gave it up long ago; {instead}"
+            )));
+        }
+        Source::Environment => ("environment variable", flag::variable(name)),
+        Source::File(_) => ("key of the config file", name.to_owned()),
+    };
+    let text = format!("unrecognized {place}, without effect: etcd gave it up long ago; {instead}");
+    notices.warn(written, text);
     Ok(())
 }
 

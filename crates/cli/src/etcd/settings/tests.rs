@@ -273,6 +273,37 @@ fn each_flag_of_etcds_inside_is_one_line() {
 }
 
 #[test]
+fn flags_that_etcd_gave_up_stop_a_start_only_as_flags() {
+    for (name, instead) in [
+        ("ca-file", "use --trusted-ca-file and --client-cert-auth"),
+        ("peer-ca-file", "use --peer-trusted-ca-file and --peer-client-cert-auth"),
+    ] {
+        let refused = with(&[&format!("--{name}=/ca")], Directory::Fresh).expect_err("refused");
+        assert_eq!(refused.exit_code(), 2);
+        let told = refused.to_string();
+        assert!(told.starts_with(&format!("flag provided but not defined: -{name}")), "{told}");
+        assert!(told.ends_with(instead), "{told}");
+        for (source, written) in
+            [(Source::Environment, flag::variable(name)), (Source::File(3), name.to_owned())]
+        {
+            let mut given = Given::default();
+            let flag = flag::find(name).expect("a flag");
+            given.set(flag, Value::Text("/ca".to_owned()), source);
+            let mut notices = Notices::default();
+            what_is_not_honoured(&given, &mut notices).expect("a warning is all");
+            let [about] = notices.about(&written).try_into().expect("one");
+            assert!(about.starts_with("unrecognized ") && about.ends_with(instead), "{about}");
+        }
+    }
+}
+
+#[test]
+fn what_peers_are_not_compared_with_is_taken_as_by_etcd() {
+    let peer = sound(&["--peer-skip-client-san-verification"]).settings.security.peer;
+    assert!(peer.skip_san_check);
+}
+
+#[test]
 fn what_etcd_warns_of_is_a_warning() {
     let warned = |args: &[&str], setting: &str, expected: &str| {
         let notices = sound(args).notices;

@@ -1,7 +1,7 @@
 //! How it is watched, and what concerns etcd's inside.
 
 use crate::etcd::flag::Kind::{Choice, Duration, List, Signed, Switch, Text, Unsigned, Urls};
-use crate::etcd::flag::{Flag, Meaning, empty, governed, honoured, never};
+use crate::etcd::flag::{Flag, Meaning, given_up, governed, honoured, never};
 
 const TRACING: &str = "traces are not made; metrics and logs are";
 const NO_ROTATION: &str = "log files are not rotated by the server. They are opened for appending: \
@@ -130,10 +130,6 @@ pub(super) const OLDER: &[Flag] = &[
         "false",
         "one member connects to no peers",
     ),
-    empty("ca-file", Text, "etcd gave it up in 3.2: use --trusted-ca-file and --client-cert-auth"),
-    empty(
-        "peer-ca-file",
-        Text,
-        "etcd gave it up in 3.2: use --peer-trusted-ca-file and --peer-client-cert-auth",
-    ),
+    given_up("ca-file", "use --trusted-ca-file and --client-cert-auth"),
+    given_up("peer-ca-file", "use --peer-trusted-ca-file and --peer-client-cert-auth"),
 ];
