@@ -35,6 +35,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 pub(crate) fn start(settings: Settings, notices: &Notices) -> anyhow::Result<ExitCode> {
     crate::logging::start(&settings.logging)?;
     notices.log();
+    settings.security.notices().log();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

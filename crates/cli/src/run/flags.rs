@@ -130,6 +130,14 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) grpc_keepalive_permit_without_stream: Option<String>,
 
+    /// Where peers connect, once there are some: refused until then, with the reason
+    #[arg(long, value_name = "ADDRESS", hide = true)]
+    pub(crate) peer_listen: Option<String>,
+
+    /// Where peers reach this member: refused like --peer-listen
+    #[arg(long, value_name = "ADDRESS", hide = true)]
+    pub(crate) advertise_peer: Option<String>,
+
     #[command(flatten)]
     pub(crate) security: SecurityArgs,
 }

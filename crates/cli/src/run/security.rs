@@ -8,6 +8,8 @@ use t4_tls_config::{ClientOptions, PairSource, Protocol, SelfSigned, ServerOptio
 
 pub(crate) use t4_tls_config::TlsVersion;
 
+use super::notice::Notices;
+
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Security {
@@ -147,6 +149,30 @@ impl Security {
         })
     }
 
+    /// What may be meant otherwise than it is taken, as by Go.
+    pub(crate) fn notices(&self) -> Notices {
+        let mut notices = Notices::default();
+        let chosen: Vec<&str> = self.cipher_suites.iter().map(String::as_str).collect();
+        let (of_tls12, of_tls13): (Vec<&str>, Vec<&str>) =
+            chosen.into_iter().partition(|suite| is_of_tls12(suite));
+        if of_tls13.is_empty() {
+            return notices;
+        }
+        let mut text = format!(
+            "--cipher-suites: the suites of TLS 1.3 cannot be chosen, and naming {} changes nothing \
+             about them",
+            of_tls13.join(", ")
+        );
+        if of_tls12.is_empty() && self.versions.max == TlsVersion::Tls13 {
+            text.push_str(
+                "; no suite of TLS 1.2 is named, so it is off: name one, or, if that is what is \
+                 meant, give --tls-min-version TLS1.3 instead",
+            );
+        }
+        notices.warn("cipher-suites", text);
+        notices
+    }
+
     fn protocol(&self, versions: Versions) -> Protocol {
         // TLS 1.3 has its own suites.
         let has_tls12 = versions.min == TlsVersion::Tls12;
@@ -198,6 +224,12 @@ impl From<Pair> for PairSource {
     fn from(Pair { cert, key }: Pair) -> Self {
         PairSource::Files { cert, key }
     }
+}
+
+/// IANA's names of older suites say what the key exchange is, with what cipher:
+/// TLS 1.3 has taken that apart.
+pub(super) fn is_of_tls12(suite: &str) -> bool {
+    suite.contains("_WITH_")
 }
 
 /// Where etcd keeps the certificates that it makes.

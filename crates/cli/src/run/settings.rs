@@ -55,6 +55,7 @@ impl Settings {
         )?;
         let file = path.map(|path| ConfigFile::load(&path, &known)).transpose()?;
         let sources = Sources::new(environment, file);
+        one_node(&args, &sources)?;
 
         let logging = logging(&args, &sources)?;
         let (security, auth) = security::resolve(&args.security, &sources)?;
@@ -66,6 +67,19 @@ impl Settings {
         Ok(Settings { node, server, security, logging })
     }
 }
+
+/// What T4's operators start a cluster with. It must not be ignored: each node
+/// would take writes for itself. Empty is what single nodes have.
+fn one_node(args: &RunArgs, sources: &Sources<'_>) -> Result<(), UsageError> {
+    let refused = |text: &str| if text.is_empty() { Ok(()) } else { Err(ONE_NODE.to_owned()) };
+    sources.one("peer-listen", args.peer_listen.clone(), refused)?;
+    sources.one("advertise-peer", args.advertise_peer.clone(), refused)?;
+    Ok(())
+}
+
+const ONE_NODE: &str = "this version runs one node, and the cluster comes with a later one; leave \
+                        --peer-listen and --advertise-peer out to run one node (--peer-tls-… may \
+                        stay)";
 
 fn logging(args: &RunArgs, sources: &Sources<'_>) -> Result<Logging, UsageError> {
     let levels = [

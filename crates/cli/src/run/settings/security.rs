@@ -116,14 +116,15 @@ fn peer(args: &SecurityArgs, sources: &Sources<'_>) -> Result<Surface, UsageErro
     if surface.auto && surface.pair.is_some() {
         return refused("--peer-auto-tls makes a certificate, and --peer-tls-cert is one: choose");
     }
-    let narrows = surface.crl.is_some()
+    let is_about_certificates = surface.crl.is_some()
         || !surface.allowed_cns.is_empty()
-        || !surface.allowed_hostnames.is_empty();
-    if narrows && surface.pair.is_none() {
+        || !surface.allowed_hostnames.is_empty()
+        || surface.skip_san_check;
+    if is_about_certificates && surface.pair.is_none() {
         return refused(
-            "--peer-crl-file, --peer-cert-allowed-cn and --peer-cert-allowed-hostname say which \
-             certificates of peers are taken: they need --peer-tls-ca, --peer-tls-cert and \
-             --peer-tls-key",
+            "--peer-crl-file, --peer-cert-allowed-cn, --peer-cert-allowed-hostname and \
+             --peer-skip-client-san-verification say which certificates of peers are taken: they \
+             need --peer-tls-ca, --peer-tls-cert and --peer-tls-key",
         );
     }
     if !surface.allowed_cns.is_empty() && !surface.allowed_hostnames.is_empty() {

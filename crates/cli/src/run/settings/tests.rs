@@ -252,6 +252,8 @@ fn wrong_values_are_refused_with_what_is_allowed() {
         ("peer-cert-allowed-cn", "", "use a common name"),
         ("peer-cert-allowed-hostname", "a/b", "use a host name"),
         ("peer-auto-tls", "maybe", "use true or false"),
+        ("peer-listen", "0.0.0.0:3380", "this version runs one node"),
+        ("advertise-peer", "node-a:3380", "this version runs one node"),
         ("peer-skip-client-san-verification", "maybe", "use true or false"),
         ("self-signed-cert-validity", "0", "from 1 to 100"),
         ("tls-min-version", "TLS1.1", "use one of TLS1.2, TLS1.3"),
@@ -272,4 +274,23 @@ fn wrong_values_are_refused_with_what_is_allowed() {
     for flag in flag_names().iter().filter(|flag| *flag != "config-file") {
         assert!(cases.iter().any(|(known, ..)| known == flag), "{flag} has no case");
     }
+}
+
+#[test]
+fn what_needs_a_cluster_is_refused_with_the_reason_wherever_it_is_written() {
+    let reason = "is not allowed: this version runs one node";
+    let listens = told(&["--peer-listen", "0.0.0.0:3380", "--max-txn-ops=x"]);
+    assert!(listens.starts_with(&format!("--peer-listen: \"0.0.0.0:3380\" {reason}")), "{listens}");
+    let advertised = told(&["--advertise-peer=node-a:3380"]);
+    assert!(advertised.starts_with(&format!("--advertise-peer: \"node-a:3380\" {reason}")));
+    let variable = with(&[], &[("T4_PEER_LISTEN", "0.0.0.0:3380")]).expect_err("refused");
+    let variable = variable.to_string();
+    assert!(variable.contains("from the environment variable T4_PEER_LISTEN"), "{variable}");
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(b"listen: 127.0.0.1:1\nadvertise-peer: node-a:3380\n").expect("write");
+    let written = told(&["--config-file", file.path().to_str().expect("UTF-8")]);
+    assert!(written.contains("line 2) ") && written.contains(reason), "{written}");
+    // What starts one node with the Go implementation does so here.
+    sound(&["--peer-listen=", "--advertise-peer", ""]);
+    with(&[], &[("T4_PEER_LISTEN", ""), ("T4_ADVERTISE_PEER", "")]).expect("unset");
 }

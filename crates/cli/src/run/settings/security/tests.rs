@@ -141,7 +141,7 @@ fn a_star_allows_all() {
 
 #[test]
 fn what_does_not_go_together_is_one_error() {
-    let cases: [(&[&str], &str); 18] = [
+    let cases: [(&[&str], &str); 21] = [
         (&[CERT], "--client-tls-cert and --client-tls-key belong together"),
         (&[KEY], "--client-tls-cert and --client-tls-key belong together"),
         (&["--client-tls-ca=/a"], "need TLS"),
@@ -156,6 +156,9 @@ fn what_does_not_go_together_is_one_error() {
         (&["--peer-tls-cert=/c", "--peer-tls-key=/k"], "--peer-tls-ca, --peer-tls-cert and"),
         (&["--peer-tls-ca=/c"], "--peer-tls-ca, --peer-tls-cert and"),
         (&["--peer-cert-allowed-cn=a"], "they need --peer-tls-ca"),
+        (&["--peer-skip-client-san-verification"], "they need --peer-tls-ca"),
+        (&["--peer-auto-tls", "--peer-skip-client-san-verification"], "they need --peer-tls-ca"),
+        (&["--peer-auto-tls", "--peer-crl-file=/a"], "they need --peer-tls-ca"),
         (&["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"], "is greater than"),
         (&[CERT, KEY, "--tls-min-version=TLS1.3", SUITE], "only TLS1.3 is spoken"),
         (&[SUITE], "--cipher-suites needs TLS"),
@@ -172,4 +175,32 @@ fn what_does_not_go_together_is_one_error() {
     let files = ["--peer-tls-ca=a", "--peer-tls-cert=b", "--peer-tls-key=c"];
     let told = with(&[both.as_slice(), &files].concat()).expect_err("refused").to_string();
     assert!(told.contains("exclude each other"), "{told}");
+}
+
+#[test]
+fn who_names_suites_of_tls13_is_told_that_they_cannot_be_chosen() {
+    let told = |flags: &[&str]| -> Vec<String> {
+        let notices = sound(&[&[CERT, KEY], flags].concat()).security.notices();
+        notices.about("cipher-suites").into_iter().map(str::to_owned).collect()
+    };
+    assert!(told(&[]).is_empty() && told(&[SUITE]).is_empty());
+    let [both] = told(&[SUITE, "--cipher-suites=TLS_AES_128_GCM_SHA256"]).try_into().expect("one");
+    assert!(both.contains("naming TLS_AES_128_GCM_SHA256 changes nothing"), "{both}");
+    assert!(!both.contains("TLS 1.2"), "{both}");
+    let alone = ["--cipher-suites=TLS_AES_128_GCM_SHA256,TLS_CHACHA20_POLY1305_SHA256"];
+    let [alone] = told(&alone).try_into().expect("one");
+    assert!(alone.contains("TLS_AES_128_GCM_SHA256, TLS_CHACHA20_POLY1305_SHA256"), "{alone}");
+    assert!(alone.contains("no suite of TLS 1.2 is named, so it is off"), "{alone}");
+}
+
+#[test]
+fn every_suite_is_told_apart_by_its_name() {
+    let names = t4_tls_config::cipher_suite_names();
+    let [tls12, tls13] = [true, false].map(|of_tls12| {
+        let of = |name: &&String| crate::run::security::is_of_tls12(name) == of_tls12;
+        names.iter().filter(of).map(String::as_str).collect::<Vec<_>>()
+    });
+    let of_tls13 =
+        ["TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"];
+    assert_eq!((tls12.len(), tls13), (names.len() - of_tls13.len(), of_tls13.to_vec()));
 }
