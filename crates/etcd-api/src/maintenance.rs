@@ -124,18 +124,23 @@ impl Api {
         match DowngradeAction::try_from(request.action) {
             Ok(DowngradeAction::Validate) => {
                 check_downgrade(&request.version)?;
-                let (major, minor) = cluster_version();
-                Ok(pb::DowngradeResponse {
-                    header: Some(self.header_now()),
-                    version: format!("{major}.{minor}"),
-                })
+                Ok(self.version_as_it_is())
             }
             Ok(DowngradeAction::Enable) => {
                 check_downgrade(&request.version)?;
                 Err(ApiError::DowngradeUnsupported.status())
             }
-            Ok(DowngradeAction::Cancel) => Err(ApiError::NoInflightDowngrade.status()),
+            // There is none under way, and since 3.6 that is no error to etcd.
+            Ok(DowngradeAction::Cancel) => Ok(self.version_as_it_is()),
             Err(_) => Err(ApiError::UnknownMethod.status()),
+        }
+    }
+
+    fn version_as_it_is(&self) -> pb::DowngradeResponse {
+        let (major, minor) = cluster_version();
+        pb::DowngradeResponse {
+            header: Some(self.header_now()),
+            version: format!("{major}.{minor}"),
         }
     }
 }

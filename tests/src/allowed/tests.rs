@@ -162,6 +162,28 @@ fn a_lock_may_keep_the_code_of_an_error_but_not_change_its_text() {
 }
 
 #[test]
+fn to_cancel_no_downgrade_may_be_no_error_but_is_no_other() {
+    let op = Op::Downgrade { action: CANCEL, version: String::new() };
+    let refused = |text: &str| {
+        let (code, text) = ("FailedPrecondition".to_owned(), text.to_owned());
+        Answer::Refused(Refusal { code, text })
+    };
+    let header = |revision| {
+        let header = t4_proto::etcdserverpb::ResponseHeader { revision, ..Default::default() };
+        Answer::Header(Some(header))
+    };
+    let want = refused("etcdserver: no inflight downgrade job");
+    assert_eq!(compare(&op, &want, &want), None);
+    assert_eq!(compare(&op, &want, &header(4)), None);
+    assert!(compare(&op, &want, &header(0)).is_some());
+    assert!(compare(&op, &want, &Answer::Header(None)).is_some());
+    let other = refused("etcdserver: cluster version not found during downgrade");
+    assert!(compare(&op, &want, &other).is_some() && compare(&op, &other, &header(4)).is_some());
+    let validate = Op::Downgrade { action: 0, version: String::new() };
+    assert!(compare(&validate, &want, &header(4)).is_some());
+}
+
+#[test]
 fn an_unknown_sort_is_refused_by_the_contract() {
     let mut request = RangeRequest { key: "a".into(), sort_order: 3, ..RangeRequest::default() };
     assert!(contract_answer(&Op::Range(request.clone())).is_some());
