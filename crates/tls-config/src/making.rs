@@ -7,8 +7,10 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::rand::{self, SystemRandom};
+use aws_lc_rs::signature::Ed25519KeyPair;
 use rcgen::{KeyPair, RsaKeySize, SanType, SerialNumber};
-use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use time::OffsetDateTime;
 
 use crate::error::{FileFault, TlsError};
@@ -55,7 +57,7 @@ impl KeyType {
             KeyType::EcdsaP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
             KeyType::EcdsaP384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
             KeyType::EcdsaP521 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512),
-            KeyType::Ed25519 => KeyPair::generate_for(&rcgen::PKCS_ED25519),
+            KeyType::Ed25519 => return ed25519(),
             KeyType::Rsa2048 => rsa(RsaKeySize::_2048),
             KeyType::Rsa4096 => rsa(RsaKeySize::_4096),
         };
@@ -65,6 +67,15 @@ impl KeyType {
 
 fn rsa(size: RsaKeySize) -> Result<KeyPair, rcgen::Error> {
     KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size)
+}
+
+/// In version 1 of PKCS#8: what `rcgen` makes is version 2, which has the public
+/// key beside the private one, and which OpenSSL 3.0 and all that stands on it
+/// cannot read.
+fn ed25519() -> Result<KeyPair, TlsError> {
+    let made = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
+        .map_err(|error| TlsError::Crypto(error.to_string()))?;
+    KeyPair::try_from(&PrivatePkcs8KeyDer::from(made.as_ref())).map_err(failed)
 }
 
 impl fmt::Display for KeyType {
@@ -136,8 +147,7 @@ fn is_dns_name(name: &str) -> bool {
 /// A serial number that no other certificate has.
 pub(crate) fn random_serial() -> Result<SerialNumber, TlsError> {
     let mut bytes = [0; SERIAL_BYTES];
-    let random = aws_lc_rs::default_provider().secure_random;
-    random.fill(&mut bytes).map_err(|_| TlsError::Crypto("no random bytes".to_owned()))?;
+    rand::fill(&mut bytes).map_err(|_| TlsError::Crypto("no random bytes".to_owned()))?;
     // Positive, and not zero.
     bytes[0] = (bytes[0] & 0x7f) | 0x40;
     Ok(SerialNumber::from_slice(&bytes))
@@ -177,6 +187,24 @@ mod tests {
             assert_eq!(kind.to_string(), name);
         }
         assert!("dsa".parse::<KeyType>().unwrap_err().to_string().contains("ed25519"));
+    }
+
+    /// The version is the first number of a PKCS#8 document, behind the tag and
+    /// the length of the whole.
+    #[test]
+    fn ed25519_is_written_in_version_1_and_read_in_both() {
+        let ours = KeyType::Ed25519.generate().unwrap();
+        let other = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        for (key, version) in [(ours, 0), (other, 1)] {
+            assert_eq!(key.serialized_der()[2..5], [2, 1, version]);
+            let text = key.serialize_pem();
+            let text = (Path::new("x.key"), text.as_bytes());
+            let read = key_from_pem(text.0, text.1).unwrap();
+            assert_eq!(read.public_key_pem(), key.public_key_pem());
+            let made = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+            let cert = (Path::new("x.crt"), made.as_bytes());
+            crate::key_pair::KeyPair::from_pem(cert, text, SystemTime::now()).unwrap();
+        }
     }
 
     #[test]

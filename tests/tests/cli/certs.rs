@@ -56,6 +56,32 @@ fn certs_makes_a_ca_and_pairs_that_openssl_accepts() {
 }
 
 #[test]
+fn every_kind_of_key_that_certs_makes_loads_in_openssl() {
+    for kind in ["ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "ed25519", "rsa-2048", "rsa-4096"] {
+        let scratch = Scratch::new("certs").expect("scratch");
+        let dir = scratch.path();
+        let loads = |name: &str| {
+            let (cert, key) = (format!("{name}.crt"), format!("{name}.key"));
+            let read = openssl(dir, &["pkey", "-in", &key, "-pubout"]);
+            assert!(read.status.success(), "{kind} {key}: {}", stderr(&read));
+            let shown = openssl(dir, &["x509", "-in", &cert, "-noout", "-pubkey"]);
+            assert_eq!(stdout(&read), stdout(&shown), "{kind} {key}");
+            let verified = openssl(dir, &["verify", "-x509_strict", "-CAfile", "ca.crt", &cert]);
+            assert!(verified.status.success(), "{kind} {cert}: {}", stderr(&verified));
+            stdout(&read)
+        };
+        certs(dir, &["init-ca", "--key-type", kind]);
+        let client = ["issue", "client", "--common-name", "alice", "--name", "alice"];
+        certs(dir, &[&client[..], &["--key-type", kind]].concat());
+        let (ca, issued) = (loads("ca"), loads("alice"));
+        certs(dir, &["renew", "ca.crt", "alice.crt"]);
+        assert_eq!((loads("ca"), loads("alice")), (ca, issued.clone()), "{kind}: the keys stay");
+        certs(dir, &["renew", "alice.crt", &format!("--new-key={kind}")]);
+        assert_ne!(loads("alice"), issued, "{kind}");
+    }
+}
+
+#[test]
 fn certs_replaces_nothing_unasked_and_says_what_is_wrong() {
     let scratch = Scratch::new("certs").expect("scratch");
     let dir = scratch.path();

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use t4_tls_config::{
-    Authority, CaRequest, ClientOptions, ClientTls, Existing, KeyType, LeafKind, LeafRequest,
-    PairSource, PeerIdentity, Rejection, Secrecy, ServerOptions, ServerTls, write_file,
+    Authority, CaRequest, ClientOptions, ClientTls, Existing, Issued, KeyType, LeafKind,
+    LeafRequest, PairSource, PeerIdentity, Rejection, Renewal, Secrecy, ServerOptions, ServerTls,
+    write_file,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
@@ -72,9 +73,26 @@ impl Shop {
         at: SystemTime,
     ) -> PairSource {
         let request = LeafRequest { sans: owned(sans), ..leaf(kind, name) };
-        let pair = self.ca.issue(&request, at).expect("a certificate");
+        self.issue_as(&request, at)
+    }
+
+    /// Issues what is asked for, in files named as its common name.
+    pub(crate) fn issue_as(&self, request: &LeafRequest, at: SystemTime) -> PairSource {
+        let pair = self.ca.issue(request, at).expect("a certificate");
+        self.place(&request.common_name, &pair)
+    }
+
+    /// Issues `name.crt` again, with a new key, as `new_name.crt`.
+    pub(crate) fn renew(&self, name: &str, new_name: &str, new_key: KeyType) -> PairSource {
+        let (path, old) = (format!("{name}.crt"), self.read(&format!("{name}.crt")));
+        let renewal = Renewal { new_key: Some(new_key), ..Renewal::default() };
+        let pair = self.ca.renew(Path::new(&path), old.as_bytes(), renewal, SystemTime::now());
+        self.place(new_name, &pair.expect("renewed"))
+    }
+
+    fn place(&self, name: &str, pair: &Issued) -> PairSource {
         self.write(&format!("{name}.crt"), &pair.certificate);
-        self.write(&format!("{name}.key"), &pair.key.expect("a new key"));
+        self.write(&format!("{name}.key"), pair.key.as_deref().expect("a new key"));
         self.pair(name)
     }
 

@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use t4_tls_config::{
-    ClientOptions, ClientTls, LeafKind, PairSource, Protocol, ServerOptions, ServerTls, TlsVersion,
-    certificates_in,
+    ClientOptions, ClientTls, KeyType, LeafKind, LeafRequest, PairSource, Protocol, ServerOptions,
+    ServerTls, TlsVersion, certificates_in,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::fixture::{Shop, load, owned, shake};
+use crate::fixture::{Shop, leaf, load, owned, shake};
 use crate::openssl::{s_client, sh};
 
 /// T4's security page, "Generating test certificates", and the client's
@@ -346,6 +346,38 @@ for name in ca s c p; do
 done
 "#;
     sh(shop.dir(), script);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_key_that_we_make_loads_in_openssl() {
+    for kind in [
+        KeyType::EcdsaP256,
+        KeyType::EcdsaP384,
+        KeyType::EcdsaP521,
+        KeyType::Ed25519,
+        KeyType::Rsa2048,
+        KeyType::Rsa4096,
+    ] {
+        let shop = Shop::with_key(kind);
+        let request = LeafRequest { key_type: kind, ..leaf(LeafKind::Client, "issued") };
+        shop.issue_as(&request, SystemTime::now());
+        shop.renew("issued", "renewed", kind);
+        let script = r#"
+openssl verify -x509_strict -CAfile ca.crt -purpose sslclient issued.crt renewed.crt
+for name in ca issued renewed; do
+  openssl pkey -in $name.key -check -noout
+  cmp <(openssl pkey -in $name.key -pubout) <(openssl x509 -in $name.crt -pubkey -noout)
+done
+"#;
+        sh(shop.dir(), script);
+        let server = load(shop.mutual_server());
+        for name in ["issued", "renewed"] {
+            let (cert, key) = (format!("{name}.crt"), format!("{name}.key"));
+            let visit = s_client(&server, shop.dir(), &["-cert", &cert, "-key", &key]).await;
+            let identity = visit.server.unwrap_or_else(|r| panic!("{kind}: {r:?} {}", visit.said));
+            assert_eq!(identity.common_name.as_deref(), Some("issued"));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
