@@ -10,6 +10,8 @@ use crate::error::{FileFault, PemKind, TlsError};
 
 /// DER's tag of a SEQUENCE, which all that we read begins with; PEM is text.
 const DER_SEQUENCE: u8 = 0x30;
+/// The longest name of a block that errors repeat: longer than any that there is.
+const LABEL_BYTES_MAX: usize = 32;
 
 /// Every certificate of a file, in its order; at least one.
 pub(crate) fn certificates(
@@ -40,14 +42,14 @@ pub(crate) fn private_key(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'st
     }
     PrivateKeyDer::from_pem_slice(bytes).map_err(|error| match error {
         pem::Error::NoItemsFound => TlsError::file(path, nothing(bytes, kind)),
-        error => TlsError::file(path, FileFault::Malformed(kind, error.to_string())),
+        error => TlsError::file(path, FileFault::Malformed(kind, in_words(&error))),
     })
 }
 
 fn all<T: PemObject>(path: &Path, bytes: &[u8], kind: PemKind) -> Result<Vec<T>, TlsError> {
     let found = T::pem_slice_iter(bytes).collect::<Result<Vec<T>, _>>();
     let found = found
-        .map_err(|error| TlsError::file(path, FileFault::Malformed(kind, error.to_string())))?;
+        .map_err(|error| TlsError::file(path, FileFault::Malformed(kind, in_words(&error))))?;
     if found.is_empty() {
         return Err(TlsError::file(path, nothing(bytes, kind)));
     }
@@ -60,6 +62,29 @@ fn nothing(bytes: &[u8], kind: PemKind) -> FileFault {
     } else {
         FileFault::Missing(kind)
     }
+}
+
+/// The library's own texts show bytes as numbers, and of a key whose line breaks
+/// are gone all of them: nothing of the file is shown but a block's name.
+fn in_words(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => match label(end_marker) {
+            Some(label) => format!("the file ends before its line -----END {label}-----"),
+            None => "a line with -----BEGIN has more on it than the name of a block".to_owned(),
+        },
+        pem::Error::IllegalSectionStart { .. } => {
+            "a line begins with -----BEGIN and does not end with -----".to_owned()
+        }
+        pem::Error::Base64Decode(_) => "between its BEGIN and END is what is no base64".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+/// The name of a block, if it can be one.
+fn label(bytes: &[u8]) -> Option<&str> {
+    let is_name = |&b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b' ';
+    let named = bytes.len() <= LABEL_BYTES_MAX && bytes.iter().all(is_name);
+    str::from_utf8(bytes).ok().filter(|_| named)
 }
 
 /// PKCS#8 says so in the label, the old OpenSSL form in a header.
@@ -102,10 +127,38 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_does_not_end_is_malformed() {
-        let cut = b"-----BEGIN CERTIFICATE-----\nAAAA\n";
-        let fault = fault(certificates(Path::new("x.pem"), cut));
-        assert!(matches!(fault, FileFault::Malformed(PemKind::Certificate, _)), "{fault}");
+    fn what_is_malformed_is_said_in_words() {
+        let path = Path::new("x.pem");
+        let whole = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let cut_off = "the file ends before its line -----END CERTIFICATE-----";
+        for (text, why) in [
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n", cut_off),
+            (&whole[..whole.len() - 12], cut_off),
+            (&format!("{whole}-----BEGIN CERTIFICATE-----"), cut_off),
+            ("-----BEGIN CERTIF", "a line begins with -----BEGIN and does not end with -----"),
+            (&whole.replace("AAAA", "*"), "between its BEGIN and END is what is no base64"),
+        ] {
+            let told = certificates(path, text.as_bytes()).unwrap_err().to_string();
+            let whole =
+                format!("x.pem: the certificate cannot be parsed ({why}): write the file again");
+            assert_eq!(told, whole, "{text}");
+        }
+        let list = "-----BEGIN X509 CRL-----\nAAAA";
+        let told = revocation_lists(path, list.as_bytes()).unwrap_err().to_string();
+        assert!(told.contains("-----END X509 CRL-----)"), "{told}");
+    }
+
+    #[test]
+    fn nothing_of_a_key_is_shown() {
+        let text = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIGtleQ==\n-----END PRIVATE KEY-----\n";
+        let cut = &text[..text.len() - 4];
+        let told = private_key(Path::new("x.key"), cut.as_bytes()).unwrap_err().to_string();
+        assert!(told.ends_with("line -----END PRIVATE KEY-----): write the file again"), "{told}");
+        // As a variable of a shell loses them.
+        let one_line = text.replace('\n', " ");
+        let one_line = fault(private_key(Path::new("x.key"), one_line.as_bytes()));
+        let why = "a line with -----BEGIN has more on it than the name of a block".to_owned();
+        assert_eq!(one_line, FileFault::Malformed(PemKind::PrivateKey, why));
     }
 
     #[test]
