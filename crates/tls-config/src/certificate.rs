@@ -105,7 +105,8 @@ impl Certificate {
     }
 }
 
-/// Every certificate of a PEM file, in its order.
+/// Every certificate of a PEM file, in its order: for commands in the foreground,
+/// which may be given a pipe (`<(…)` of a shell) and wait for what comes out.
 ///
 /// # Errors
 ///

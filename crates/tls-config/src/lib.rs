@@ -9,6 +9,7 @@
 //!   small CA.
 //! * [`looks_like_tls`]: TLS and plain text on one port.
 //! * [`Certificate`], [`RevocationList`]: what such files say.
+//! * [`read_regular_file`]: reads a file without waiting for whoever writes it.
 //!
 //! # Invariants
 //!
@@ -28,7 +29,7 @@
 //! rustls asks; decided by `chain` (and `chain/lenient`), `roots`, `purpose`,
 //! `revocation`, `names`; `san` afterwards, with `resolver`. `rejection`,
 //! `identity`: what comes out. `live`, `file_set`, `reloader`, `expiry`: following
-//! files. `pem`, `certificate`, `key_pair`, `signature`, `moment`: reading. `making`,
+//! files. `regular_file`, `pem`, `certificate`, `key_pair`, `signature`, `moment`: reading. `making`,
 //! `self_signed`, `authority`, `write_file`: writing. `versions`: TLS versions and cipher suites.
 //!
 //! # Left to others
@@ -51,6 +52,7 @@ mod moment;
 mod names;
 mod pem;
 mod purpose;
+mod regular_file;
 mod rejection;
 mod reloader;
 mod resolver;
@@ -74,6 +76,7 @@ pub use live::{Outcome, ReloadStats};
 pub use making::KeyType;
 pub use moment::Utc;
 pub use purpose::Purposes;
+pub use regular_file::read_regular_file;
 pub use rejection::{Rejection, RejectionKind};
 pub use reloader::{LOOK_INTERVAL, Reload, Reloader, Reloading};
 pub use resolver::{LookUp, Resolver, SystemResolver};

@@ -18,6 +18,7 @@ use crate::key_pair::KeyPair;
 use crate::making::{self, alternative_names, key_from_pem, validity};
 use crate::names::is_valid_for;
 use crate::pem;
+use crate::regular_file::read_regular_file;
 use crate::write_file::{Existing, Secrecy, write_file};
 
 /// Renewed when so much is left of its life, or a third of it, if that is less.
@@ -144,7 +145,7 @@ impl SelfSigned {
 
 /// `None`: there is no such file.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, TlsError> {
-    match std::fs::read(path) {
+    match read_regular_file(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(TlsError::io("read", path, error)),

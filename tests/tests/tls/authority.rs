@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use t4_testkit::Scratch;
 
 /// A certificate and its key, in PEM files.
@@ -126,6 +127,11 @@ pub(crate) fn replace_file(place: &Path, bytes: &[u8]) {
     let new = place.with_extension("new");
     fs::write(&new, bytes).expect("write");
     fs::rename(&new, place).expect("rename");
+}
+
+/// A named pipe, which nobody writes into.
+pub(crate) fn make_pipe(path: &Path) {
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
 }
 
 /// The serial number of a certificate, in hexadecimal.

@@ -1,9 +1,13 @@
 //! Certificates, CAs and revocation lists that change while the server runs.
 
+use std::path::Path;
+
 use rustix::process::{Pid, Signal, kill_process};
 use t4_testkit::{Metrics, T4, poll_until};
 
-use crate::authority::{Authority, CLIENT, Pair, SERVER, replace, replace_file, serial_of};
+use crate::authority::{
+    Authority, CLIENT, Pair, SERVER, make_pipe, replace, replace_file, serial_of,
+};
 use crate::tools::Client;
 use crate::{DEADLINE, flag, shows, started};
 
@@ -84,6 +88,46 @@ fn bad_files_leave_the_good_ones_in_force_and_are_told_once() {
     assert!(log.contains("placed.key"), "the file is named: {log}");
 }
 
+/// As above, when the bad file is one that would never end.
+#[test]
+fn a_pipe_holds_up_neither_the_followers_nor_the_end() {
+    let ca = Authority::new("t4-ca");
+    let (first, second) = (ca.issue("first", Some(SERVER)), ca.issue("second", Some(SERVER)));
+    let place = placed(&ca, &first);
+    let mut t4 = started(shows(&place));
+    let client = Client::trusting(&ca.own.cert);
+    let put_pipe = |place: &Path| {
+        let pipe = place.with_extension("pipe");
+        make_pipe(&pipe);
+        std::fs::rename(pipe, place).expect("rename");
+    };
+
+    put_pipe(&place.cert);
+    wait_for(&t4, "t4_tls_reload_failing", 1);
+    assert_eq!(shown_serial(&t4, client), serial_of(&first.cert));
+    // To be asked for it does not hold it up either, and nothing is told twice.
+    hang_up(&mut t4);
+    replace(&place, &second);
+    wait_for(&t4, "t4_tls_reloads_total", 1);
+    assert_eq!(shown_serial(&t4, client), serial_of(&second.cert));
+    let log = t4.program().log().join("\n");
+    let told = "placed.crt: it is a named pipe, not a regular file";
+    assert_eq!(log.matches(told).count(), 1, "{log}");
+    hang_up(&mut t4);
+    wait_for(&t4, "t4_tls_reloads_total", 2);
+
+    put_pipe(&place.key);
+    wait_for(&t4, "t4_tls_reload_failing", 1);
+    t4.program().terminate().expect("told to end");
+    let ended = t4.program().wait(DEADLINE).expect("it ends");
+    assert_eq!(ended.code(), Some(0));
+}
+
+fn hang_up(t4: &mut T4) {
+    let pid = i32::try_from(t4.program().pid()).expect("a pid");
+    kill_process(Pid::from_raw(pid).expect("a pid"), Signal::HUP).expect("signal");
+}
+
 #[test]
 fn a_ca_and_a_revocation_list_take_effect_for_who_connects_then() {
     let ca = Authority::new("t4-ca");
@@ -123,10 +167,6 @@ fn sighup_reads_the_files_at_once() {
     let ca = Authority::new("t4-ca");
     let place = placed(&ca, &ca.issue("first", Some(SERVER)));
     let mut t4 = started(shows(&place));
-    let hang_up = |t4: &mut T4| {
-        let pid = i32::try_from(t4.program().pid()).expect("a pid");
-        kill_process(Pid::from_raw(pid).expect("a pid"), Signal::HUP).expect("signal");
-    };
     // Nothing has changed: it is read all the same.
     hang_up(&mut t4);
     t4.program().wait_for_line("TLS files reloaded", DEADLINE).expect("told");

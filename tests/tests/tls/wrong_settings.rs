@@ -2,10 +2,11 @@
 //! begun.
 
 use std::fs;
+use std::path::Path;
 
 use t4_testkit::{Scratch, free_port, t4_binary};
 
-use crate::authority::{Authority, CLIENT, Pair, SERVER, openssl};
+use crate::authority::{Authority, CLIENT, Pair, SERVER, make_pipe, openssl};
 use crate::etcd_command::Etcd;
 use crate::{READY, flag, shows};
 
@@ -41,9 +42,8 @@ fn files_that_cannot_be_used_are_named_with_what_to_do() {
     let status = encrypt.arg(&server.key).arg("-out").arg(&encrypted).status().expect("openssl");
     assert!(status.success());
     let expired = expired(&ca);
-    let pair = |cert: &std::path::Path, key: &std::path::Path| {
-        shows(&Pair { cert: cert.to_owned(), key: key.to_owned() })
-    };
+    let pair =
+        |cert: &Path, key: &Path| shows(&Pair { cert: cert.to_owned(), key: key.to_owned() });
     let with = |more: String| [shows(&server), vec![more]].concat();
     let cases: Vec<(Vec<String>, Vec<&str>)> = vec![
         (pair(&missing, &server.key), vec!["missing.pem", "No such file"]),
@@ -75,6 +75,28 @@ fn files_that_cannot_be_used_are_named_with_what_to_do() {
         for part in expected {
             assert!(told.contains(part), "{flags:?}: {part:?} in {told}");
         }
+    }
+}
+
+/// Nobody writes into the pipes: to wait for that would be to wait for ever.
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_refused() {
+    let ca = Authority::new("t4-ca");
+    let server = ca.issue("server", Some(SERVER));
+    let pipe = ca.join("pipe.pem");
+    make_pipe(&pipe);
+    let pair =
+        |cert: &Path, key: &Path| shows(&Pair { cert: cert.to_owned(), key: key.to_owned() });
+    let with = |more: String| [shows(&server), vec![more]].concat();
+    for flags in [
+        pair(&pipe, &server.key),
+        pair(&server.cert, &pipe),
+        with(flag("client-tls-ca", &pipe)),
+        [with(flag("client-tls-ca", &ca.own.cert)), vec![flag("client-crl-file", &pipe)]].concat(),
+    ] {
+        let told = refused(&flags, 1);
+        let named = format!("cannot read {}: it is a named pipe", pipe.display());
+        assert!(told.contains(&named), "{flags:?}: {told}");
     }
 }
 

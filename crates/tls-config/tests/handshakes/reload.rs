@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use t4_tls_config::{
     LeafKind, Outcome, PairSource, Reload, Reloader, Role, SelfSigned, ServerOptions, ServerTls,
 };
@@ -83,6 +84,42 @@ async fn a_rotation_file_by_file_is_no_failure() {
     shop.write("server.key", &shop.read("next.key"));
     assert_eq!(server.look(now, false), Outcome::Reloaded);
     assert_eq!(server.stats().failures, 0);
+}
+
+/// Nobody writes into the pipe: to wait for that would be to wait for ever.
+#[tokio::test]
+async fn a_pipe_in_the_place_of_any_file_is_a_bad_file() {
+    let shop = Shop::new();
+    shop.write("crl.pem", &crate::revocation::list(&shop, &[]).0);
+    let crl = Some(shop.path("crl.pem"));
+    let server = load(ServerOptions { crl, ..shop.mutual_server() });
+    let now = SystemTime::now();
+    for name in ["server.crt", "server.key", "ca.crt", "crl.pem"] {
+        let (path, good) = (shop.path(name), shop.path("good"));
+        std::fs::rename(&path, &good).expect("renamed");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+        assert_eq!(server.look(now, false), Outcome::Unsettled, "{name}");
+        let told =
+            format!("cannot read {}: it is a named pipe, not a regular file", path.display());
+        assert_eq!(server.look(now, false), Outcome::Failed(told.clone()));
+        assert_eq!(server.look(now, false), Outcome::StillFailing, "{name}");
+        assert_eq!(server.stats().failing.as_ref(), Some(&told));
+        let pair = shop.pair("server");
+        let (client_ca, crl) = (Some(shop.path("ca.crt")), Some(shop.path("crl.pem")));
+        let start = ServerTls::load(ServerOptions { client_ca, crl, ..ServerOptions::new(pair) });
+        assert_eq!(start.expect_err("loaded").to_string(), told);
+        std::fs::rename(&good, &path).expect("renamed back");
+        assert_eq!(server.look(now, false), Outcome::Unchanged, "{name}");
+        assert_eq!(server.stats().failing, None);
+    }
+    assert_eq!((server.stats().failures, server.stats().reloads), (4, 0));
+
+    // Where the server keeps its own.
+    mknodat(CWD, shop.path("cert.pem"), FileType::Fifo, Mode::RUSR, 0).expect("a pipe");
+    let own = SelfSigned::in_dir(shop.dir(), owned(&["localhost"]), 1).expect("a year");
+    let start = ServerTls::load(ServerOptions::new(PairSource::SelfSigned(own)));
+    let told = start.expect_err("loaded").to_string();
+    assert!(told.contains("cert.pem: it is a named pipe"), "{told}");
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ fn keys(text: &str) -> Tokens {
     let TokenProvider::Jwt(options) = TokenProvider::parse(text).unwrap().provider else {
         panic!("{text}")
     };
-    Tokens::Jwt(Arc::new(JwtKeys::load(options).unwrap()))
+    Tokens::Jwt(Arc::new(JwtKeys::load(options, |path| std::fs::read(path)).unwrap()))
 }
 
 fn fixture(name: &str) -> String {
