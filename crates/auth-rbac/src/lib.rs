@@ -67,7 +67,7 @@ pub use record::{PasswordHash, ROOT};
 pub use session::Session;
 pub use simple_token::{PresentedToken, SimpleToken, TOKEN_LETTERS, TOKEN_RANDOM_BYTES};
 pub use state::{AuthState, Credentials};
-pub use throttle::{Admission, Origin, Throttle, ThrottleConfig};
+pub use throttle::{Admission, Network, Origin, Throttle, ThrottleConfig};
 pub use token_clock::TokenClock;
 pub use token_provider::{
     JWT_TTL_DEFAULT, JwtOptions, ParsedTokenOptions, SIMPLE_TOKEN_TTL_DEFAULT, TokenOptionsError,

@@ -59,6 +59,26 @@ pub enum Origin {
     Local,
 }
 
+impl Origin {
+    /// What counts of it.
+    #[must_use]
+    pub fn network(self) -> Network {
+        Network(match self {
+            Origin::Local => [0; 16],
+            Origin::Address(address) => match address.to_canonical() {
+                IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+                IpAddr::V6(v6) => {
+                    (u128::from_be_bytes(v6.octets()) & !u128::from(u64::MAX)).to_be_bytes()
+                }
+            },
+        })
+    }
+}
+
+/// What counts of an [`Origin`]: equal ones are slowed down together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Network([u8; 16]);
+
 impl From<IpAddr> for Origin {
     fn from(address: IpAddr) -> Self {
         Origin::Address(address)
@@ -89,7 +109,7 @@ pub struct Throttle {
 
 /// A (user, address) pair in 40 bytes, however long the name is that a stranger
 /// sends: 128 bits of its SHA-256, and the network.
-type Pair = ([u8; 16], [u8; 16]);
+type Pair = ([u8; 16], Network);
 
 #[derive(Clone, Copy, Debug)]
 struct Failures {
@@ -217,16 +237,7 @@ impl Throttle {
 fn pair(user: &str, origin: Origin) -> Pair {
     let mut name = [0; 16];
     name.copy_from_slice(&digest::digest(&digest::SHA256, user.as_bytes()).as_ref()[..16]);
-    let network = match origin {
-        Origin::Local => [0; 16],
-        Origin::Address(address) => match address.to_canonical() {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-            IpAddr::V6(v6) => {
-                (u128::from_be_bytes(v6.octets()) & !u128::from(u64::MAX)).to_be_bytes()
-            }
-        },
-    };
-    (name, network)
+    (name, origin.network())
 }
 
 #[cfg(test)]

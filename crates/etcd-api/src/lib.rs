@@ -66,6 +66,7 @@ mod recipe;
 mod rule;
 mod sink;
 mod stats;
+mod turns;
 mod validate;
 mod watch;
 mod wire;

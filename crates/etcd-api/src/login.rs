@@ -3,8 +3,11 @@
 //! bcrypt is slow on purpose, so it runs on threads that may block, a bounded
 //! number at a time, and a password that was right a moment ago is not hashed
 //! again. Who failed before from the same address waits before the password is
-//! looked at. What a user may do is not decided here.
+//! looked at, and who logs in a lot from one address waits for that alone. What a
+//! user may do is not decided here.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,17 +15,21 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use t4_auth_rbac::password::{self, Cost, Verifier};
 use t4_auth_rbac::{
-    Admission, KEY_BYTES, Origin, PasswordHash, Throttle, ThrottleConfig, VerifyCache,
+    Admission, KEY_BYTES, Network, Origin, PasswordHash, Throttle, ThrottleConfig, VerifyCache,
     VerifyCacheConfig,
 };
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::errors::ApiError;
+use crate::turns::Turns;
 
-/// Calls that wait for a hash, or for their turn after failures, at most. Who
-/// comes beyond is told to try again.
+/// Calls that wait for a hash at most, and calls that wait after failures. Who
+/// comes beyond is told to try again; of those that wait for a hash, the last
+/// from the address with the most of them.
 const WAITING_MAX: usize = 1024;
+
+/// Calls from one address that wait after failures at most.
+const PENALISED_OF_ADDRESS_MAX: usize = 64;
 
 /// What became of logins: `t4_auth_attempts_total`, by result.
 #[derive(Debug, Default)]
@@ -41,9 +48,9 @@ pub(crate) struct Logins {
     verifier: Verifier,
     cache: Mutex<VerifyCache>,
     throttle: Mutex<Throttle>,
-    /// Hashes that may be computed at a time.
-    hashing: Arc<Semaphore>,
-    waiting: Semaphore,
+    /// Hashes that are computed at a time, and who waits for one.
+    hashing: Turns<Network>,
+    penalised: Mutex<Penalised>,
     /// The fixed point of the times of cache and throttle.
     since: Instant,
 }
@@ -58,8 +65,8 @@ impl Logins {
             verifier: Verifier::new(cost),
             cache: Mutex::new(VerifyCache::new(key, VerifyCacheConfig::default())),
             throttle: Mutex::new(Throttle::new(ThrottleConfig::default())),
-            hashing: Arc::new(Semaphore::new((cores / 2).max(1))),
-            waiting: Semaphore::new(WAITING_MAX),
+            hashing: Turns::new((cores / 2).max(1), WAITING_MAX),
+            penalised: Mutex::default(),
             since: Instant::now(),
         }
     }
@@ -78,10 +85,22 @@ impl Logins {
             let admission = self.throttle.lock().admit(self.now(), user, origin);
             let Admission::After(delay) = admission else { return Ok(()) };
             if place.is_none() {
-                place = Some(self.waiting.try_acquire().map_err(|_| ApiError::TooManyRequests)?);
+                place = Some(self.penalise(origin.network())?);
             }
             tokio::time::sleep(delay).await;
         }
+    }
+
+    /// A place among those who wait after failures.
+    fn penalise(&self, network: Network) -> Result<PenalPlace<'_>, ApiError> {
+        let mut penalised = self.penalised.lock();
+        let of_network = penalised.of_network.get(&network).copied().unwrap_or(0);
+        if penalised.all >= WAITING_MAX || of_network >= PENALISED_OF_ADDRESS_MAX {
+            return Err(ApiError::TooManyRequests);
+        }
+        penalised.all += 1;
+        penalised.of_network.insert(network, of_network + 1);
+        Ok(PenalPlace { penalised: &self.penalised, network })
     }
 
     /// Whether `password` is the one that `stored` was made from. `None`: of a
@@ -91,6 +110,7 @@ impl Logins {
     /// [`ApiError::TooManyRequests`]; [`ApiError::Stopped`].
     pub(crate) async fn is_right(
         &self,
+        origin: Origin,
         user: &Arc<str>,
         password: Secret,
         stored: Option<&PasswordHash>,
@@ -98,20 +118,18 @@ impl Logins {
         if self.knows(user, &password, stored) {
             return Ok(true);
         }
-        let place = self.waiting.try_acquire().map_err(|_| ApiError::TooManyRequests)?;
-        let permit = self.hashing.clone().acquire_owned().await;
-        let permit = permit.map_err(|_| ApiError::Stopped)?;
-        drop(place);
+        let turn = self.hashing.take(origin.network()).await;
+        let turn = turn.map_err(|_| ApiError::TooManyRequests)?;
         // Of many logins at once with one right password, one is hashed.
         if self.knows(user, &password, stored) {
             return Ok(true);
         }
         let (verifier, hash) = (self.verifier, stored.cloned());
-        // The permit goes along: a client that gives up does not stop bcrypt.
+        // The turn goes along: a client that gives up does not stop bcrypt.
         let checked = tokio::task::spawn_blocking(move || {
             let stored = hash.as_ref().map(|hash| hash.0.as_ref());
             let right = verifier.verify(password.bytes(), stored);
-            drop(permit);
+            drop(turn);
             (right, password)
         });
         let (right, password) = checked.await.map_err(|_| ApiError::Stopped)?;
@@ -148,27 +166,53 @@ impl Logins {
         self.verifier.can_match(&hash.0)
     }
 
-    /// The hash of a new password.
+    /// The hash of a new password, for who may set one.
     ///
     /// # Errors
     /// [`ApiError::PasswordTooLong`]; [`ApiError::TooManyRequests`];
     /// [`ApiError::Stopped`].
     pub(crate) async fn hash(&self, password: Secret) -> Result<PasswordHash, ApiError> {
-        let place = self.waiting.try_acquire().map_err(|_| ApiError::TooManyRequests)?;
-        let permit = self.hashing.clone().acquire_owned().await;
-        let permit = permit.map_err(|_| ApiError::Stopped)?;
-        drop(place);
+        // They need not stand behind those who want to be let in.
+        let turn = self.hashing.take(Origin::Local.network()).await;
+        let turn = turn.map_err(|_| ApiError::TooManyRequests)?;
         let cost = self.verifier.cost();
         let mut salt = [0; password::SALT_BYTES];
         getrandom::fill(&mut salt).map_err(|_| ApiError::NoRandomness)?;
         let hashed = tokio::task::spawn_blocking(move || {
             let hashed = password::hash(password.bytes(), cost, salt);
-            drop(permit);
+            drop(turn);
             hashed
         });
         match hashed.await.map_err(|_| ApiError::Stopped)? {
             Ok(hash) => Ok(PasswordHash(hash.into())),
             Err(_) => Err(ApiError::PasswordTooLong),
+        }
+    }
+}
+
+/// Who waits after failures.
+#[derive(Default)]
+struct Penalised {
+    all: usize,
+    /// None is 0.
+    of_network: BTreeMap<Network, usize>,
+}
+
+/// One of them; it goes when this is dropped.
+struct PenalPlace<'a> {
+    penalised: &'a Mutex<Penalised>,
+    network: Network,
+}
+
+impl Drop for PenalPlace<'_> {
+    fn drop(&mut self) {
+        let mut penalised = self.penalised.lock();
+        penalised.all -= 1;
+        if let Entry::Occupied(mut count) = penalised.of_network.entry(self.network) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
         }
     }
 }
@@ -206,13 +250,16 @@ mod tests {
         let logins = logins();
         let (alice, hash) = ("alice".into(), logins.hash(secret("word")).await.unwrap());
         for _ in 0..3 {
-            assert_eq!(logins.is_right(&alice, secret("word"), Some(&hash)).await, Ok(true));
-            assert_eq!(logins.is_right(&alice, secret("wrong"), Some(&hash)).await, Ok(false));
+            assert_eq!(logins.is_right(HERE, &alice, secret("word"), Some(&hash)).await, Ok(true));
+            assert_eq!(
+                logins.is_right(HERE, &alice, secret("wrong"), Some(&hash)).await,
+                Ok(false)
+            );
         }
-        assert_eq!(logins.is_right(&alice, secret(""), None).await, Ok(false));
+        assert_eq!(logins.is_right(HERE, &alice, secret(""), None).await, Ok(false));
         // Another hash of the same user: nothing is known of it.
         let other = logins.hash(secret("other")).await.unwrap();
-        assert_eq!(logins.is_right(&alice, secret("word"), Some(&other)).await, Ok(false));
+        assert_eq!(logins.is_right(HERE, &alice, secret("word"), Some(&other)).await, Ok(false));
     }
 
     #[tokio::test]
@@ -246,18 +293,22 @@ mod tests {
         for _ in 0..20 {
             logins.failed("root", HERE);
         }
-        let waiting: Vec<_> = (0..WAITING_MAX)
+        let waiting: Vec<_> = (0..PENALISED_OF_ADDRESS_MAX)
             .map(|_| {
                 let logins = logins.clone();
                 tokio::spawn(async move { logins.turn("root", HERE).await })
             })
             .collect();
-        while logins.waiting.available_permits() > 0 {
+        while logins.penalised.lock().all < PENALISED_OF_ADDRESS_MAX {
             tokio::task::yield_now().await;
         }
         assert_eq!(logins.turn("root", HERE).await, Err(ApiError::TooManyRequests));
+        let there = Origin::Address(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)));
+        assert_eq!(logins.turn("root", there).await, Ok(()), "nobody else is refused");
         for one in waiting {
             one.abort();
+            let _ = one.await;
         }
+        assert!(logins.penalised.lock().of_network.is_empty());
     }
 }

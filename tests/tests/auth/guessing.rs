@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use t4_proto::etcdserverpb::AuthenticateRequest;
 use t4_proto::etcdserverpb::auth_client::AuthClient;
-use t4_testkit::{Metrics, T4};
+use t4_testkit::{Metrics, T4, poll_until_async};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::session::Session;
@@ -16,6 +16,7 @@ use crate::{t4, t4_with_cost};
 /// A login is the hash of a password, and little else.
 const COST: &str = "11";
 const LOGINS: usize = 12;
+const DEADLINE: Duration = Duration::from_secs(60);
 
 async fn with_users(t4: &T4) -> Session {
     let mut session = Session::connect(t4.endpoint()).await.expect("connect");
@@ -56,6 +57,41 @@ async fn unknown_users_cost_as_much_as_wrong_passwords() {
     println!("{LOGINS} failed logins: known users {known}0 ms, unknown users {unknown}0 ms");
     assert!(known >= LOGINS as u64, "a hash was computed each time: {known}");
     assert!(unknown * 4 >= known * 3 && unknown * 3 <= known * 4, "{known} and {unknown}");
+}
+
+/// Names that are tried at once from one address.
+const CROWD: usize = 100;
+
+#[tokio::test]
+async fn a_crowd_of_guesses_holds_up_nobody_elsewhere() {
+    let t4 = t4_with_cost(COST);
+    let mut session = with_users(&t4).await;
+    let failures = || {
+        let counted = Metrics::read(t4.metrics_endpoint()).expect("metrics");
+        counted.sample("t4_auth_attempts_total{result=\"failure\"}").expect("it is counted")
+    };
+    let guessing = from(Ipv4Addr::new(127, 0, 0, 2), &t4).await;
+    let crowd: Vec<_> = (0..CROWD)
+        .map(|guess| {
+            let mut client = guessing.clone();
+            let request = login(&format!("name{guess}"), "guess");
+            tokio::spawn(async move { client.authenticate(request).await.map(drop) })
+        })
+        .collect();
+    poll_until_async("the crowd is being served", DEADLINE, || async {
+        anyhow::ensure!(failures() >= 2, "not yet");
+        Ok(())
+    })
+    .await
+    .expect("failures");
+    let before = failures();
+    session.login("root", "rootpw").await.expect("root from another address");
+    let served = failures() - before;
+    println!("{served} of {CROWD} guesses were served before root");
+    // One is under way, and one more may be before its turn; the rest is the
+    // time that it takes to ask.
+    assert!(served <= 10, "{served} of {CROWD} were served first");
+    crowd.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 /// Where on this machine a connection comes from.

@@ -63,7 +63,7 @@ impl Api {
             Credentials::Unknown | Credentials::NoPassword => None,
         };
         let secret = Secret::new(password.to_owned());
-        let right = self.logins.is_right(name, secret, stored).await;
+        let right = self.logins.is_right(origin, name, secret, stored).await;
         let right = right.map_err(|error| self.refuse_login(error))?;
         let error = match found {
             Credentials::Password { revision, .. } if right => return Ok(revision),
