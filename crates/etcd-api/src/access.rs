@@ -6,7 +6,7 @@
 
 use t4_auth_rbac::{Identity, Session};
 use t4_kv_types::KeyRange;
-use tokio::sync::watch;
+use t4_node::AuthChanges;
 use tonic::Status;
 
 use crate::api::Api;
@@ -66,9 +66,9 @@ impl Api {
     ) -> Result<Tenure, ApiError> {
         // Before the state is looked at, so that no change is missed.
         let changes = self.node.auth_changes();
-        let state = self.node.auth();
+        let (given_at, state) = self.node.numbered_auth();
         let session = state.open_session(&self.who(&state, proof)?);
-        Ok(Tenure { session, range, changes })
+        Ok(Tenure { session, range, given_at, changes })
     }
 
     /// Why a stream of `session` may not go on in the present state, if so.
@@ -90,7 +90,9 @@ pub(crate) struct Tenure {
     session: Session,
     /// The keys that it reads all the time.
     range: Option<KeyRange>,
-    changes: watch::Receiver<u64>,
+    /// The number of the state that it began in; older ones do not matter.
+    given_at: u64,
+    changes: AuthChanges,
 }
 
 impl Tenure {
@@ -101,12 +103,16 @@ impl Tenure {
             if let Some(lost) = api.lost(&self.session) {
                 return lost;
             }
+            // Also what is back by now was gone.
+            let mut states = self.changes.take();
+            states.retain(|(number, _)| *number > self.given_at);
+            states.push(api.node.numbered_auth());
             if let Some(range) = &self.range
-                && !self.session.still_reads(&api.node.auth(), range)
+                && states.iter().any(|(_, state)| !self.session.still_reads(state, range))
             {
                 return ApiError::PermissionDenied;
             }
-            if self.changes.changed().await.is_err() {
+            if !self.changes.changed().await {
                 return ApiError::Stopped;
             }
         }

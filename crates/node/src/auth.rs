@@ -8,8 +8,8 @@ use t4_auth_rbac::{Command, Identity, Operation, TOKENS_MAX, TokenHash};
 use t4_kv_types::{AuthError, LeaseId, LogIndex, OpError, Revision};
 use t4_lease::LeaseTable;
 use t4_state_machine::{AuthMark, Request, Response};
-use tokio::sync::watch;
 
+use crate::auth_changes::{AuthChanges, NumberedAuth};
 use crate::caller::Caller;
 use crate::node::Node;
 
@@ -82,12 +82,19 @@ impl Node {
         command
     }
 
-    /// Told after each applied change of users, roles or permissions, and when
+    /// Tells of each applied change of users, roles or permissions, and when
     /// authentication goes on or off: streams that are open may have lost their
-    /// rights ([`Session`](t4_auth_rbac::Session)). The number only grows.
+    /// rights ([`Session`](t4_auth_rbac::Session)).
     #[must_use]
-    pub fn auth_changes(&self) -> watch::Receiver<u64> {
-        self.shared().rights_changed.subscribe()
+    pub fn auth_changes(&self) -> AuthChanges {
+        AuthChanges::new(self.shared_handle())
+    }
+
+    /// The newest state, with the number of its last change of rights, as
+    /// [`AuthChanges::take`] gives it.
+    #[must_use]
+    pub fn numbered_auth(&self) -> NumberedAuth {
+        self.shared().auth.rights()
     }
 
     /// Whose the simple token with this hash is; its time begins anew.

@@ -37,6 +37,7 @@
 #![doc = include_str!("../README.md")]
 
 mod auth;
+mod auth_changes;
 mod auto_compaction;
 mod caller;
 mod commit_queue;
@@ -58,6 +59,7 @@ mod watch;
 mod write_loop;
 
 pub use auth::AuthOutcome;
+pub use auth_changes::{AuthChanges, NumberedAuth};
 pub use caller::Caller;
 pub use config::{AutoCompaction, Config};
 pub use counters::{Counters, Histogram, HistogramSnapshot};

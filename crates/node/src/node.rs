@@ -199,6 +199,10 @@ impl Node {
         }
     }
 
+    pub(crate) fn shared_handle(&self) -> Arc<Shared> {
+        self.lane.core.shared.clone()
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.lane.core.shared
     }

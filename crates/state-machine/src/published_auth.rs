@@ -2,6 +2,7 @@
 //! tokens, with a mark that tells in one load whether there is anything to look
 //! at, and whether it has changed.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,13 +38,27 @@ impl AuthMark {
 pub struct PublishedAuth {
     /// Of `state`. Written under its lock.
     mark: AtomicU64,
-    state: RwLock<Arc<AuthState>>,
+    state: RwLock<Published>,
 }
+
+#[derive(Debug)]
+struct Published {
+    newest: Arc<AuthState>,
+    /// How many changes of rights there were; tokens that begin and end are none.
+    rights: u64,
+    /// The states after the newest of them, with their numbers.
+    recent: VecDeque<(u64, Arc<AuthState>)>,
+}
+
+/// Changes of rights of which the states are kept for who comes late. They
+/// share what has not changed.
+const RECENT_MAX: usize = 256;
 
 impl PublishedAuth {
     pub(crate) fn new(state: AuthState) -> Self {
         let mark = AtomicU64::new(AuthMark::new(0, &state).0);
-        PublishedAuth { mark, state: RwLock::new(Arc::new(state)) }
+        let (newest, recent) = (Arc::new(state), VecDeque::new());
+        PublishedAuth { mark, state: RwLock::new(Published { newest, rights: 0, recent }) }
     }
 
     /// The newest mark. One load.
@@ -56,13 +71,37 @@ impl PublishedAuth {
     #[must_use]
     pub fn state(&self) -> (AuthMark, Arc<AuthState>) {
         let state = self.state.read();
-        (self.mark(), state.clone())
+        (self.mark(), state.newest.clone())
     }
 
-    pub(crate) fn publish(&self, state: &AuthState) {
+    /// The newest state, and the number of the last change of rights in it.
+    #[must_use]
+    pub fn rights(&self) -> (u64, Arc<AuthState>) {
+        let state = self.state.read();
+        (state.rights, state.newest.clone())
+    }
+
+    /// The states after each change of rights after number `seen`, oldest
+    /// first; of a great many the newest ones.
+    #[must_use]
+    pub fn rights_after(&self, seen: u64) -> Vec<(u64, Arc<AuthState>)> {
+        let state = self.state.read();
+        state.recent.iter().filter(|(number, _)| *number > seen).cloned().collect()
+    }
+
+    /// `rights`: it is a change of them.
+    pub(crate) fn publish(&self, state: &AuthState, rights: bool) {
         let mut published = self.state.write();
         let mark = AuthMark::new(self.mark().changes() + 1, state);
-        *published = Arc::new(state.clone());
+        published.newest = Arc::new(state.clone());
+        if rights {
+            published.rights += 1;
+            let kept = (published.rights, published.newest.clone());
+            published.recent.push_back(kept);
+            if published.recent.len() > RECENT_MAX {
+                published.recent.pop_front();
+            }
+        }
         self.mark.store(mark.0, Ordering::Release);
     }
 }

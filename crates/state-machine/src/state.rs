@@ -385,10 +385,10 @@ impl StateMachine {
     fn apply_auth(&mut self, effect: &t4_auth_rbac::Effect, applied: &mut Applied) {
         use t4_auth_rbac::Effect;
         let tokens = self.auth.apply(effect).expect("it was decided on this state");
-        self.published_auth.publish(&self.auth);
+        let rights = !matches!(effect, Effect::TokenIssue { .. } | Effect::TokensEnd { .. });
+        self.published_auth.publish(&self.auth, rights);
         applied.tokens.push(tokens);
-        applied.rights_changed |=
-            !matches!(effect, Effect::TokenIssue { .. } | Effect::TokensEnd { .. });
+        applied.rights_changed |= rights;
     }
 
     fn apply_writes(&mut self, writes: &[Write]) -> Option<(Revision, Arc<[Event]>)> {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http_body::Body;
 use t4_kv_types::{KeyRange, Revision};
 use t4_node::watch_hub::{CancelReason, Message};
-use t4_node::{WatchSpec, WatchStream};
+use t4_node::{AuthChanges, WatchSpec, WatchStream};
 use t4_proto::etcdserverpb as pb;
 use t4_proto::etcdserverpb::watch_create_request::FilterType;
 use t4_proto::etcdserverpb::watch_request::RequestUnion;
@@ -54,9 +54,11 @@ impl Api {
         loop {
             tokio::select! {
                 biased;
-                changed = changes.changed() => {
-                    changed.map_err(|_| ApiError::Stopped)?;
-                    self.check(&mut watching)?;
+                goes_on = changes.changed() => {
+                    if !goes_on {
+                        return Err(ApiError::Stopped.status());
+                    }
+                    self.check(&mut watching, &mut changes)?;
                 }
                 message = watching.stream.next() => {
                     let Some(message) = message else { return Err(ApiError::Stopped.status()) };
@@ -89,16 +91,15 @@ impl Api {
         &self,
         message: Message,
         watching: &mut Watching,
-        changes: &mut tokio::sync::watch::Receiver<u64>,
+        changes: &mut AuthChanges,
         out: &mut Outbound<'_>,
     ) -> Result<(), Status> {
         let mut next = Some(message);
         while let Some(message) = next {
             // What was written after a change of users or roles comes after
             // the word of it.
-            if changes.has_changed().unwrap_or(false) {
-                changes.mark_unchanged();
-                self.check(watching)?;
+            if changes.has_changed() {
+                self.check(watching, changes)?;
             }
             match message {
                 Message::Events { id, header_revision, batch, prev_kv, fragment } => {
@@ -166,14 +167,17 @@ impl Api {
     ///
     /// # Errors
     /// Whoever opened the stream is no user any more.
-    fn check(&self, watching: &mut Watching) -> Result<(), ApiError> {
+    fn check(&self, watching: &mut Watching, changes: &mut AuthChanges) -> Result<(), ApiError> {
         for session in watching.permits.sessions() {
             if let Some(lost) = self.lost(session) {
                 return Err(lost);
             }
         }
-        for id in watching.permits.forbidden(&self.node.auth()) {
-            watching.stream.cancel(id);
+        // Also one that is back by now was gone, and events may be from then.
+        for change in changes.take() {
+            for id in watching.permits.forbidden(&change) {
+                watching.stream.cancel(id);
+            }
         }
         Ok(())
     }
@@ -210,10 +214,10 @@ impl Api {
     }
 
     fn may_watch(&self, proof: &Proof, range: &KeyRange) -> Result<Permit, ApiError> {
-        let state = self.node.auth();
+        let (given_at, state) = self.node.numbered_auth();
         let who = self.who(&state, proof)?;
         state.can_read(&who, range)?;
-        Ok(Permit { session: state.open_session(&who), range: range.clone() })
+        Ok(Permit { session: state.open_session(&who), range: range.clone(), given_at })
     }
 
     /// The response to everything but events.

@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use t4_auth_rbac::{AuthState, Session};
+use t4_auth_rbac::Session;
 use t4_kv_types::KeyRange;
+use t4_node::NumberedAuth;
 
 use crate::errors::ApiError;
 
@@ -15,6 +16,8 @@ use crate::errors::ApiError;
 pub(super) struct Permit {
     pub(super) session: Session,
     pub(super) range: KeyRange,
+    /// The number of the state that it was given by; older ones do not matter.
+    pub(super) given_at: u64,
 }
 
 /// A creation that was not answered yet.
@@ -89,11 +92,13 @@ impl Permits {
         self.ending.is_empty() || !self.ending.contains_key(&id)
     }
 
-    /// The watchers that may not go on in this state, each once. They count as
+    /// The watchers that may not go on after this change, each once. They count as
     /// ending from now on. Those that the node has not created yet are named
     /// when it has.
-    pub(super) fn forbidden(&mut self, state: &AuthState) -> Vec<i64> {
-        let gone = |permit: &Permit| !permit.session.still_reads(state, &permit.range);
+    pub(super) fn forbidden(&mut self, (number, state): &NumberedAuth) -> Vec<i64> {
+        let gone = |permit: &Permit| {
+            permit.given_at < *number && !permit.session.still_reads(state, &permit.range)
+        };
         for asked in &mut self.asked {
             if matches!(asked, Asked::Node(permit) if gone(permit)) {
                 *asked = Asked::Forbidden;
@@ -121,7 +126,8 @@ impl Permits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use t4_auth_rbac::{Command, Identity, Permission, PermissionKind};
+    use std::sync::Arc;
+    use t4_auth_rbac::{AuthState, Command, Identity, Permission, PermissionKind};
 
     fn change(state: &mut AuthState, command: Command) {
         let effect = state.evaluate(&Identity::Server, &command).unwrap();
@@ -151,7 +157,12 @@ mod tests {
 
     fn permit(state: &AuthState, user: &str, key: &'static str) -> Permit {
         let session = state.open_session(&Identity::user(user));
-        Permit { session, range: KeyRange::single(key) }
+        Permit { session, range: KeyRange::single(key), given_at: 1 }
+    }
+
+    /// The state after change 2.
+    fn then(state: &AuthState) -> NumberedAuth {
+        (2, Arc::new(state.clone()))
     }
 
     #[test]
@@ -162,12 +173,14 @@ mod tests {
             permits.asked(permit(&state, user, "a"));
             assert!(permits.created(id));
         }
-        assert!(permits.forbidden(&state).is_empty());
+        assert!(permits.forbidden(&then(&state)).is_empty());
         let (user, role) = ("alice".into(), "reader".into());
         change(&mut state, Command::UserRevokeRole { user, role });
-        assert_eq!(permits.forbidden(&state), [0]);
+        let before = (1, Arc::new(state.clone()));
+        assert!(permits.forbidden(&before).is_empty(), "it was given at change 1");
+        assert_eq!(permits.forbidden(&then(&state)), [0]);
         assert!(!permits.allows(0) && permits.allows(7));
-        assert!(permits.forbidden(&state).is_empty(), "each once");
+        assert!(permits.forbidden(&then(&state)).is_empty(), "each once");
         assert_eq!(permits.canceled(0), Some(ApiError::PermissionDenied));
         assert!(permits.allows(0), "another watcher may have the id");
         assert_eq!(permits.canceled(7), None);
@@ -182,7 +195,7 @@ mod tests {
         let (role, key) = ("reader".into(), "a".into());
         let range_end = "c".into();
         change(&mut state, Command::RoleRevokePermission { role, key, range_end });
-        assert!(permits.forbidden(&state).is_empty());
+        assert!(permits.forbidden(&then(&state)).is_empty());
         assert!(!permits.created(5) && !permits.allows(5));
         assert_eq!(permits.canceled(5), Some(ApiError::PermissionDenied));
     }

@@ -76,6 +76,42 @@ async fn a_watch_ends_when_its_permission_goes() {
     assert_eq!(watching.create("a", "").await.cancel_reason, DENIED, "the stream goes on");
 }
 
+/// The stream's work runs when its messages are asked for: all of it has
+/// happened before the watcher is looked at.
+#[tokio::test]
+async fn a_watch_ends_though_its_permission_is_back() {
+    let world = World::start().await;
+    let mut watching = Watching::open(&world.server, Some(&world.alice)).await;
+    watching.create("a", "b").await;
+    world.revoke_alices_role().await;
+    world.put_as_root("a5", "not for alice").await;
+    let back = pb::AuthUserGrantRoleRequest { user: "alice".into(), role: "a".into() };
+    world.server.auth().user_grant_role(shown(&world.root, back)).await.unwrap();
+    let end = watching.next().await.unwrap();
+    assert!(end.canceled && end.events.is_empty(), "{end:?}");
+    assert_eq!(end.cancel_reason.as_str(), DENIED);
+
+    // A new one is asked by what holds now, and does not see what was before.
+    assert!(watching.create("a", "b").await.created);
+    world.put_as_root("a6", "for alice").await;
+    let event = watching.next().await.unwrap();
+    assert_eq!(event.events[0].kv.as_ref().unwrap().key, "a6");
+}
+
+/// What was not allowed before a watcher was created is nothing to it.
+#[tokio::test]
+async fn a_watch_of_a_right_that_has_just_come_goes_on() {
+    let world = World::start().await;
+    world.revoke_alices_role().await;
+    let mut watching = Watching::open(&world.server, Some(&world.alice)).await;
+    assert_eq!(watching.create("c", "d").await.cancel_reason, DENIED);
+    let back = pb::AuthUserGrantRoleRequest { user: "alice".into(), role: "a".into() };
+    world.server.auth().user_grant_role(shown(&world.root, back)).await.unwrap();
+    assert!(watching.create("a", "b").await.created);
+    world.put_as_root("a5", "for alice").await;
+    assert_eq!(watching.next().await.unwrap().events.len(), 1);
+}
+
 #[tokio::test]
 async fn streams_end_with_their_user() {
     let world = World::start().await;
