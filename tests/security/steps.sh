@@ -4,12 +4,13 @@
 #   page TITLE           what follows is of this page
 #   serve COMMAND...     starts a server and waits until it is ready
 #   said REGEX           the server has said so in its log
+#   logs                 files with all that servers have said so far
 #   stop                 ends it
 #   works REGEX CMD...   succeeds, and its output matches
 #   refused REGEX CMD... fails, and its output matches
 #   finish               says how much was done
 
-server="" steps=0 log=$work/server.log output=$work/output
+server="" steps=0 servers=0 log="" output=$work/output
 
 page() { printf '\n== %s\n' "$*"; }
 
@@ -50,7 +51,9 @@ matches() {
 
 serve() {
     show "$@"
-    # Before it is started: what the last one has said must not be taken for its.
+    # One of its own: what the last one has said must not be taken for its.
+    servers=$((servers + 1))
+    log=$work/server-$servers.log
     : >"$log"
     "$@" >>"$log" 2>&1 </dev/null &
     server=$!
@@ -62,6 +65,8 @@ serve() {
     cp "$log" "$output"
     wrong "it does not serve"
 }
+
+logs() { ls "$work"/server-*.log; }
 
 said() {
     grep -Eq -- "$1" "$log" || { cp "$log" "$output"; wrong "nothing in the log matches: $1"; }

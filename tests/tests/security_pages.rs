@@ -1,6 +1,6 @@
-//! Every command of the security pages of T4 and etcd: the scripts that
-//! `docs/security.md` links to, run so that they cannot rot. What is checked is
-//! in the scripts themselves.
+//! Every command of the security pages of T4 and etcd, and of our own: the
+//! scripts that `docs/security.md` links to, run so that they cannot rot. What
+//! is checked is in the scripts themselves.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -31,6 +31,11 @@ fn run(script: &str) {
 #[test]
 fn tls_is_as_the_pages_have_it() {
     run("examples.sh");
+}
+
+#[test]
+fn tls_is_as_our_own_page_has_it() {
+    run("page.sh");
 }
 
 #[test]

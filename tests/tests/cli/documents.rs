@@ -18,9 +18,11 @@ const FLAGS_OF_OTHERS: &[&str] = &[
     "--key",
     "--endpoints",
     "--insecure-skip-tls-verify",
+    "--insecure-transport",
     "--user",
-    // Ours to come: what is said of it is that it is refused.
+    // Ours to come: what is said of them is that they are refused.
     "--peer-listen",
+    "--advertise-peer",
 ];
 
 fn documents() -> Vec<PathBuf> {

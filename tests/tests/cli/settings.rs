@@ -20,6 +20,11 @@ fn wrong_settings_are_told_and_nothing_is_begun() {
     let cases = [
         ("--listen=example.com:1", "--listen: \"example.com:1\" is not allowed"),
         ("--quota-backend-bytes=2GB", "--quota-backend-bytes: \"2GB\" is not allowed"),
+        (
+            "--peer-listen=0.0.0.0:3380",
+            "--peer-listen: \"0.0.0.0:3380\" is not allowed: this version",
+        ),
+        ("--advertise-peer=a:3380", "--advertise-peer: \"a:3380\" is not allowed: this version"),
         ("--s3-bucket=b", "unexpected argument '--s3-bucket'"),
         ("extra", "unexpected argument 'extra'"),
         (&config_flag, "line 2: the key \"io-thread\" is not known; did you mean \"io-threads\"?"),
