@@ -8,6 +8,7 @@ mod documents;
 mod ending;
 mod inspect;
 mod settings;
+mod socket;
 
 use std::collections::BTreeMap;
 use std::fs;

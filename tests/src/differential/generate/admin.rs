@@ -12,7 +12,6 @@ const CORRUPT: i32 = 2;
 impl Generator {
     pub(super) fn plan_admin(&mut self) {
         let nobody = Who::Id(0xdead);
-        let url = || vec!["http://127.0.0.1:1".to_owned()];
         let op = match self.rng.below(16) {
             0..3 => Op::Status,
             3..5 => Op::MemberList { linearizable: self.rng.chance(1, 2) },
@@ -21,7 +20,14 @@ impl Generator {
             7 => Op::MoveLeader { to: nobody },
             8 => Op::MoveLeader { to: Who::Own },
             9 => Op::MemberRemove { member: nobody },
-            10 => Op::MemberUpdate { member: nobody, peer_urls: url() },
+            10 => Op::MemberUpdate {
+                member: nobody,
+                peer_urls: match self.rng.below(3) {
+                    0 => vec![],
+                    1 => vec!["no-scheme:1".to_owned()],
+                    _ => vec!["http://127.0.0.1:1".to_owned()],
+                },
+            },
             11 => Op::MemberPromote { member: nobody },
             12 => Op::MemberAddRefused {
                 peer_urls: match self.rng.below(3) {
