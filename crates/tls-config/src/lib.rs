@@ -16,7 +16,7 @@
 //! * What is in force was checked as a whole: no pair that does not match, no
 //!   CA that is none, no revocation list that its CA did not sign.
 //! * A connection keeps the configuration that it began with; the next one gets
-//!   the newest good one. No session is resumed across a change.
+//!   the newest good one. No session is resumed.
 //! * Every certificate is verified by webpki, or, where its form alone is what
 //!   webpki refuses (`chain::lenient`), by the same rules.
 //! * What strangers send costs bounded memory, bounded signatures and
