@@ -120,11 +120,9 @@ pub fn settle(op: &Op, want: &mut Answer, got: &mut Answer) {
 }
 
 fn range(request: &RangeRequest, want: &mut RangeResponse, got: &mut RangeResponse) {
-    // First, so that the leases are compared key by key.
     if want.kvs != got.kvs {
         ties(request, want, got);
     }
-    keys_only_without_lease(request, want, got);
 }
 
 fn txn(request: &TxnRequest, want: &mut TxnResponse, got: &mut TxnResponse) {
@@ -146,22 +144,6 @@ fn txn(request: &TxnRequest, want: &mut TxnResponse, got: &mut TxnResponse) {
                 Some(Response::ResponseTxn(got)),
             ) => txn(request, want, got),
             _ => {}
-        }
-    }
-}
-
-/// From 3.7 on, keys-only results come from the index and lack the lease.
-fn keys_only_without_lease(
-    request: &RangeRequest,
-    want: &mut RangeResponse,
-    got: &mut RangeResponse,
-) {
-    const VALUE: i32 = 4;
-    if request.keys_only && request.sort_target != VALUE {
-        for (want, got) in want.kvs.iter_mut().zip(&got.kvs) {
-            if got.lease == 0 {
-                want.lease = 0;
-            }
         }
     }
 }

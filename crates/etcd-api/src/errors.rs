@@ -175,11 +175,6 @@ api_errors! {
     /// A downgrade needs a cluster version.
     ClusterVersionNotFound = FailedPrecondition,
         "etcdserver: cluster version not found during downgrade";
-    /// A downgrade is under way.
-    DowngradeInProcess = FailedPrecondition,
-        "etcdserver: cluster has a downgrade job in progress";
-    /// No downgrade is under way.
-    NoInflightDowngrade = FailedPrecondition, "etcdserver: no inflight downgrade job";
     /// The client has cancelled the request.
     RequestCanceled = Cancelled, "etcdserver: request canceled";
     /// The client's time is over; from etcd's own waits.

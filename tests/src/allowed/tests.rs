@@ -58,42 +58,34 @@ fn a_limit_may_cut_the_last_tie_anywhere_but_no_other() {
 }
 
 #[test]
-fn keys_only_results_may_lack_the_lease() {
-    let op = |sort_target| {
-        Op::Range(RangeRequest {
-            key: "a".into(),
-            keys_only: true,
-            sort_target,
-            ..RangeRequest::default()
-        })
-    };
-    let want = ranged(vec![kv(1, 1)], 1, false);
-    let got = |lease| ranged(vec![KeyValue { lease, ..kv(1, 1) }], 1, false);
-    assert_eq!(compare(&op(0), &want, &got(0)), None);
-    assert!(compare(&op(0), &want, &got(4)).is_some());
-    assert!(compare(&op(4), &want, &got(0)).is_some());
-}
-
-#[test]
 fn the_rules_reach_ranges_in_nested_transactions() {
-    let range = |keys_only| RangeRequest { key: "a".into(), keys_only, ..RangeRequest::default() };
-    let request = |keys_only| {
-        let inner = RequestOp { request: Some(Request::RequestRange(range(keys_only))) };
+    let range = |sort_target| RangeRequest {
+        key: "a".into(),
+        range_end: "b".into(),
+        sort_order: 1,
+        sort_target,
+        ..RangeRequest::default()
+    };
+    let request = |sort_target| {
+        let inner = RequestOp { request: Some(Request::RequestRange(range(sort_target))) };
         let nested = TxnRequest { success: vec![inner], ..TxnRequest::default() };
         let outer = RequestOp { request: Some(Request::RequestTxn(nested)) };
         Op::Txn(TxnRequest { failure: vec![outer], ..TxnRequest::default() })
     };
-    let answer = |lease| {
-        let kvs = vec![KeyValue { lease, ..kv(1, 1) }];
-        let range = RangeResponse { kvs, ..RangeResponse::default() };
+    // They tie by version.
+    let kvs: Vec<_> = (1..=8).map(|key| kv(key, 1)).collect();
+    let answer = |kvs: Vec<KeyValue>| {
+        let count = kvs.len() as i64;
+        let range = RangeResponse { kvs, count, ..RangeResponse::default() };
         let op = |response| t4_proto::etcdserverpb::ResponseOp { response: Some(response) };
         let responses = vec![op(Response::ResponseRange(range))];
         let nested = TxnResponse { succeeded: true, responses, ..TxnResponse::default() };
         let responses = vec![op(Response::ResponseTxn(nested))];
         Answer::Txn(TxnResponse { responses, ..TxnResponse::default() })
     };
-    assert_eq!(compare(&request(true), &answer(3), &answer(0)), None);
-    assert!(compare(&request(false), &answer(3), &answer(0)).is_some());
+    let (want, got) = (answer(kvs.clone()), answer(kvs.into_iter().rev().collect()));
+    assert_eq!(compare(&request(1), &want, &got), None);
+    assert!(compare(&request(0), &want, &got).is_some());
 }
 
 #[test]
