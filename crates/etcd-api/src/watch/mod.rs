@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body;
+use t4_auth_rbac::Session;
 use t4_kv_types::{KeyRange, Revision};
 use t4_node::watch_hub::{CancelReason, Message};
 use t4_node::{AuthChanges, WatchSpec, WatchStream};
@@ -47,7 +48,8 @@ impl Api {
     ) -> Result<(), Status> {
         // Before the first watcher is allowed, so that no change is missed.
         let mut changes = self.node.auth_changes();
-        let mut watching = Watching { stream: self.node.watch(), permits: Permits::default() };
+        let permits = Permits::of_stream(self.opened_by(proof));
+        let mut watching = Watching { stream: self.node.watch(), permits };
         let mut out = Outbound::new(self, sink);
         let mut ticks = ProgressTicks::default();
         let mut listening = true;
@@ -211,6 +213,14 @@ impl Api {
             Some(RequestUnion::ProgressRequest(_)) => stream.request_progress(),
             None => tracing::debug!("a watch request that asks for nothing was ignored"),
         }
+    }
+
+    /// The user who opens a stream, if one does. Whoever else does is told at the
+    /// first watcher why there is none.
+    fn opened_by(&self, proof: &Proof) -> Option<Session> {
+        let (_, state) = self.node.numbered_auth();
+        let who = self.who(&state, proof).ok()?;
+        (state.is_enabled() && who.name().is_some()).then(|| state.open_session(&who))
     }
 
     fn may_watch(&self, proof: &Proof, range: &KeyRange) -> Result<Permit, ApiError> {

@@ -38,9 +38,16 @@ pub(super) struct Permits {
     watchers: BTreeMap<i64, Permit>,
     /// Watchers that the node was told to end, and did not yet.
     ending: BTreeMap<i64, ApiError>,
+    /// Of the user who opened the stream, if one did.
+    opened_by: Option<Session>,
 }
 
 impl Permits {
+    /// Those of a stream that this user has opened.
+    pub(super) fn of_stream(opened_by: Option<Session>) -> Self {
+        Permits { opened_by, ..Permits::default() }
+    }
+
     /// The node was asked for a watcher.
     pub(super) fn asked(&mut self, permit: Permit) {
         self.asked.push_back(Asked::Node(permit));
@@ -119,7 +126,8 @@ impl Permits {
             Asked::Node(permit) => Some(permit),
             Asked::Forbidden | Asked::Refused(_) => None,
         });
-        self.watchers.values().chain(asked).map(|permit| &permit.session)
+        let permits = self.watchers.values().chain(asked);
+        self.opened_by.iter().chain(permits.map(|permit| &permit.session))
     }
 }
 

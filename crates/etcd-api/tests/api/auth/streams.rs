@@ -122,11 +122,15 @@ async fn streams_end_with_their_user() {
     let mut kept = world.server.lease().lease_keep_alive(requests).await.unwrap().into_inner();
     keep_alive.send(pb::LeaseKeepAliveRequest { id: 1 }).await.unwrap();
     assert_eq!(within_hang(kept.message()).await.unwrap().unwrap().ttl, 0);
+    // On this one nothing is watched.
+    let mut idle = Watching::open(&world.server, Some(&world.alice)).await;
+    assert_eq!(idle.create("secret", "").await.cancel_reason, DENIED);
     let observe = shown(&world.alice, LeaderRequest { name: "a".into() });
     let mut observed = world.server.election().observe(observe).await.unwrap().into_inner();
     world.delete_alice().await;
     let text = "etcdserver: invalid auth token";
     assert_error(watching.next().await, Code::Unauthenticated, text);
+    assert_error(idle.next().await, Code::Unauthenticated, text);
     assert_error(within_hang(kept.message()).await, Code::Unauthenticated, text);
     assert_error(within_hang(observed.message()).await, Code::Unauthenticated, text);
 }
