@@ -16,7 +16,7 @@ use crate::{DEADLINE, MIB, Memory, assert_served};
 
 /// Of each kind in a round.
 const FAILURES: usize = 400;
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 6;
 /// Peers that connect and say nothing. More than may shake hands at a time.
 const SILENT: u64 = 3_000;
 /// What `t4-server` bounds them to.
@@ -139,8 +139,9 @@ async fn handshakes_that_fail_leave_nothing() {
         if round == 1 {
             first = resident;
         }
-        // A KiB that stays for each would be three times as much.
-        assert!(resident <= first + 3 * MIB, "{first} B, after round {round} {resident} B");
+        // What the allocator keeps differs by up to 8 MiB from round to round. A
+        // KiB that stays for each failure would be 16 MiB at the end.
+        assert!(resident <= first + 12 * MIB, "{first} B, after round {round} {resident} B");
     }
     assert_served(&mut parties.connect().await, "after").await;
 }
