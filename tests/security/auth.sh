@@ -21,10 +21,6 @@ ln -s "$(realpath "$1")" "$work/bin/t4"
 ln -s "$(realpath "$2")" "$work/bin/etcdctl"
 port=${CLIENT_PORT:-23379}
 
-# What the shell of the caller has set must not steer anybody.
-for name in $(compgen -e | grep -E '^(T4|ETCD|ETCDCTL)_' || true); do unset "$name"; done
-export PATH=$work/bin:$PATH T4_METRICS_ADDR=127.0.0.1:${METRICS_PORT:-29090}
-
 # shellcheck source=tests/security/steps.sh
 source "$(dirname "$0")/steps.sh"
 trap 'clean_up' EXIT

@@ -22,11 +22,6 @@ ln -s "$(realpath "$2")" "$work/bin/etcdctl"
 port=${CLIENT_PORT:-23379}
 tls=$work/tls
 
-# What the shell of the caller has set must not steer anybody.
-for name in $(compgen -e | grep -E '^(T4|ETCD|ETCDCTL|SSL)_' || true); do unset "$name"; done
-unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
-export PATH=$work/bin:$PATH T4_METRICS_ADDR=127.0.0.1:${METRICS_PORT:-29090}
-
 # shellcheck source=tests/security/steps.sh
 source "$(dirname "$0")/steps.sh"
 trap 'clean_up' EXIT

@@ -1,5 +1,6 @@
 # What the scripts beside this file are made of; sourced, never run. Needs $work,
-# a directory of its own that is removed at the end.
+# a directory of its own that is removed at the end, with the programs in
+# $work/bin.
 #
 #   page TITLE           what follows is of this page
 #   serve COMMAND...     starts a server and waits until it is ready
@@ -9,6 +10,11 @@
 #   works REGEX CMD...   succeeds, and its output matches
 #   refused REGEX CMD... fails, and its output matches
 #   finish               says how much was done
+
+# What the shell of the caller has set must not steer anybody.
+for name in $(compgen -e | grep -E '^(T4|ETCD|ETCDCTL|SSL)_' || true); do unset "$name"; done
+unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
+export PATH=$work/bin:$PATH T4_METRICS_ADDR=127.0.0.1:${METRICS_PORT:-29090}
 
 server="" steps=0 servers=0 log="" output=$work/output
 
