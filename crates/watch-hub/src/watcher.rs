@@ -89,6 +89,8 @@ pub(crate) struct Watcher {
     /// revision that is not queued, or a revision below that one. Catching up:
     /// stale, the cohort's position counts.
     pub(crate) next: Revision,
+    /// The revision that its creation named; 0 or less: from now on.
+    start: Revision,
     pub(crate) filter: Filter,
     pub(crate) prev_kv: bool,
     pub(crate) progress_notify: bool,
@@ -105,12 +107,18 @@ impl Watcher {
             range: detached(&spec.range),
             standing: Standing::Live,
             next: spec.start,
+            start: spec.start,
             filter: Filter { no_put: spec.no_put, no_delete: spec.no_delete },
             prev_kv: spec.prev_kv,
             progress_notify: spec.progress_notify,
             fragment: spec.fragment,
             sent: false,
         }
+    }
+
+    /// Whether its creation named a revision above `revision`.
+    pub(crate) fn starts_above(&self, revision: Revision) -> bool {
+        self.start > revision
     }
 }
 

@@ -10,10 +10,15 @@ use crate::watcher::{Standing, Watcher};
 impl Hub {
     /// Queues [`Message::Progress`] for all watchers of the stream: the
     /// published revision if they are live, else the last revision that all of
-    /// them have in the queue or behind them. Nothing without watchers.
+    /// them have in the queue or behind them. Nothing without watchers, and
+    /// nothing while one of them was created to start above the published
+    /// revision, as in etcd from 3.5.22 on: a client may take the answer for the
+    /// point to resume from, which must not be below what it asked for.
     pub fn request_progress(&mut self, stream: StreamId) {
         let Some(slot) = self.streams.slot(stream) else { return };
-        if self.streams.stream(slot).watchers.is_empty() {
+        let mut watchers = self.streams.stream(slot).watchers.values().peekable();
+        let starts_later = |slot: &u32| self.watchers[*slot].starts_above(self.published);
+        if watchers.peek().is_none() || watchers.any(starts_later) {
             return;
         }
         let revision = self.complete_through(slot);

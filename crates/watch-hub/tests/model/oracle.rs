@@ -46,6 +46,8 @@ enum Answer {
 struct Watcher {
     id: i64,
     spec: WatchSpec,
+    // The start as its creation named it; `spec` has the one that counts.
+    named_start: Revision,
     // Whole revisions, filtered, oldest first.
     owed: VecDeque<(i64, Vec<Essence>)>,
     // What progress messages claimed.
@@ -99,6 +101,11 @@ impl Client {
         self.watchers.iter().any(|watcher| !watcher.ended)
     }
 
+    /// Whether one of them was created to start above `revision`.
+    pub(crate) fn starts_above(&self, revision: Revision) -> bool {
+        self.watchers.iter().any(|watcher| !watcher.ended && watcher.named_start > revision)
+    }
+
     /// A create request was answered with `given`.
     pub(crate) fn created(
         &mut self,
@@ -133,6 +140,7 @@ impl Client {
         self.answers.push_back(Answer::Created(id, now.published.0, self.watchers.len()));
         let began_live = spec.start == Revision(0) || spec.start > now.published;
         let ended = spec.start > Revision(0) && spec.start < now.compacted;
+        let named_start = spec.start;
         let mut spec = spec.clone();
         if spec.start == Revision(0) {
             spec.start = now.published.next();
@@ -141,8 +149,17 @@ impl Client {
             self.answers.push_back(Answer::CompactedAtOnce(id, now.compacted.0));
         }
         let owed = VecDeque::new();
-        let mut watcher =
-            Watcher { id, spec, owed, complete: 0, header: 0, began_live, ended, holds_id: true };
+        let mut watcher = Watcher {
+            id,
+            spec,
+            named_start,
+            owed,
+            complete: 0,
+            header: 0,
+            began_live,
+            ended,
+            holds_id: true,
+        };
         if !ended {
             now.log.iter().for_each(|(revision, events)| watcher.owe(*revision, events));
         }

@@ -258,8 +258,10 @@ impl World {
         if answered {
             peer.client.progress_requested();
         }
+        let later = peer.client.starts_above(self.hub.revision());
+        check(!(answered && later), || format!("{stream:?}: progress before a watcher starts"))?;
         // The client has read everything, so it knows which watchers it has.
-        let unsure = before > 0 || !peer.client.watches();
+        let unsure = before > 0 || !peer.client.watches() || later;
         check(answered || unsure, || format!("{stream:?}: progress is not answered"))
     }
 

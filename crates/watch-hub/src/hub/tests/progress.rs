@@ -8,7 +8,7 @@ fn a_request_is_answered_at_once_behind_the_events() {
     let stream = bed.hub.open_stream();
     bed.hub.request_progress(stream);
     assert_eq!(bed.pop_all(stream), [], "nothing without watchers");
-    let stream = bed.stream(&[key("a"), since(50, key("a"))]);
+    let stream = bed.stream(&[key("a")]);
     bed.publish(&[put("a")]);
     bed.publish(&[put("b")]);
     bed.hub.request_progress(stream);
@@ -17,6 +17,29 @@ fn a_request_is_answered_at_once_behind_the_events() {
         bed.pop_all(stream),
         [events(0, 2, &[(2, "a")]), Seen::Progress(-1, 3), Seen::Progress(-1, 3)]
     );
+}
+
+#[test]
+fn a_request_is_not_answered_while_a_watcher_starts_in_the_future() {
+    let mut bed = Bed::new(Limits::default());
+    bed.publish_until(5, "a");
+    let stream = bed.stream(&[key("b")]);
+    let future = bed.hub.create(stream, None, since(7, key("b"))).expect("a watcher");
+    bed.pop_all(stream);
+    bed.hub.request_progress(stream);
+    assert_eq!(bed.pop_all(stream), [], "7 is above 5");
+    bed.publish(&[put("a")]);
+    bed.hub.request_progress(stream);
+    assert_eq!(bed.pop_all(stream), [], "7 is above 6, as etcd has it");
+    bed.publish(&[put("a")]);
+    bed.hub.request_progress(stream);
+    assert_eq!(bed.pop_all(stream), [Seen::Progress(-1, 7)]);
+    let later = bed.hub.create(stream, None, since(50, key("b"))).expect("a watcher");
+    bed.hub.cancel(stream, later);
+    bed.pop_all(stream);
+    bed.hub.request_progress(stream);
+    assert_eq!(bed.pop_all(stream), [Seen::Progress(-1, 7)], "the one in the future is gone");
+    assert_eq!(future, 1);
 }
 
 #[test]
