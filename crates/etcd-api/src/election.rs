@@ -17,12 +17,14 @@ use crate::convert;
 use crate::errors::{ApiError, refused};
 use crate::leader_watch::LeaderWatch;
 use crate::proof::Proof;
-use crate::recipe::{self, Changes};
+use crate::recipe::{self, Changes, Turn};
 use crate::sink::Sink;
 
 impl Api {
     /// Waits until the candidate leads. A lease that stands already proclaims
-    /// the new value.
+    /// the new value. A candidate whose key goes away while it waits (its lease
+    /// ended, or somebody deleted the key) is told so at that moment: etcd waits
+    /// on and then reports a leadership that does not exist.
     pub(crate) async fn campaign(
         self: &Arc<Self>,
         proof: &Proof,
@@ -34,7 +36,10 @@ impl Api {
         if queued.existing.as_ref().is_some_and(|kv| kv.value != request.value) {
             self.proclaim_as(proof, &queued.key, queued.created, lease, request.value).await?;
         }
-        self.wait_for_turn(proof, &prefix, queued.created).await?;
+        let turn = self.wait_for_turn(proof, &prefix, &queued.key, queued.created).await?;
+        if let Turn::KeyGone = turn {
+            return Err(ApiError::ElectionNotLeader.status());
+        }
         if let Some(place) = queued.place {
             place.keep();
         }

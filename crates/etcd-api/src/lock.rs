@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use t4_kv_types::{KeyRange, RangeRequest};
 use t4_proto::etcdserverpb as pb;
 use t4_proto::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
 use tonic::Status;
 
 use crate::api::Api;
-use crate::errors::{ApiError, refused};
+use crate::errors::ApiError;
 use crate::proof::Proof;
-use crate::recipe;
+use crate::recipe::{self, Turn};
 
 impl Api {
-    /// Waits for the lock. A lease that holds it already succeeds at once.
+    /// Waits for the lock. A lease that holds it already succeeds at once; one whose
+    /// key goes away while it waits is told so at that moment.
     pub(crate) async fn lock(
         self: &Arc<Self>,
         proof: &Proof,
@@ -23,17 +23,14 @@ impl Api {
         let lease = self.session(proof, request.lease).await?;
         let prefix = recipe::prefix(&request.name);
         let queued = self.queue_up(proof, &prefix, lease, Bytes::new()).await?;
-        self.wait_for_turn(proof, &prefix, queued.created).await?;
-        // The lease may have ended while it waited.
-        let own = RangeRequest::new(KeyRange::single(queued.key.clone()));
-        let found = self.acting(proof)?.range(own).await.map_err(refused)?;
-        if found.kvs.is_empty() {
+        let turn = self.wait_for_turn(proof, &prefix, &queued.key, queued.created).await?;
+        let Turn::Ours(revision) = turn else {
             return Err(ApiError::SessionExpired.status());
-        }
+        };
         if let Some(place) = queued.place {
             place.keep();
         }
-        Ok(LockResponse { header: Some(self.header(found.revision)), key: queued.key })
+        Ok(LockResponse { header: Some(self.header(revision)), key: queued.key })
     }
 
     /// Deletes the key; that it is gone already is no error.

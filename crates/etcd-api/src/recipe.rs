@@ -122,6 +122,14 @@ pub(crate) struct Queued {
     pub(crate) place: Option<Place>,
 }
 
+/// How waiting in a queue ended.
+pub(crate) enum Turn {
+    /// The key is the oldest; seen at this revision.
+    Ours(Revision),
+    /// The key is gone, and with it the place in the queue.
+    KeyGone,
+}
+
 impl Api {
     /// The lease to act with: the one given, or a new one if that is 0. A new
     /// one is not kept alive.
@@ -179,20 +187,71 @@ impl Api {
         self.txn(proof, giving_up(key, created)).await
     }
 
-    /// Waits until every key under the prefix that is older than `revision`
-    /// is gone, as long as whoever waits may see them.
+    /// Waits until `key`, created at `created`, is the oldest under the prefix,
+    /// for as long as the caller may see the prefix and the key is there. The
+    /// last look is at the key itself: a turn that came is a turn only if the
+    /// key that waited for it still exists.
     pub(crate) async fn wait_for_turn(
         &self,
         proof: &Proof,
         prefix: &Bytes,
-        revision: i64,
-    ) -> Result<(), Status> {
+        key: &Bytes,
+        created: i64,
+    ) -> Result<Turn, Status> {
         let mut tenure = self.tenure(proof, Some(KeyRange::prefix(prefix.clone())))?;
         tokio::select! {
             biased;
-            lost = tenure.ended(self) => Err(lost.status()),
-            waited = self.wait_for_older(proof, prefix, revision) => waited,
+            lost = tenure.ended(self) => return Err(lost.status()),
+            gone = self.wait_until_gone(proof, key, created) => return gone.map(|()| Turn::KeyGone),
+            waited = self.wait_for_older(proof, prefix, created) => waited?,
         }
+        Ok(match self.created_at(proof, key, created).await? {
+            (true, revision) => Turn::Ours(revision),
+            (false, _) => Turn::KeyGone,
+        })
+    }
+
+    /// Whether `key` is the one that was created at `created`, and the revision
+    /// at which that was looked up.
+    async fn created_at(
+        &self,
+        proof: &Proof,
+        key: &Bytes,
+        created: i64,
+    ) -> Result<(bool, Revision), Status> {
+        let own =
+            RangeRequest { keys_only: true, ..RangeRequest::new(KeyRange::single(key.clone())) };
+        let found = self.acting(proof)?.range(own).await.map_err(refused)?;
+        let exists = found.kvs.iter().any(|kv| kv.create_revision.0 == created);
+        Ok((exists, found.revision))
+    }
+
+    /// Waits until the key that was created at `created` is deleted: its lease
+    /// was revoked or expired, or somebody else deleted it.
+    async fn wait_until_gone(
+        &self,
+        proof: &Proof,
+        key: &Bytes,
+        created: i64,
+    ) -> Result<(), Status> {
+        loop {
+            let (true, revision) = self.created_at(proof, key, created).await? else {
+                return Ok(());
+            };
+            self.wait_for_delete(key, revision).await?;
+        }
+    }
+
+    /// Waits for a delete of `key` after `revision`. Also returns when history
+    /// was compacted away meanwhile: the caller looks at the state again.
+    async fn wait_for_delete(&self, key: &Bytes, revision: Revision) -> Result<(), Status> {
+        let mut changes = Changes::of(&self.node, KeyRange::single(key.clone()), revision);
+        while let Some(event) = changes.next().await? {
+            if event.kind == kv::EventKind::Delete {
+                break;
+            }
+        }
+        Ok(())
     }
 
     async fn wait_for_older(
@@ -212,13 +271,7 @@ impl Api {
         loop {
             let found = self.acting(proof)?.range(older.clone()).await.map_err(refused)?;
             let Some(before_us) = found.kvs.into_iter().next() else { return Ok(()) };
-            let mut changes =
-                Changes::of(&self.node, KeyRange::single(before_us.key), found.revision);
-            while let Some(event) = changes.next().await? {
-                if event.kind == kv::EventKind::Delete {
-                    break;
-                }
-            }
+            self.wait_for_delete(&before_us.key, found.revision).await?;
         }
     }
 }

@@ -110,9 +110,53 @@ async fn a_lock_whose_lease_ends_is_not_got() {
     let waiting = tokio::spawn(async move { client.lock(lock(0x11)).await });
     keys_under(&server, "l/", 2).await;
     server.lease().lease_revoke(pb::LeaseRevokeRequest { id: 0x11 }).await.unwrap();
-    server.lock().unlock(UnlockRequest { key: held.key }).await.unwrap();
+    // At once, not only when the holder goes.
     let result = within_hang(waiting).await.unwrap();
     assert_error(result, Code::Unknown, "mutex: session is expired");
+    assert!(server.get("l/10").await.is_some());
+    server.lock().unlock(UnlockRequest { key: held.key }).await.unwrap();
+}
+
+/// A candidate whose key goes away never leads, and hears of it at once.
+#[tokio::test]
+async fn a_candidate_whose_key_is_gone_is_no_leader() {
+    let server = Server::start().await;
+    grant(&server, 0x10).await;
+    let held = server.election().campaign(campaign(0x10, "one")).await.unwrap().into_inner();
+    for (lease, ends) in [(0x11, "revoked"), (0x12, "deleted"), (0x13, "replaced")] {
+        grant(&server, lease).await;
+        let mut client = server.election();
+        let waiting = tokio::spawn(async move { client.campaign(campaign(lease, "two")).await });
+        keys_under(&server, "e/", 2).await;
+        let key = format!("e/{lease:x}");
+        match ends {
+            "revoked" => {
+                server.lease().lease_revoke(pb::LeaseRevokeRequest { id: lease }).await.unwrap();
+            }
+            "deleted" => {
+                let delete = pb::DeleteRangeRequest { key: key.into(), ..Default::default() };
+                server.kv().delete_range(delete).await.unwrap();
+            }
+            _ => {
+                // Deleted and put again: another key of the same name.
+                let delete =
+                    pb::DeleteRangeRequest { key: key.clone().into(), ..Default::default() };
+                server.kv().delete_range(delete).await.unwrap();
+                let put = pb::PutRequest {
+                    key: key.into(),
+                    value: "x".into(),
+                    lease,
+                    ..Default::default()
+                };
+                server.kv().put(put).await.unwrap();
+            }
+        }
+        let result = within_hang(waiting).await.unwrap();
+        assert_error(result, Code::Unknown, "election: not leader");
+        let now = server.election().leader(LeaderRequest { name: "e".into() }).await.unwrap();
+        assert_eq!(now.into_inner().kv.unwrap().key, "e/10", "{ends}");
+    }
+    server.election().resign(ResignRequest { leader: held.leader }).await.unwrap();
 }
 
 #[tokio::test]
