@@ -8,24 +8,34 @@
 //! * etcd's own self-signed certificates call themselves CA; webpki refuses a CA
 //!   as a leaf.
 //! * A certificate that is itself in the bundle is believed.
+//! * CAs of enterprises mark the extensions about policies critical; webpki
+//!   implements none of them. [`policies`] does, and webpki skips them
+//!   ([`uncritical`]).
 //! * Roots must be in force themselves and their limits hold, and issuers must be
 //!   allowed to sign by their keyUsage: webpki does not look, Go does.
 
 mod lenient;
+mod policies;
 #[cfg(test)]
 mod tests;
+mod uncritical;
 
 use std::time::SystemTime;
 
 use rustls::CertificateError;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm};
 use webpki::{EndEntityCert, VerifiedPath};
+use x509_parser::extensions::{ParsedExtension, X509Extension};
 
 use crate::certificate::parse;
 use crate::moment::{from_unix, unix};
 use crate::purpose::Purpose;
 use crate::roots::{Roots, may_sign};
 use crate::signature::algorithms;
+
+use self::uncritical::{is_policy, with_algorithms};
+
+pub(crate) use self::uncritical::Uncritical;
 
 /// Why a certificate is not believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,39 +105,112 @@ pub(crate) fn verify(
     purpose: Purpose,
     now: SystemTime,
 ) -> Result<(), ChainError> {
-    match by_webpki(leaf, intermediates, roots, purpose, now) {
+    let chain = Chain { leaf, intermediates, roots, purpose, now };
+    match chain.verified_by_webpki() {
         Err(webpki::Error::UnsupportedCertVersion | webpki::Error::CaUsedAsEndEntity) => {
             lenient::verify(leaf, intermediates, roots, purpose, now)
         }
         Err(_) if roots.contain(leaf) => lenient::verify(leaf, intermediates, roots, purpose, now),
+        Err(webpki::Error::UnsupportedCriticalExtension) => Err(chain.unhandled_extension()),
         decided => decided.map_err(ChainError::from),
     }
 }
 
-fn by_webpki(
-    leaf: &CertificateDer<'_>,
-    intermediates: &[CertificateDer<'_>],
-    roots: &Roots,
+/// Go's words, and which extension it is.
+fn unhandled(extension: &X509Extension<'_>) -> ChainError {
+    ChainError::Refused(format!("unhandled critical extension {}", extension.oid))
+}
+
+/// What a peer has shown, and what it is to be verified by.
+struct Chain<'a> {
+    leaf: &'a CertificateDer<'a>,
+    intermediates: &'a [CertificateDer<'a>],
+    roots: &'a Roots,
     purpose: Purpose,
     now: SystemTime,
-) -> Result<(), webpki::Error> {
-    let leaf = EndEntityCert::try_from(leaf)?;
-    let believed = |path: &VerifiedPath<'_>| {
-        let depth = path.intermediate_certificates().count();
-        let mut behind = roots.behind(path.anchor());
-        let root = behind.any(|root| root.in_force(purpose, now) && root.allows_depth(depth));
-        let signs = |der: &CertificateDer<'_>| parse(der).is_ok_and(|x509| may_sign(&x509));
-        let issuers = path.intermediate_certificates().all(|issuer| signs(&issuer.der()));
-        if root && issuers { Ok(()) } else { Err(webpki::Error::UnknownIssuer) }
-    };
-    leaf.verify_for_usage(
-        algorithms().all,
-        roots.anchors(),
-        intermediates,
-        unix(now),
-        purpose,
-        None,
-        Some(&believed),
+}
+
+impl Chain<'_> {
+    fn verified_by_webpki(&self) -> Result<(), webpki::Error> {
+        let algorithms = algorithms().all;
+        let as_signed = self.verified_as(self.leaf, self.intermediates, algorithms);
+        if as_signed.is_ok() {
+            return Ok(());
+        }
+        let all = std::iter::once(self.leaf).chain(self.intermediates);
+        let certificates: Vec<_> = all.map(Uncritical::of).collect();
+        if !certificates.iter().any(Uncritical::differs) {
+            return as_signed;
+        }
+        // The very buffers: signatures are looked up by where the message lies.
+        let shown: Vec<_> = certificates.iter().map(Uncritical::borrowed).collect();
+        with_algorithms(&certificates, |algorithms| {
+            self.verified_as(&shown[0], &shown[1..], algorithms)
+        })
+    }
+
+    /// Verifies certificates that say what those of the peer say.
+    fn verified_as(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+    ) -> Result<(), webpki::Error> {
+        let believed = |path: &VerifiedPath<'_>| {
+            if self.believes(leaf, path) { Ok(()) } else { Err(webpki::Error::UnknownIssuer) }
+        };
+        EndEntityCert::try_from(leaf)?
+            .verify_for_usage(
+                algorithms,
+                self.roots.anchors(),
+                intermediates,
+                unix(self.now),
+                self.purpose,
+                None,
+                Some(&believed),
+            )
+            .map(drop)
+    }
+
+    /// What webpki does not look at.
+    fn believes(&self, leaf: &CertificateDer<'_>, path: &VerifiedPath<'_>) -> bool {
+        let issuers: Vec<_> = path.intermediate_certificates().map(|issuer| issuer.der()).collect();
+        let mut behind = self.roots.behind(path.anchor());
+        if !behind
+            .any(|root| root.in_force(self.purpose, self.now) && root.allows_depth(issuers.len()))
+        {
+            return false;
+        }
+        let down = issuers.iter().rev().chain([leaf]).map(|der| parse(der));
+        let Ok(down) = down.collect::<Result<Vec<_>, _>>() else { return false };
+        let issuers = &down[..down.len() - 1];
+        issuers.iter().all(may_sign) && policies::allow(down.iter())
+    }
+
+    /// Why webpki does not handle a critical extension: which one it is.
+    fn unhandled_extension(&self) -> ChainError {
+        for der in std::iter::once(self.leaf).chain(self.intermediates) {
+            let Ok(x509) = parse(der) else { continue };
+            let unknown = |extension: &&X509Extension<'_>| {
+                extension.critical && !is_policy(extension) && !is_webpkis(extension)
+            };
+            if let Some(extension) = x509.iter_extensions().find(unknown) {
+                return unhandled(extension);
+            }
+        }
+        webpki::Error::UnsupportedCriticalExtension.into()
+    }
+}
+
+/// Whether webpki implements an extension of certificates.
+fn is_webpkis(extension: &X509Extension<'_>) -> bool {
+    matches!(
+        extension.parsed_extension(),
+        ParsedExtension::KeyUsage(_)
+            | ParsedExtension::SubjectAlternativeName(_)
+            | ParsedExtension::BasicConstraints(_)
+            | ParsedExtension::NameConstraints(_)
+            | ParsedExtension::CRLDistributionPoints(_)
+            | ParsedExtension::ExtendedKeyUsage(_)
     )
-    .map(drop)
 }

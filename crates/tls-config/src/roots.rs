@@ -36,7 +36,6 @@ pub(crate) struct Root {
     not_before: SystemTime,
     not_after: SystemTime,
     purposes: Purposes,
-    pub(crate) constrains_names: bool,
     /// Intermediates that may follow it; `None`: any number.
     path_len: Option<u32>,
 }
@@ -115,7 +114,6 @@ impl Roots {
                 not_before: certificate.not_before,
                 not_after: certificate.not_after,
                 purposes: certificate.purposes,
-                constrains_names: !matches!(x509.name_constraints(), Ok(None)),
                 path_len: path_len(&x509),
             });
         }

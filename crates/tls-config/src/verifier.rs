@@ -17,7 +17,7 @@ use rustls::{
 use webpki::EndEntityCert;
 
 use crate::certificate::{Certificate, SerialNumber, parse};
-use crate::chain::{self, ChainError};
+use crate::chain::{self, ChainError, Uncritical};
 use crate::identity::PeerIdentity;
 use crate::moment::from_unix;
 use crate::names::{AllowedNames, NameRefused};
@@ -178,7 +178,8 @@ impl ServerVerifier {
             .map_err(|error| refuse(Refusal::Chain(error), leaf))?;
         // A certificate of version 1 has no names, so that it has no name of a
         // server is no loss.
-        let named = EndEntityCert::try_from(leaf)
+        let leaf = Uncritical::of(leaf);
+        let named = EndEntityCert::try_from(leaf.shown())
             .and_then(|leaf| leaf.verify_is_valid_for_subject_name(name));
         named.map_err(|error| Error::InvalidCertificate(other_name(error)))
     }
@@ -237,7 +238,7 @@ fn tls12_signature(
     cert: &CertificateDer<'_>,
     dss: &DigitallySignedStruct,
 ) -> Result<HandshakeSignatureValid, Error> {
-    if !is_version_1(cert) {
+    if is_parsed_by_webpki(cert) {
         return rustls::crypto::verify_tls12_signature(message, cert, dss, &algorithms());
     }
     let x509 = parse(cert).map_err(|_| bad_encoding())?;
@@ -256,7 +257,7 @@ fn tls13_signature(
     cert: &CertificateDer<'_>,
     dss: &DigitallySignedStruct,
 ) -> Result<HandshakeSignatureValid, Error> {
-    if !is_version_1(cert) {
+    if is_parsed_by_webpki(cert) {
         return rustls::crypto::verify_tls13_signature(message, cert, dss, &algorithms());
     }
     let x509 = parse(cert).map_err(|_| bad_encoding())?;
@@ -264,8 +265,13 @@ fn tls13_signature(
     rustls::crypto::verify_tls13_signature_with_raw_key(message, &key, dss, &algorithms())
 }
 
-fn is_version_1(cert: &CertificateDer<'_>) -> bool {
-    matches!(EndEntityCert::try_from(cert), Err(webpki::Error::UnsupportedCertVersion))
+/// Not so: version 1, and critical extensions that [`crate::chain`] handles.
+fn is_parsed_by_webpki(cert: &CertificateDer<'_>) -> bool {
+    use webpki::Error::{UnsupportedCertVersion, UnsupportedCriticalExtension};
+    !matches!(
+        EndEntityCert::try_from(cert),
+        Err(UnsupportedCertVersion | UnsupportedCriticalExtension)
+    )
 }
 
 fn bad_encoding() -> Error {

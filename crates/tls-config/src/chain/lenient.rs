@@ -1,16 +1,17 @@
 //! Chains whose leaf webpki refuses by its form: version 1, or a CA.
 //!
 //! Only the leaf may be so; its issuers must satisfy the same rules as under
-//! webpki. What this path does not implement (name constraints, critical
-//! extensions that it does not know) is refused, not skipped.
+//! webpki. What this path does not implement (critical extensions that it does
+//! not know, constraints on names where there are names) is refused, not skipped.
 
 use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::ParsedExtension;
+use x509_parser::extensions::{GeneralName, NameConstraints, ParsedExtension, X509Extension};
 
-use super::ChainError;
+use super::uncritical::is_policy;
+use super::{ChainError, policies, unhandled};
 use crate::certificate::{MalformedCertificate, parse};
 use crate::moment::from_seconds;
 use crate::purpose::{Purpose, Purposes};
@@ -41,7 +42,7 @@ pub(super) fn verify(
     }
     let issuers: Vec<_> = intermediates.iter().filter_map(|der| parse(der).ok()).collect();
     let mut search = Search { roots, issuers: &issuers, purpose, now, budget: SIGNATURES_MAX };
-    if search.leads_to_root(&x509, 0) { Ok(()) } else { Err(ChainError::UnknownAuthority) }
+    if search.leads_to_root(&mut vec![&x509]) { Ok(()) } else { Err(ChainError::UnknownAuthority) }
 }
 
 impl From<MalformedCertificate> for ChainError {
@@ -69,25 +70,22 @@ fn check(x509: &X509Certificate<'_>, purpose: Purpose, now: SystemTime) -> Resul
     if !Purposes::of(x509)?.allow(purpose) {
         return Err(ChainError::Purpose);
     }
-    let unhandled =
-        x509.iter_extensions().find(|e| e.critical && !is_handled(e.parsed_extension()));
-    match unhandled {
-        Some(extension) => {
-            let oid = &extension.oid;
-            Err(ChainError::Refused(format!("the critical extension {oid} is not understood")))
-        }
+    match x509.iter_extensions().find(|extension| extension.critical && !is_handled(extension)) {
+        Some(extension) => Err(unhandled(extension)),
         None => Ok(()),
     }
 }
 
-fn is_handled(extension: &ParsedExtension<'_>) -> bool {
-    matches!(
-        extension,
-        ParsedExtension::BasicConstraints(_)
-            | ParsedExtension::KeyUsage(_)
-            | ParsedExtension::ExtendedKeyUsage(_)
-            | ParsedExtension::SubjectAlternativeName(_)
-    )
+fn is_handled(extension: &X509Extension<'_>) -> bool {
+    is_policy(extension)
+        || matches!(
+            extension.parsed_extension(),
+            ParsedExtension::BasicConstraints(_)
+                | ParsedExtension::KeyUsage(_)
+                | ParsedExtension::ExtendedKeyUsage(_)
+                | ParsedExtension::SubjectAlternativeName(_)
+                | ParsedExtension::NameConstraints(_)
+        )
 }
 
 /// A search upwards from a leaf.
@@ -100,36 +98,44 @@ struct Search<'a> {
     budget: usize,
 }
 
-impl Search<'_> {
-    /// `below`: how many intermediates lie under `x509` already.
-    fn leads_to_root(&mut self, x509: &X509Certificate<'_>, below: usize) -> bool {
+impl<'a> Search<'a> {
+    /// `path`: from the leaf up to the certificate whose issuer is looked for.
+    fn leads_to_root<'p>(&mut self, path: &mut Vec<&'p X509Certificate<'p>>) -> bool
+    where
+        'a: 'p,
+    {
         let roots = self.roots;
-        let trusted = roots.cas().iter().any(|root| {
-            !root.constrains_names
-                && root.in_force(self.purpose, self.now)
-                && parse(&root.der).is_ok_and(|issuer| self.issued(&issuer, x509, below))
-        });
+        let allowed = policies::allow(path.iter().rev().copied());
+        let trusted = allowed
+            && roots.cas().iter().any(|root| {
+                root.in_force(self.purpose, self.now)
+                    && parse(&root.der).is_ok_and(|issuer| self.issued(&issuer, path))
+            });
         if trusted {
             return true;
         }
         let issuers = self.issuers;
-        below < INTERMEDIATES_MAX
+        path.len() <= INTERMEDIATES_MAX
             && issuers.iter().any(|issuer| {
-                is_intermediate(issuer)
+                let fits = is_intermediate(issuer)
                     && check(issuer, self.purpose, self.now).is_ok()
-                    && self.issued(issuer, x509, below)
-                    && self.leads_to_root(issuer, below + 1)
+                    && self.issued(issuer, path);
+                if !fits {
+                    return false;
+                }
+                path.push(issuer);
+                let found = self.leads_to_root(path);
+                path.pop();
+                found
             })
     }
 
-    fn issued(
-        &mut self,
-        issuer: &X509Certificate<'_>,
-        x509: &X509Certificate<'_>,
-        below: usize,
-    ) -> bool {
+    /// Whether `issuer` issued the upper end of `path`, and allows all of it.
+    fn issued(&mut self, issuer: &X509Certificate<'_>, path: &[&X509Certificate<'_>]) -> bool {
+        let [below @ .., x509] = path else { return false };
         if issuer.subject().as_raw() != x509.issuer().as_raw()
-            || !allows_depth(path_len(issuer), below)
+            || !allows_depth(path_len(issuer), below.len())
+            || !allows_names(issuer, path)
         {
             return false;
         }
@@ -140,7 +146,35 @@ impl Search<'_> {
 }
 
 /// Version 1 cannot say that it is a CA, so it is none among intermediates.
-/// One that constrains names is not understood here.
 fn is_intermediate(x509: &X509Certificate<'_>) -> bool {
-    x509.version().0 == V3 && may_sign(x509) && matches!(x509.name_constraints(), Ok(None))
+    x509.version().0 == V3 && may_sign(x509)
+}
+
+/// Whether the names that an issuer allows leave room for a path. What it says
+/// of the names in the subjectAltName extension cannot forbid certificates that
+/// have none; anything else is not implemented here.
+fn allows_names(issuer: &X509Certificate<'_>, path: &[&X509Certificate<'_>]) -> bool {
+    match issuer.name_constraints() {
+        Ok(None) => true,
+        Ok(Some(constraints)) => {
+            let unnamed =
+                |x509: &&X509Certificate<'_>| matches!(x509.subject_alternative_name(), Ok(None));
+            of_alternative_names(constraints.value) && path.iter().all(unnamed)
+        }
+        Err(_) => false,
+    }
+}
+
+/// Whether all of the constraints are on names of that extension.
+fn of_alternative_names(constraints: &NameConstraints<'_>) -> bool {
+    let trees = [&constraints.permitted_subtrees, &constraints.excluded_subtrees];
+    trees.into_iter().flatten().flatten().all(|tree| {
+        matches!(
+            tree.base,
+            GeneralName::DNSName(_)
+                | GeneralName::RFC822Name(_)
+                | GeneralName::URI(_)
+                | GeneralName::IPAddress(_)
+        )
+    })
 }

@@ -12,6 +12,8 @@ use crate::certificate::parse;
 use crate::purpose::Purpose;
 use crate::roots::Roots;
 
+mod policies;
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn named(name: &str) -> CertificateParams {

@@ -160,13 +160,60 @@ async fn chains_with_version_1_leaves_follow_the_rules() {
         ("short", "short.crt", true),
         ("deep", "deep.crt short.crt", false),
         ("signless", "signless.crt", false),
-        ("narrow", "narrow.crt", false),
+        // There is no name in version 1 that the constraints could be on.
+        ("narrow", "narrow.crt", true),
         ("serving", "serving.crt", false),
     ] {
         let script = [request("leaf"), sign("leaf", by, ""), format!("cat {chain} >> leaf.crt\n")];
         sh(shop.dir(), &script.concat());
         let shaken = shake(&server, &client(&shop, "leaf")).await;
         assert_eq!(shaken.server.is_ok(), let_in, "by {by}: {shaken:?}");
+    }
+}
+
+/// What CAs of enterprises put into certificates, and mark critical; over both
+/// versions of TLS, as the leaf's key is also taken out of it for the handshake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_with_critical_policies() {
+    let shop = Shop::new();
+    let policies = "certificatePolicies=critical,1.3.6.1.4.1.99999.1";
+    let script = [
+        CA,
+        &request("server"),
+        &sign("server", "ca", &format!("subjectAltName=DNS:localhost\\n{policies}")),
+        &request("middle"),
+        &sign(
+            "middle",
+            "ca",
+            &format!(
+                "basicConstraints=critical,CA:TRUE\\n{policies}\\n\
+                 policyConstraints=critical,requireExplicitPolicy:0\\n\
+                 inhibitAnyPolicy=critical,0"
+            ),
+        ),
+        &request("alice"),
+        &sign("alice", "middle", policies),
+        &request("mallory"),
+        &sign("mallory", "middle", "certificatePolicies=critical,1.3.6.1.4.1.99999.2"),
+    ];
+    sh(shop.dir(), &script.concat());
+    for name in ["alice", "mallory"] {
+        let chain = [shop.read(&format!("{name}.crt")), shop.read("middle.crt")].concat();
+        shop.write(&format!("{name}.crt"), &chain);
+    }
+    let server = server(&shop);
+    for version in [TlsVersion::Tls12, TlsVersion::Tls13] {
+        let with = |name: &str| {
+            let protocol = Protocol { max_version: Some(version), ..Protocol::default() };
+            let pair = Some(shop.pair(name));
+            shop.client_with(ClientOptions { pair, protocol, ..Default::default() })
+        };
+        let identity = shake(&server, &with("alice")).await.identity();
+        assert_eq!(identity.common_name.as_deref(), Some("alice"), "{version}");
+        // Its CA requires one of the policies that it has itself.
+        let refused = shake(&server, &with("mallory")).await.rejection().error;
+        let unknown = "x509: certificate signed by unknown authority";
+        assert!(refused.contains(unknown), "{version}: {refused}");
     }
 }
 
