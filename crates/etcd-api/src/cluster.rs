@@ -1,4 +1,5 @@
-//! The service Cluster, of a cluster of one member that cannot grow.
+//! The service Cluster, of a cluster of one member: it may change its peer URLs,
+//! and cannot grow.
 //!
 //! Checks come in etcd's order and with its errors, so that what is wrong in
 //! itself is told as such; only what would really change the membership is
@@ -9,7 +10,8 @@ use t4_proto::etcdserverpb as pb;
 use tonic::Status;
 
 use crate::api::Api;
-use crate::errors::ApiError;
+use crate::errors::{ApiError, refused};
+use crate::proof::Proof;
 
 impl Api {
     pub(crate) async fn member_list(
@@ -44,16 +46,19 @@ impl Api {
 
     pub(crate) async fn member_update(
         &self,
+        proof: &Proof,
         request: pb::MemberUpdateRequest,
     ) -> Result<pb::MemberUpdateResponse, Status> {
-        // Not what the URLs look like: etcd takes them as they are here, and so
-        // says nothing of them before it knows whose they are.
+        // What the URLs look like comes last: etcd takes any text here.
         let existing = self.existing_member(request.id)?;
         if self.url_owner(&request.peer_urls).is_some_and(|owner| owner.id != existing.id) {
             return Err(ApiError::PeerUrlExists.status());
         }
         if existing.peer_urls != request.peer_urls {
-            return Err(ApiError::MembershipUnsupported.status());
+            check_urls(&request.peer_urls)?;
+            let node = self.acting(proof)?;
+            let updated = node.update_member(existing.id, request.peer_urls).await;
+            updated.map_err(refused)?.ok_or(ApiError::MemberNotFound)?;
         }
         let members = self.node.members().into_iter().map(member).collect();
         Ok(pb::MemberUpdateResponse { header: Some(self.header_without_revision()), members })

@@ -350,7 +350,7 @@ impl Call<'_> {
             Method::Resign => answer_for!(self, body, resign),
             Method::MemberAdd => answer!(self, body, member_add),
             Method::MemberRemove => answer!(self, body, member_remove),
-            Method::MemberUpdate => answer!(self, body, member_update),
+            Method::MemberUpdate => answer_for!(self, body, member_update),
             Method::MemberList => answer!(self, body, member_list),
             Method::MemberPromote => answer!(self, body, member_promote),
             Method::Alarm => answer_for!(self, body, alarm),

@@ -27,7 +27,11 @@ impl Api {
     ) -> Result<(), Status> {
         validate::range_stream(&request)?;
         let target_bytes = self.config.max_request_bytes;
-        let mut chunks = Chunks::new(convert::range_request(request), target_bytes);
+        let request = convert::range_request(request);
+        if request.sort_target != SortTarget::Key {
+            return self.sorted_range_stream(proof, request, sink).await;
+        }
+        let mut chunks = Chunks::new(request, target_bytes);
         while let Some(request) = chunks.next_request() {
             let result = self.acting(proof)?.range(request).await.map_err(refused)?;
             let answer = match chunks.take(result) {
@@ -38,6 +42,42 @@ impl Api {
         }
         Ok(())
     }
+
+    /// A range sorted by something other than the key has to be read whole to be
+    /// sorted, as `Range` reads it; only the sending is in chunks. (etcd sorts
+    /// each chunk by itself, and goes on after the key that happens to come last:
+    /// keys get lost.)
+    async fn sorted_range_stream(
+        &self,
+        proof: &Proof,
+        request: RangeRequest,
+        sink: &Sink<'_>,
+    ) -> Result<(), Status> {
+        let mut result = self.acting(proof)?.range(request).await.map_err(refused)?;
+        let mut rest = std::mem::take(&mut result.kvs).into_iter();
+        loop {
+            let chunk = next_chunk(&mut rest, self.config.max_request_bytes);
+            if rest.len() == 0 {
+                let last = RangeResult { kvs: chunk, ..result };
+                let answer = RangeAnswer::new(self.header(last.revision), last);
+                sink.send(&StreamedAnswer(answer)).await;
+                return Ok(());
+            }
+            sink.send(&StreamedAnswer(RangeAnswer::part(chunk))).await;
+        }
+    }
+}
+
+/// Takes pairs until they have `target_bytes`, one at least if there is one.
+fn next_chunk(rest: &mut std::vec::IntoIter<KeyValue>, target_bytes: usize) -> Vec<KeyValue> {
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    while bytes < target_bytes
+        && let Some(kv) = rest.next()
+    {
+        bytes += kv.key.len() + kv.value.len();
+        chunk.push(kv);
+    }
+    chunk
 }
 
 /// Which chunk to read next. Knows nothing of how.
@@ -61,9 +101,7 @@ enum Taken {
 }
 
 impl Chunks {
-    fn new(mut request: RangeRequest, target_bytes: usize) -> Self {
-        // Unordered and ascending keys are the same; chunks need the latter.
-        request.sort_target = SortTarget::Key;
+    fn new(request: RangeRequest, target_bytes: usize) -> Self {
         Chunks {
             wanted: (request.limit > 0).then_some(request.limit),
             rest: Some(request),
@@ -197,6 +235,23 @@ mod tests {
         let (sizes, last) = read(RangeRequest { limit: 1000, ..all() }, 15, 1);
         assert_eq!(sizes, [10, 5]);
         assert_eq!((last.count, last.more), (15, false));
+    }
+
+    #[test]
+    fn a_sorted_result_is_cut_by_bytes() {
+        let pair = |bytes: usize| KeyValue { value: vec![0; bytes].into(), ..Default::default() };
+        let cut = |sizes: &[usize]| {
+            let pairs: Vec<_> = sizes.iter().map(|&bytes| pair(bytes)).collect();
+            let mut rest = pairs.into_iter();
+            let mut chunks = vec![next_chunk(&mut rest, 100).len()];
+            while rest.len() > 0 {
+                chunks.push(next_chunk(&mut rest, 100).len());
+            }
+            chunks
+        };
+        assert_eq!(cut(&[]), [0]);
+        assert_eq!(cut(&[40, 40, 40, 40]), [3, 1]);
+        assert_eq!(cut(&[1000, 1000, 1]), [1, 1, 1]);
     }
 
     #[test]

@@ -406,6 +406,21 @@ impl Node {
         members.iter().map(member).collect()
     }
 
+    /// Changes where peers reach a member; its name and client URLs stay.
+    ///
+    /// # Errors
+    /// As for [`Node::put`]; `None`: there is no such member.
+    pub async fn update_member(
+        &self,
+        id: NodeId,
+        peer_urls: Vec<String>,
+    ) -> Result<Option<Revision>, OpError> {
+        let known = self.shared().members.read().get(&id).cloned();
+        let Some(known) = known else { return Ok(None) };
+        let attributes = t4_state_machine::MemberAttributes { peer_urls, ..known };
+        self.submit_plain(Request::Member(id, attributes)).await.map(Some)
+    }
+
     /// The newest revision that readers see.
     #[must_use]
     pub fn revision(&self) -> Revision {

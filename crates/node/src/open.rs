@@ -61,6 +61,7 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
         quota_bytes: config.quota_bytes,
     };
     let sequencer = Sequencer::new(&state, config.lease_ttl_min_s);
+    let attributes = attributes(config, state.members().get(&shared.identity.member_id));
     let write_loop = WriteLoop::new(Parts {
         shared: shared.clone(),
         queue: queue.clone(),
@@ -71,15 +72,23 @@ pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
         tasks: tasks.clone(),
         epoch,
         boot_nonce: u64::from_le_bytes(nonce),
-        attributes: MemberAttributes {
-            name: config.name.clone(),
-            peer_urls: config.advertise_peer_urls.clone(),
-            client_urls: config.advertise_client_urls.clone(),
-        },
+        attributes,
     });
     spawn_threads(dir, shared.clone(), maintenance, write_loop, tasks)?;
     shared.wait_for_first_entry()?;
     Ok(Started { shared, queue, lanes: registry })
+}
+
+/// What this replica says of itself. Name and client URLs are the
+/// configuration's at each start; peer URLs are so at the first, and from then
+/// on what the membership says, which only `member update` changes. As etcd.
+fn attributes(config: &Config, known: Option<&MemberAttributes>) -> MemberAttributes {
+    let known = known.map(|known| &known.peer_urls).filter(|urls| !urls.is_empty());
+    MemberAttributes {
+        name: config.name.clone(),
+        peer_urls: known.unwrap_or(&config.advertise_peer_urls).clone(),
+        client_urls: config.advertise_client_urls.clone(),
+    }
 }
 
 fn restore(config: &Config) -> Result<Restored, OpenError> {

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use t4_kv_types::{
-    AlarmKind, DeleteRangeRequest, KeyRange, LeaseId, OpError, PutRequest, RangeRequest, Revision,
+    AlarmKind, DeleteRangeRequest, KeyRange, LeaseId, NodeId, OpError, PutRequest, RangeRequest,
+    Revision,
 };
 use t4_node::{Config, Node, OpenError, WatchMessage, WatchSpec};
 
@@ -40,6 +41,27 @@ async fn writes_survive_a_stop_and_epochs_grow() {
     assert_eq!(values(&second).await, [("a".into(), "1".into()), ("b".into(), "2".into())]);
     assert_eq!(second.put(put("c", "3")).await.unwrap().revision, Revision(4));
     second.stop().await;
+}
+
+#[tokio::test]
+async fn peer_urls_are_the_memberships_from_the_first_start_on() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut config = Config::new(scratch.path());
+    config.advertise_peer_urls = vec!["http://a:1".into()];
+    config.advertise_client_urls = vec!["http://a:2".into()];
+    let node = Node::open(config.clone()).await.unwrap();
+    let id = node.member_id();
+    let updated = node.update_member(id, vec!["http://b:1".into()]).await;
+    assert_eq!(updated, Ok(Some(node.revision())));
+    assert_eq!(node.update_member(NodeId(id.0 ^ 1), vec![]).await, Ok(None));
+    node.stop().await;
+    // Client URLs follow the configuration at each start; peer URLs do not.
+    config.advertise_client_urls = vec!["http://c:2".into()];
+    let node = Node::open(config).await.unwrap();
+    let members = node.members();
+    assert_eq!(members[0].peer_urls, ["http://b:1"]);
+    assert_eq!(members[0].client_urls, ["http://c:2"]);
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,11 +20,10 @@ pub(crate) fn check(
         Request::Txn(txn) => Operation::Txn(txn),
         Request::LeaseGrant(..) => Operation::Authenticated,
         Request::LeaseRevoke(id) => Operation::WriteLease(*id),
-        Request::Compact(_) | Request::SetAlarm(..) => Operation::Admin,
+        Request::Compact(_) | Request::SetAlarm(..) | Request::Member(..) => Operation::Admin,
         // Nobody but the replica itself asks for these.
         Request::Barrier(_)
         | Request::LeasesLeft(_)
-        | Request::Member(..)
         | Request::Auth(Command::ExpireTokens { .. }) => return server_only(who),
         // It is decided with the command, in etcd's order.
         Request::Auth(_) => return Ok(()),

@@ -52,12 +52,18 @@ async fn the_membership_stays_as_it_is() {
         cluster.member_update(pb::MemberUpdateRequest { id, peer_urls: urls(url) }).await
     };
     let not_found = "etcdserver: member not found";
-    for url in ["http://a:1", "nonsense", ""] {
+    for url in ["nonsense", ""] {
         assert_error(update(1, url).await, Code::NotFound, not_found);
-        assert_error(update(id, url).await, Code::Unimplemented, unsupported);
+        let text = "etcdserver: given member URLs are invalid";
+        assert_error(update(id, url).await, Code::InvalidArgument, text);
     }
-    let same = update(id, "http://127.0.0.1:3380").await.unwrap().into_inner();
-    assert_eq!(same.members.len(), 1);
+    for url in ["http://a:1", "http://a:1", "http://127.0.0.1:3380"] {
+        assert_error(update(1, url).await, Code::NotFound, not_found);
+        let updated = update(id, url).await.unwrap().into_inner();
+        assert_eq!(updated.members.len(), 1);
+        assert_eq!(updated.members[0].peer_urls, [url]);
+        assert_eq!(updated.members[0].client_urls, ["http://127.0.0.1:3379"]);
+    }
 
     let mut promote = async |id| cluster.member_promote(pb::MemberPromoteRequest { id }).await;
     assert_error(promote(1).await, Code::NotFound, not_found);

@@ -225,7 +225,19 @@ async fn long_ranges_come_in_chunks_of_one_revision() {
     assert_eq!((only.count, only.kvs.len()), (44, 0));
     assert!(chunks.message().await.unwrap().is_none());
 
-    let sorted = pb::RangeRequest { sort_order: 2, ..request };
+    // A target without an order sorts the whole, not each chunk.
+    server.put("key010", "a").await;
+    let by_value =
+        pb::RangeRequest { sort_target: pb::range_request::SortTarget::Value.into(), ..request };
+    let mut chunks = server.kv().range_stream(by_value.clone()).await.unwrap().into_inner();
+    let mut streamed = Vec::new();
+    while let Some(chunk) = chunks.message().await.unwrap() {
+        streamed.extend(chunk.range_response.unwrap().kvs);
+    }
+    assert_eq!((streamed.len(), &streamed[0].key[..]), (44, &b"key010"[..]));
+    assert_eq!(streamed, server.kv().range(by_value.clone()).await.unwrap().into_inner().kvs);
+
+    let sorted = pb::RangeRequest { sort_order: 2, ..by_value };
     let mut chunks = server.kv().range_stream(sorted).await.unwrap().into_inner();
     let text = "RangeStream does not support custom sort orders";
     assert_error(chunks.message().await, Code::Unimplemented, text);

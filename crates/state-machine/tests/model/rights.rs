@@ -65,12 +65,11 @@ impl Rights {
                 }
                 self.needs(who, &writes(keys))
             }
-            Request::Compact(_) | Request::SetAlarm(..) => self.admin(who),
+            Request::Compact(_) | Request::SetAlarm(..) | Request::Member(..) => self.admin(who),
             Request::Auth(Command::IssueToken { .. }) => Ok(()),
             Request::Auth(Command::ExpireTokens { .. })
             | Request::Barrier(_)
-            | Request::LeasesLeft(_)
-            | Request::Member(..) => Err(AuthError::PermissionDenied),
+            | Request::LeasesLeft(_) => Err(AuthError::PermissionDenied),
             Request::Auth(_) => self.admin(who),
         }
     }
