@@ -79,13 +79,15 @@ impl Api {
         proof: &Proof,
         request: pb::LeaseTimeToLiveRequest,
     ) -> Result<pb::LeaseTimeToLiveResponse, Status> {
+        // Before the table is looked at: what is shown is not older.
+        let header = self.header_now();
         let found = self
             .acting(proof)?
             .lease_time_to_live(LeaseId(request.id), request.keys)
             .await
             .map_err(refused)?;
         Ok(pb::LeaseTimeToLiveResponse {
-            header: Some(self.header_now()),
+            header: Some(header),
             id: found.id.0,
             ttl: found.ttl_s,
             granted_ttl: found.granted_ttl_s,
@@ -98,9 +100,10 @@ impl Api {
         proof: &Proof,
         _: pb::LeaseLeasesRequest,
     ) -> Result<pb::LeaseLeasesResponse, Status> {
+        let header = self.header_now();
         let leases = self.acting(proof)?.leases().await.map_err(refused)?;
         Ok(pb::LeaseLeasesResponse {
-            header: Some(self.header_now()),
+            header: Some(header),
             leases: leases.into_iter().map(|id| pb::LeaseStatus { id: id.0 }).collect(),
         })
     }

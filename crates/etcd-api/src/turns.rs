@@ -192,7 +192,8 @@ mod tests {
         }
         drop(held);
         assert_eq!(serve(waiting), [1, 2, 3, 1, 2, 1, 1]);
-        drop((at_once(&turns, 1), turns.waiting() == 0));
+        assert_eq!(turns.waiting(), 0);
+        drop(at_once(&turns, 1));
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! Changes of users and roles, for who has streams open.
+//! Changes of users and roles, for open streams.
 
 use std::sync::Arc;
 
 use t4_auth_rbac::AuthState;
 use tokio::sync::watch;
 
+use crate::error::Closed;
 use crate::shared::Shared;
 
 /// The changes of users, roles and permissions, and of whether authentication
@@ -12,6 +13,7 @@ use crate::shared::Shared;
 pub struct AuthChanges {
     shared: Arc<Shared>,
     told: watch::Receiver<u64>,
+    closed: watch::Receiver<Option<Closed>>,
     /// The number of the newest change that was taken.
     taken: u64,
 }
@@ -22,14 +24,19 @@ pub type NumberedAuth = (u64, Arc<AuthState>);
 impl AuthChanges {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let told = shared.rights_changed.subscribe();
+        let closed = shared.closed.subscribe();
         let (taken, _) = shared.auth.rights();
-        AuthChanges { shared, told, taken }
+        AuthChanges { shared, told, closed, taken }
     }
 
     /// Waits for a change. Dropping the future forgets nothing. False: the
     /// replica has stopped.
     pub async fn changed(&mut self) -> bool {
-        self.told.changed().await.is_ok()
+        tokio::select! {
+            biased;
+            told = self.told.changed() => told.is_ok(),
+            _ = self.closed.wait_for(Option::is_some) => false,
+        }
     }
 
     /// Whether there was a change since the last [`take`](Self::take). One load.

@@ -50,8 +50,9 @@ pub struct Config {
     pub seal_bytes: usize,
     /// Bound of the value cache in bytes. Default 64 MiB.
     pub cache_bytes: u64,
-    /// How long a write waits for its commit before it is answered with
-    /// [`Timeout`](t4_kv_types::OpError). Default 7 s, as etcd's defaults give.
+    /// How long a request waits for its answer, wherever it is, before it is
+    /// told [`Timeout`](t4_kv_types::OpError): a write may have been made all
+    /// the same. Default 7 s, as etcd's defaults give.
     pub request_timeout: Duration,
 }
 

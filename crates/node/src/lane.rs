@@ -5,41 +5,21 @@
 //! wakes the waiting tasks locally, which costs no system call. The lane owns
 //! the runtime's watch hub, so that watchers of different runtimes share no lock.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use t4_kv_types::{Event, OpError, Revision};
+use t4_kv_types::{Event, Revision};
 use t4_mvcc::{Io, ReadError, Reader};
-use t4_state_machine::Response;
 use t4_watch_hub::{HistoryChunk, HistoryRequest, Hub, Limits, StreamId};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
-/// Revisions that wait for a lane's task, at most. Beyond it they are dropped
-/// and read back from history when the task runs again.
-const REVISIONS_WAITING_MAX: usize = 16_384;
+pub(crate) use crate::inbox::{Completion, News};
+use crate::inbox::{Inbox, Revisions, Taken};
 
 /// How long a failed read of history waits.
 const HISTORY_RETRY: Duration = Duration::from_secs(1);
-
-/// Whole revisions with their events, ascending.
-type History = Vec<(Revision, Arc<[Event]>)>;
-
-/// A response and the one who waits for it.
-pub(crate) struct Completion {
-    pub(crate) to: oneshot::Sender<Result<Response, OpError>>,
-    pub(crate) result: Result<Response, OpError>,
-}
-
-/// News for watch streams.
-#[derive(Clone)]
-pub(crate) enum Published {
-    /// The events of a new revision.
-    Revision(Revision, Arc<[Event]>),
-    /// History below this was given up.
-    Compacted(Revision),
-}
 
 /// A stream of the lane's hub.
 pub(crate) struct OpenStream {
@@ -55,23 +35,17 @@ impl OpenStream {
     }
 }
 
-#[derive(Default)]
-struct Inbox {
-    completions: Vec<Completion>,
-    published: Vec<Published>,
-    /// The hub runs and needs every revision.
-    watching: bool,
-    /// Revisions were dropped.
-    overrun: bool,
-    closed: bool,
-}
-
 /// The hub and who waits for its streams. Under one lock: whoever pops a
 /// message knows that nobody else changes the streams meanwhile.
 struct Watching {
     hub: Hub,
     published: Revision,
+    /// The newest compaction that the hub knows; 0: none.
+    compacted: Revision,
     waiting: HashMap<StreamId, Arc<Notify>>,
+    /// Streams that asked for their progress, and what must be published before
+    /// they are answered: whoever asks may know of it.
+    progress: BTreeMap<StreamId, Revision>,
 }
 
 pub(crate) struct Lane {
@@ -90,28 +64,15 @@ impl Lane {
 
     /// Takes over a batch's responses and events. False: the lane is closed,
     /// nobody waits there.
-    pub(crate) fn deliver(
-        &self,
-        completions: &mut Vec<Completion>,
-        published: &[Published],
-    ) -> bool {
+    pub(crate) fn deliver(&self, completions: &mut Vec<Completion>, news: &News) -> bool {
         let mut inbox = self.inbox.lock();
         if inbox.closed {
             completions.clear();
             return false;
         }
-        let mut news = !completions.is_empty();
-        inbox.completions.append(completions);
-        if inbox.watching && !published.is_empty() {
-            news = true;
-            if inbox.published.len() + published.len() > REVISIONS_WAITING_MAX {
-                inbox.overrun = true;
-                inbox.published.clear();
-            }
-            inbox.published.extend_from_slice(published);
-        }
+        let has_work = inbox.add(completions, news);
         drop(inbox);
-        if news {
+        if has_work {
             self.wake.notify_one();
         }
         true
@@ -141,12 +102,7 @@ impl Lane {
             // on is delivered, one that was visible before is in `revision`.
             let mut inbox = self.inbox.lock();
             inbox.watching = true;
-            let published = self.reader.revision();
-            let mut hub = Hub::new(Limits::default(), published);
-            if let Some(compacted) = self.reader.compacted() {
-                hub.compacted(compacted);
-            }
-            Watching { hub, published, waiting: HashMap::new() }
+            Watching::new(self.reader.revision())
         });
         let id = watching.hub.open_stream();
         let waiting = Arc::new(Notify::new());
@@ -159,21 +115,48 @@ impl Lane {
             && watching.is_open(stream)
         {
             watching.waiting.remove(&stream.id);
+            watching.progress.remove(&stream.id);
             watching.hub.close_stream(stream.id);
         }
     }
 
-    /// Does something with the hub on behalf of a stream, then wakes whoever
-    /// has messages now, and the lane's task if somebody has to catch up.
+    /// Does something with the hub on behalf of a stream.
     /// `None`: the stream has ended.
     pub(crate) fn with_hub<T>(
         &self,
         stream: &OpenStream,
         act: impl FnOnce(&mut Hub) -> T,
     ) -> Option<T> {
+        self.with_watching(stream, |watching| act(&mut watching.hub))
+    }
+
+    /// The same for what a client asks, which may know already of what the hub
+    /// has still to hear: the hub learns first what readers see now.
+    pub(crate) fn ask<T>(&self, stream: &OpenStream, act: impl FnOnce(&mut Hub) -> T) -> Option<T> {
+        self.with_watching(stream, |watching| {
+            watching.look_at(&self.reader);
+            act(&mut watching.hub)
+        })
+    }
+
+    /// Has a stream told of its progress, once that is as far as readers see.
+    pub(crate) fn request_progress(&self, stream: &OpenStream) {
+        self.with_watching(stream, |watching| {
+            watching.progress.insert(stream.id, self.reader.revision());
+            watching.tell_progress();
+        });
+    }
+
+    /// Then wakes whoever has messages now, and the lane's task if somebody has
+    /// to catch up.
+    fn with_watching<T>(
+        &self,
+        stream: &OpenStream,
+        act: impl FnOnce(&mut Watching) -> T,
+    ) -> Option<T> {
         let mut guard = self.watching.lock();
         let watching = guard.as_mut().filter(|watching| watching.is_open(stream))?;
-        let result = act(&mut watching.hub);
+        let result = act(watching);
         watching.wake_ready();
         if watching.hub.stats().slow_watchers > 0 {
             self.wake.notify_one();
@@ -190,15 +173,8 @@ impl Lane {
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
             self.wake.notified().await;
-            let (completions, published, overrun, closed) = {
-                let mut inbox = self.inbox.lock();
-                (
-                    std::mem::take(&mut inbox.completions),
-                    std::mem::take(&mut inbox.published),
-                    std::mem::take(&mut inbox.overrun),
-                    inbox.closed,
-                )
-            };
+            let Taken { completions, revisions, overrun, compacted, closed } =
+                self.inbox.lock().take();
             for completion in completions {
                 // The client may have gone; the write stands all the same.
                 let _ = completion.to.send(completion.result);
@@ -207,61 +183,65 @@ impl Lane {
                 return;
             }
             if overrun {
-                self.refill(&published).await;
+                self.refill().await;
             }
-            self.publish(&published);
+            self.publish(&revisions);
+            if let Some(at) = compacted {
+                self.compacted(at);
+            }
             self.serve_history().await;
         }
     }
 
-    fn publish(&self, published: &[Published]) {
-        if published.is_empty() {
+    fn publish(&self, revisions: &Revisions) {
+        if revisions.is_empty() {
             return;
         }
         let mut guard = self.watching.lock();
         let Some(watching) = guard.as_mut() else { return };
-        for news in published {
-            match news {
-                Published::Revision(revision, events) => watching.publish(*revision, events),
-                Published::Compacted(at) => watching.hub.compacted(*at),
-            }
+        let publish = |(revision, events): &_| watching.publish(*revision, events);
+        if revisions.iter().all(publish) {
+            watching.tell_progress();
+            watching.wake_ready();
+            return;
         }
-        watching.wake_ready();
+        let (published, next) = (watching.published.0, revisions.last().map(|(last, _)| last.0));
+        tracing::error!(published, next, "watch streams end: a revision between them is missing");
+        drop(guard);
+        self.end_streams();
     }
 
-    /// Publishes from history what was dropped before the first of `next`.
-    async fn refill(&self, next: &[Published]) {
-        let resume = next.iter().find_map(|news| match news {
-            Published::Revision(revision, _) => Some(*revision),
-            Published::Compacted(_) => None,
-        });
-        let Some(resume) = resume else { return };
+    fn compacted(&self, at: Revision) {
+        if let Some(watching) = self.watching.lock().as_mut() {
+            watching.learn_compacted(at);
+            watching.wake_ready();
+        }
+    }
+
+    /// Publishes from history what was dropped: all that readers see by now and
+    /// that is not published yet.
+    async fn refill(&self) {
+        let through = self.reader.revision();
         loop {
-            let from = {
-                let guard = self.watching.lock();
-                guard.as_ref().map_or(resume, |watching| watching.published.next())
+            let from = match self.watching.lock().as_ref() {
+                Some(watching) if watching.published < through => watching.published.next(),
+                _ => return,
             };
-            if from >= resume {
-                return;
-            }
             let request = HistoryRequest {
                 from,
-                to: Revision(resume.0 - 1),
+                to: through,
                 max_revisions: Limits::default().history_revisions,
                 max_bytes: Limits::default().history_bytes,
             };
             match self.read_history(&request).await {
-                Ok(revisions) => {
-                    let news: Vec<Published> = revisions
-                        .into_iter()
-                        .map(|(revision, events)| Published::Revision(revision, events))
-                        .collect();
-                    self.publish(&news);
+                Ok(revisions) if !revisions.is_empty() => self.publish(&revisions),
+                Ok(_) => {
+                    tracing::error!(from = from.0, "watch streams end: history lacks a revision");
+                    return self.end_streams();
                 }
                 Err(error) => {
                     tracing::warn!(%error, from = from.0, "watch streams end: their events are gone");
-                    self.end_streams();
-                    return;
+                    return self.end_streams();
                 }
             }
         }
@@ -299,11 +279,7 @@ impl Lane {
             }
             // Live events and responses have priority over catching up.
             tokio::task::yield_now().await;
-            let waits = {
-                let inbox = self.inbox.lock();
-                inbox.closed || !inbox.completions.is_empty() || !inbox.published.is_empty()
-            };
-            if waits {
+            if self.inbox.lock().has_work() {
                 self.wake.notify_one();
                 return;
             }
@@ -314,7 +290,7 @@ impl Lane {
     fn take_history(
         self: &Arc<Self>,
         request: &HistoryRequest,
-        outcome: Result<History, ReadError>,
+        outcome: Result<Revisions, ReadError>,
     ) -> bool {
         let mut guard = self.watching.lock();
         let Some(watching) = guard.as_mut() else { return false };
@@ -342,7 +318,7 @@ impl Lane {
         true
     }
 
-    async fn read_history(&self, request: &HistoryRequest) -> Result<History, ReadError> {
+    async fn read_history(&self, request: &HistoryRequest) -> Result<Revisions, ReadError> {
         let read = |reader: &Reader, request: &HistoryRequest, io| {
             reader.events(request.from, request.to, request.max_revisions, request.max_bytes, io)
         };
@@ -361,13 +337,55 @@ impl Lane {
 }
 
 impl Watching {
-    fn publish(&mut self, revision: Revision, events: &Arc<[Event]>) {
+    fn new(published: Revision) -> Self {
+        Watching {
+            hub: Hub::new(Limits::default(), published),
+            published,
+            compacted: Revision(0),
+            waiting: HashMap::new(),
+            progress: BTreeMap::new(),
+        }
+    }
+
+    /// False: a revision between it and the last one is missing.
+    fn publish(&mut self, revision: Revision, events: &Arc<[Event]>) -> bool {
         // What was visible when the hub began is history to it.
         if revision > self.published {
-            debug_assert_eq!(revision, self.published.next());
+            if revision != self.published.next() {
+                return false;
+            }
             self.published = revision;
             self.hub.publish(revision, events);
         }
+        true
+    }
+
+    /// The hub learns what readers see.
+    fn look_at(&mut self, reader: &Reader) {
+        if let Some(at) = reader.compacted() {
+            self.learn_compacted(at);
+        }
+        self.hub.visible(reader.revision());
+    }
+
+    fn learn_compacted(&mut self, at: Revision) {
+        if at > self.compacted {
+            self.compacted = at;
+            self.hub.compacted(at);
+        }
+    }
+
+    /// Answers those who asked for their progress and waited for no more than
+    /// what is published.
+    fn tell_progress(&mut self) {
+        let Watching { hub, published, progress, .. } = self;
+        progress.retain(|stream, wanted| {
+            let waits = *wanted > *published;
+            if !waits {
+                hub.request_progress(*stream);
+            }
+            waits
+        });
     }
 
     fn is_open(&self, stream: &OpenStream) -> bool {
@@ -382,3 +400,7 @@ impl Watching {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::lane::{Completion, Lane, Published};
+use crate::lane::{Completion, Lane, News};
 
 /// Where lanes are added from any thread.
 #[derive(Default)]
@@ -79,12 +79,12 @@ impl Lanes {
     }
 
     /// Hands each lane its responses and everybody's events.
-    pub(crate) fn flush(&mut self, published: &[Published]) {
+    pub(crate) fn flush(&mut self, news: &News) {
         self.refresh();
         for (lane, staged) in &mut self.lanes {
             match lane {
                 Some(lane) => {
-                    lane.deliver(staged, published);
+                    lane.deliver(staged, news);
                 }
                 None => staged.clear(),
             }

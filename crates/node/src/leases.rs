@@ -7,6 +7,7 @@ use t4_auth_rbac::Operation;
 use t4_kv_types::{LeaseGranted, LeaseId, LeaseTimeToLive, OpError, Revision};
 use t4_lease::Renewal;
 use t4_state_machine::{Request, Response};
+use tokio::time::{Instant, sleep_until};
 
 use crate::counters::bump;
 use crate::node::Node;
@@ -45,6 +46,7 @@ impl Node {
     /// time in seconds; 0: there is no such lease (any more).
     pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<i64, OpError> {
         let shared = self.shared();
+        let mut deadline = None;
         loop {
             // Told before the table is looked at, so that no change is missed.
             let changed = shared.leases_changed.notified();
@@ -67,9 +69,11 @@ impl Node {
                     Renewal::Expired => {}
                 }
             }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.request_timeout());
             tokio::select! {
                 () = changed => {}
                 _ = self.closed() => return Err(OpError::Stopped),
+                () = sleep_until(deadline) => return Err(OpError::Timeout),
             }
         }
     }

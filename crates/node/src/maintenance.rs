@@ -48,8 +48,15 @@ impl Maintenance {
     pub(crate) fn run(mut self) {
         // A compaction that a stop or a crash cut short is taken up again.
         let mut compacting = true;
+        let mut next_tick = Instant::now() + TICK;
         loop {
-            let wait = if compacting { STEP_REST } else { TICK };
+            // Whatever there is to do, the timers are looked at in time.
+            if Instant::now() >= next_tick {
+                self.tick();
+                next_tick = Instant::now() + TICK;
+            }
+            let until_tick = next_tick.saturating_duration_since(Instant::now());
+            let wait = if compacting { STEP_REST.min(until_tick) } else { until_tick };
             match self.tasks.recv_timeout(wait) {
                 Ok(Task::Seal(ticket)) => self.seal(*ticket),
                 Ok(Task::Compact) => {
@@ -60,7 +67,7 @@ impl Maintenance {
                 }
                 Ok(Task::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) if compacting => compacting = self.compact(),
-                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }

@@ -1,7 +1,10 @@
 //! The handle on a running replica: what an embedder, and each protocol, calls.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -11,9 +14,10 @@ use t4_kv_types::{
     OpError, PutRequest, PutResult, RangeRequest, RangeResult, Revision, TxnRequest, TxnResult,
 };
 use t4_state_machine::{AuthMark, Request, Response};
+use t4_wal::{FileDir, SegmentDir};
 use tokio::sync::oneshot;
 
-use crate::commit_queue::{CommitQueue, ReplyTo, Submission};
+use crate::commit_queue::CommitQueue;
 use crate::config::Config;
 use crate::counters::{Counters, bump};
 use crate::data_dir::Identity;
@@ -23,6 +27,7 @@ use crate::lanes::LaneRegistry;
 use crate::open::{self, Started};
 use crate::reads::Reads;
 use crate::shared::Shared;
+use crate::submissions::ReplyTo;
 use crate::watch::WatchStream;
 
 /// A member as clients see it.
@@ -153,9 +158,22 @@ impl Node {
     /// # Errors
     /// See [`OpenError`]; nothing was overwritten.
     pub async fn open(config: Config) -> Result<Node, OpenError> {
+        Node::open_with_log(config, FileDir::open).await
+    }
+
+    /// The same, with the log in a directory of the caller's making, which is
+    /// given the path that the log has in the data directory: one that watches,
+    /// slows down or fails what the log does.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing was overwritten.
+    pub async fn open_with_log<D: SegmentDir>(
+        config: Config,
+        open_log: impl FnOnce(PathBuf) -> io::Result<D> + Send + 'static,
+    ) -> Result<Node, OpenError> {
         let opening = config.clone();
         let Started { shared, queue, lanes } =
-            tokio::task::spawn_blocking(move || open::start(&opening))
+            tokio::task::spawn_blocking(move || open::start(&opening, open_log))
                 .await
                 .map_err(|failed| OpenError::Thread(std::io::Error::other(failed)))??;
         let reads = Reads::new(shared.reader.clone());
@@ -199,6 +217,11 @@ impl Node {
         }
     }
 
+    /// How long a request waits for its answer.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        self.lane.core.config.request_timeout
+    }
+
     pub(crate) fn shared_handle(&self) -> Arc<Shared> {
         self.lane.core.shared.clone()
     }
@@ -210,7 +233,7 @@ impl Node {
     pub(crate) async fn submit(&self, request: Request) -> Result<Response, OpError> {
         let (to, response) = oneshot::channel();
         let (who, reply) = (self.who.clone(), ReplyTo { lane: self.lane.number, to });
-        let result = match self.lane.core.queue.submit(Submission { who, request, reply }) {
+        let result = match self.lane.core.queue.submit(who, request, reply) {
             Ok(()) => response.await.unwrap_or(Err(OpError::Stopped)),
             Err(refused) => Err(refused),
         };
@@ -278,10 +301,15 @@ impl Node {
     pub async fn compact(&self, at: Revision, physical: bool) -> Result<Revision, OpError> {
         let mut compacted = self.shared().compacted.subscribe();
         let revision = self.submit_plain(Request::Compact(at)).await?;
-        if physical && compacted.wait_for(|done| *done >= at).await.is_err() {
-            return Err(OpError::Stopped);
+        if !physical {
+            return Ok(revision);
         }
-        Ok(revision)
+        tokio::select! {
+            biased;
+            _ = compacted.wait_for(|done| *done >= at) => Ok(revision),
+            // It goes on at the next start.
+            _ = self.closed() => Err(OpError::Stopped),
+        }
     }
 
     /// The alarms that are on.
@@ -363,15 +391,23 @@ impl Node {
 
     /// etcd's hash of the key space as it was at a revision; 0: now.
     pub async fn hash_kv(&self, at: Revision) -> Result<HashKv, OpError> {
-        let revision = self.revision();
-        let at = if at.0 <= 0 { revision } else { at };
-        let hash = self.lane.core.reads.block(move |reader| reader.hash(at)).await?;
-        Ok(HashKv {
-            revision,
-            hash: hash.hash,
-            compact_revision: hash.compact_revision,
-            hash_revision: hash.hash_revision,
-        })
+        loop {
+            let revision = self.revision();
+            let target = if at.0 <= 0 { revision } else { at };
+            match self.lane.core.reads.block(move |reader| reader.hash(target)).await {
+                // What was the newest is compacted by now.
+                Err(OpError::Compacted) if at.0 <= 0 && self.revision() > revision => {}
+                Err(error) => return Err(error),
+                Ok(hash) => {
+                    return Ok(HashKv {
+                        revision,
+                        hash: hash.hash,
+                        compact_revision: hash.compact_revision,
+                        hash_revision: hash.hash_revision,
+                    });
+                }
+            }
+        }
     }
 
     /// Who this replica is.

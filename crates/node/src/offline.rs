@@ -104,8 +104,8 @@ impl Offline {
 
     /// The alarms that are on.
     #[must_use]
-    pub fn alarms(&self) -> &Alarms {
-        self.state.alarms()
+    pub fn alarms(&self) -> Alarms {
+        self.state.alarms().read().clone()
     }
 
     /// The members and what they told of themselves.

@@ -1,7 +1,8 @@
 //! How a replica starts: lock the directory, open the key space, replay the
 //! log behind it, begin a new epoch, start the threads.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Instant;
@@ -9,7 +10,7 @@ use std::time::Instant;
 use t4_kv_types::{Epoch, LogIndex};
 use t4_mvcc::{LogPosition, Store};
 use t4_state_machine::{MemberAttributes, Sequencer, StateMachine};
-use t4_wal::{Event, FileDir, GroupCommit, Wal};
+use t4_wal::{Event, GroupCommit, SegmentDir, Wal};
 
 use crate::auto_compaction::AutoCompactor;
 use crate::commit_queue::{CommitQueue, LogNews};
@@ -38,16 +39,21 @@ struct Restored {
     origin: Instant,
 }
 
-/// Opens the data directory and starts the threads. Blocks.
-pub(crate) fn start(config: &Config) -> Result<Started, OpenError> {
+/// Opens the data directory, and starts the threads, with the log where
+/// `open_log` says, which is given its path. Blocks.
+pub(crate) fn start<D: SegmentDir>(
+    config: &Config,
+    open_log: impl FnOnce(PathBuf) -> io::Result<D>,
+) -> Result<Started, OpenError> {
     let mut nonce = [0u8; 8];
     getrandom::fill(&mut nonce).map_err(OpenError::Random)?;
-    let restored = restore(config)?;
+    let restored = restore(config, open_log)?;
     let Restored { dir, state, background, wal, epoch, origin } = restored;
 
     let identity = dir.identity().clone();
     let shared = Arc::new(Shared::new(identity, origin, epoch, config.token_ttl, &state));
-    let queue = Arc::new(CommitQueue::new(config.commit_queue_requests_max));
+    let queue =
+        Arc::new(CommitQueue::new(config.commit_queue_requests_max, config.request_timeout));
     let registry = Arc::new(LaneRegistry::default());
     let (tasks, task_queue) = mpsc::channel();
 
@@ -91,7 +97,10 @@ fn attributes(config: &Config, known: Option<&MemberAttributes>) -> MemberAttrib
     }
 }
 
-fn restore(config: &Config) -> Result<Restored, OpenError> {
+fn restore<D: SegmentDir>(
+    config: &Config,
+    open_log: impl FnOnce(PathBuf) -> io::Result<D>,
+) -> Result<Restored, OpenError> {
     let dir = DataDir::open(&config.data_dir)?;
     let origin = Instant::now();
     let (store, background) = Store::open(t4_mvcc::Config {
@@ -103,7 +112,7 @@ fn restore(config: &Config) -> Result<Restored, OpenError> {
     let mut state = StateMachine::restore(store, origin.elapsed())?;
 
     refuse_lost_log(&dir.log(), sealed)?;
-    let log_dir = FileDir::open(dir.log()).map_err(|source| OpenError::DataDir {
+    let log_dir = open_log(dir.log()).map_err(|source| OpenError::DataDir {
         path: dir.log(),
         op: "open",
         source,
@@ -197,10 +206,10 @@ fn spawn_threads(
             let _ = maintenance.join();
             // The lock goes last: nobody else may open what is still written.
             drop(dir);
-            shared.closed.send_replace(Some(match ended {
+            shared.close(match ended {
                 Ended::Stopped => Closed::Stopped,
                 Ended::Fatal(why) => Closed::Fatal(why),
-            }));
+            });
         })
         .map_err(OpenError::Thread)?;
     Ok(())

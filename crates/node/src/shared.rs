@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use t4_auth_rbac::TokenClock;
 use t4_kv_types::{Epoch, LogIndex, Revision};
 use t4_mvcc::Reader;
-use t4_state_machine::{Alarms, Members, PublishedAuth, SharedLeases, StateMachine};
+use t4_state_machine::{Members, PublishedAuth, SharedAlarms, SharedLeases, StateMachine};
 use tokio::sync::{Notify, watch};
 
 use crate::counters::Counters;
@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     /// How often users, roles or permissions have changed since the start, or
     /// authentication went on or off.
     pub(crate) rights_changed: watch::Sender<u64>,
-    pub(crate) alarms: RwLock<Alarms>,
+    pub(crate) alarms: SharedAlarms,
     pub(crate) members: RwLock<Members>,
     applied_index: AtomicU64,
     /// Bytes that count towards the quota, as of the newest applied batch.
@@ -37,7 +37,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// This epoch's first entry is committed; the atomic spares the lock.
     is_started: AtomicBool,
-    started: Mutex<bool>,
+    /// The same, or the node is no more.
+    start_is_decided: Mutex<bool>,
     start: Condvar,
     /// Told after every batch that granted or revoked leases.
     pub(crate) leases_changed: Notify,
@@ -77,13 +78,13 @@ impl Shared {
             auth: state.published_auth().clone(),
             tokens: RwLock::new(tokens),
             rights_changed: watch::Sender::new(0),
-            alarms: RwLock::new(state.alarms().clone()),
+            alarms: state.alarms().clone(),
             members: RwLock::new(state.members().clone()),
             applied_index: AtomicU64::new(state.position().index.0),
             bytes_in_use: AtomicU64::new(state.reader().stats().bytes_in_use),
             counters: Counters::default(),
             is_started: AtomicBool::new(false),
-            started: Mutex::new(false),
+            start_is_decided: Mutex::new(false),
             start: Condvar::new(),
             leases_changed: Notify::new(),
             seal_asked: AtomicBool::new(false),
@@ -110,17 +111,31 @@ impl Shared {
     }
 
     /// A batch was applied.
-    pub(crate) fn applied(&self, state: &StateMachine, tables_changed: bool) {
-        if tables_changed {
-            self.alarms.write().clone_from(state.alarms());
+    pub(crate) fn applied(&self, state: &StateMachine, members_changed: bool) {
+        if members_changed {
             self.members.write().clone_from(state.members());
         }
         self.refresh_bytes_in_use();
         self.applied_index.store(state.position().index.0, Ordering::Release);
         if !self.is_started.swap(true, Ordering::Relaxed) {
-            *self.started.lock() = true;
-            self.start.notify_all();
+            self.decide_start();
         }
+    }
+
+    /// The node is no more.
+    pub(crate) fn close(&self, why: Closed) {
+        self.closed.send_replace(Some(why));
+        self.decide_start();
+    }
+
+    fn decide_start(&self) {
+        *self.start_is_decided.lock() = true;
+        self.start.notify_all();
+    }
+
+    /// Why the node is no more, if it is.
+    pub(crate) fn why_closed(&self) -> Option<Closed> {
+        self.closed.borrow().clone()
     }
 
     pub(crate) fn refresh_bytes_in_use(&self) {
@@ -133,14 +148,16 @@ impl Shared {
 
     /// Waits until this epoch's first entry is committed.
     pub(crate) fn wait_for_first_entry(&self) -> Result<(), OpenError> {
-        let mut guard = self.started.lock();
-        while !*guard {
-            if let Some(closed) = self.closed.borrow().as_ref() {
-                return Err(OpenError::FirstEntry(closed.to_string()));
-            }
-            self.start.wait_for(&mut guard, Duration::from_millis(50));
+        let mut is_decided = self.start_is_decided.lock();
+        while !*is_decided {
+            self.start.wait(&mut is_decided);
         }
-        Ok(())
+        match self.why_closed() {
+            Some(closed) if !self.is_started.load(Ordering::Relaxed) => {
+                Err(OpenError::FirstEntry(closed.to_string()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Entries up to here are in sealed segments.

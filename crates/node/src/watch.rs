@@ -24,20 +24,21 @@ impl WatchStream {
     }
 
     /// Adds a watcher. Its id is the next free one from 0 on, unless one is
-    /// given. What became of it comes as a message.
+    /// given. What became of it comes as a message. Without a start it begins
+    /// after all that was acknowledged before, on whichever connection.
     pub fn create(&self, id: Option<i64>, spec: WatchSpec) {
-        self.lane.with_hub(&self.stream, |hub| hub.create(self.stream.id(), id, spec));
+        self.lane.ask(&self.stream, |hub| hub.create(self.stream.id(), id, spec));
     }
 
     /// Ends a watcher; a message says so. An unknown id does nothing.
     pub fn cancel(&self, id: i64) {
-        self.lane.with_hub(&self.stream, |hub| hub.cancel(self.stream.id(), id));
+        self.lane.ask(&self.stream, |hub| hub.cancel(self.stream.id(), id));
     }
 
     /// Asks up to which revision all of the stream's watchers have had their
     /// events; the answer queues behind those events.
     pub fn request_progress(&self) {
-        self.lane.with_hub(&self.stream, |hub| hub.request_progress(self.stream.id()));
+        self.lane.request_progress(&self.stream);
     }
 
     /// The periodic tick for watchers that asked to be told of progress.
@@ -48,16 +49,6 @@ impl WatchStream {
     /// The next message if there is one already.
     pub fn try_next(&self) -> Option<Message> {
         self.lane.with_hub(&self.stream, |hub| hub.pop(self.stream.id())).flatten()
-    }
-
-    /// Whether more requests may be made now. Their answers are queued whatever
-    /// the bounds, so a server that reads its client's requests only while this
-    /// holds bounds what a client can make it queue.
-    #[must_use]
-    pub fn accepts_requests(&self) -> bool {
-        let accepts =
-            self.lane.with_hub(&self.stream, |hub| hub.accepts_requests(self.stream.id()));
-        accepts.unwrap_or(true)
     }
 
     /// The next message; `None` once the node has stopped, or when the stream

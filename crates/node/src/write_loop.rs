@@ -9,7 +9,6 @@
 //!
 //! [`WriteLoop::committed`] is the one place that decides that an entry counts.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,42 +16,31 @@ use std::time::{Duration, Instant};
 use t4_auth_rbac::{Command, Identity};
 use t4_kv_types::{Epoch, LeaseId, LogIndex, OpError};
 use t4_mvcc::LogPosition;
-use t4_state_machine::{Batch, MemberAttributes, Request, Response, Sequencer, StateMachine};
+use t4_state_machine::{MemberAttributes, Request, Sequencer, StateMachine};
 use t4_wal::{Entry, GroupCommit};
 
-use crate::commit_queue::{CommitQueue, LogNews, ReplyTo, Submission, Woken};
-use crate::lane::{Completion, Published};
+use crate::commit_queue::{CommitQueue, LogNews, Woken};
+use crate::lane::{Completion, News};
 use crate::lanes::Lanes;
 use crate::maintenance::Task;
+use crate::pipeline::{Flight, Pipeline, Reply};
 use crate::shared::Shared;
+use crate::submissions::{ReplyTo, Submission, Submissions};
 use crate::token_expiry::TokenExpiry;
 
 /// Submissions evaluated in one go before the log and the clock are looked at.
 const EVALUATE_MAX: usize = 1024;
+/// Of those that go ahead of the others, so many at once, so that they cannot
+/// keep the others from their turn.
+const AHEAD_MAX: usize = 256;
 /// An open batch is full from so many bytes of keys and values on.
 const BATCH_BYTES_MAX: usize = 4 << 20;
+/// The same for submissions that go ahead.
+const AHEAD_BATCH_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
 /// Leases revoked in one go when many expire together.
 const EXPIRED_MAX: usize = 500;
 /// How long an expired lease waits when its revocation was refused.
 const REVOKE_RETRY: Duration = Duration::from_secs(1);
-/// How long a response waits for its commit before the client is told that
-/// the outcome is not known: what etcd's default timers give.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
-
-/// A response that waits for its batch to be committed.
-struct Reply {
-    to: ReplyTo,
-    result: Result<Response, OpError>,
-}
-
-/// A batch that the log is writing.
-struct Syncing {
-    at: LogPosition,
-    batch: Batch,
-    replies: Vec<Reply>,
-    since: Instant,
-}
-
 pub(crate) struct WriteLoop {
     pub(crate) shared: Arc<Shared>,
     pub(crate) queue: Arc<CommitQueue>,
@@ -63,16 +51,16 @@ pub(crate) struct WriteLoop {
     pub(crate) tasks: std::sync::mpsc::Sender<Task>,
     epoch: Epoch,
     next_index: LogIndex,
-    syncing: Option<Syncing>,
-    open_replies: Vec<Reply>,
+    pipeline: Pipeline,
     /// Submissions taken and not evaluated yet.
-    backlog: VecDeque<Submission>,
-    published: Vec<Published>,
+    backlog: Submissions,
     /// Responses that need not wait were handed to the lanes and not sent.
     staged: bool,
     /// Expired leases whose revocation is in flight.
     revoking: Vec<LeaseId>,
     token_expiry: TokenExpiry,
+    /// How many have been told of a time-out since the log last answered.
+    timed_out: usize,
 }
 
 /// Why the loop ended.
@@ -110,13 +98,12 @@ impl WriteLoop {
             tasks: parts.tasks,
             epoch: parts.epoch,
             next_index,
-            syncing: None,
-            open_replies: Vec::new(),
-            backlog: VecDeque::new(),
-            published: Vec::new(),
+            pipeline: Pipeline::default(),
+            backlog: Submissions::default(),
             staged: false,
             revoking: Vec::new(),
             token_expiry: TokenExpiry::default(),
+            timed_out: 0,
         };
         this.evaluate_own(Request::Barrier(parts.boot_nonce));
         if this.state.members().get(&member) != Some(&parts.attributes) {
@@ -129,7 +116,7 @@ impl WriteLoop {
     pub(crate) fn run(mut self) -> Ended {
         self.hand_over();
         let ended = loop {
-            let idle = self.syncing.is_none();
+            let idle = self.pipeline.log_is_free();
             let deadline = self.deadline();
             let woken = self.queue.wait(idle && self.backlog.is_empty(), deadline);
             if let Err(fatal) = self.turn(&woken) {
@@ -146,9 +133,8 @@ impl WriteLoop {
     /// One turn: first feed the log, then apply what it has made durable, then
     /// look ahead.
     fn turn(&mut self, woken: &Woken) -> Result<(), String> {
-        let mut durable = None;
         match &woken.news {
-            Some(LogNews::Durable) => durable = self.syncing.take(),
+            Some(LogNews::Durable) => self.pipeline.made_durable(),
             Some(LogNews::Refused) if self.state.position().epoch < self.epoch => {
                 return Err("the disk is full: the first entry was not written".to_owned());
             }
@@ -156,11 +142,14 @@ impl WriteLoop {
             Some(LogNews::Fatal(why)) => return Err(why.clone()),
             None => {}
         }
+        if woken.news.is_some() {
+            self.log_answered();
+        }
         self.expire_leases();
         self.expire_tokens();
         self.evaluate();
         self.hand_over();
-        if let Some(durable) = durable {
+        while let Some(durable) = self.pipeline.take_durable() {
             self.committed(durable);
             self.evaluate();
             self.hand_over();
@@ -174,63 +163,55 @@ impl WriteLoop {
 
     /// Until when the loop may sleep.
     fn deadline(&mut self) -> Option<Instant> {
-        if self.syncing.is_none() && !self.backlog.is_empty() {
+        if self.pipeline.log_is_free() && !self.backlog.is_empty() {
             return Some(Instant::now());
         }
         let expiry = self.state.leases().lock().next_deadline().map(|at| self.shared.instant(at));
-        let timeout = self
-            .syncing
-            .as_ref()
-            .filter(|syncing| !syncing.replies.is_empty())
-            .map(|syncing| syncing.since + REQUEST_TIMEOUT);
+        let timeouts = [self.pipeline.next_deadline(), self.backlog.next_deadline()];
         let tokens = self.token_expiry.deadline(&self.shared, &self.state);
         let tokens = tokens.map(|at| self.shared.instant(at));
-        expiry.into_iter().chain(timeout).chain(tokens).min()
+        expiry.into_iter().chain(timeouts.into_iter().flatten()).chain(tokens).min()
     }
 
     /// Evaluates what was submitted, and answers what need not wait.
     fn evaluate(&mut self) {
         self.evaluate_queue();
         if std::mem::take(&mut self.staged) {
-            self.lanes.flush(&[]);
+            self.lanes.flush(&News::default());
         }
     }
 
     /// Evaluates what was submitted, until the open batch is full.
     fn evaluate_queue(&mut self) {
-        let mut taken = false;
-        loop {
-            if self.batch_is_full() {
-                return;
-            }
-            let Some(submission) = self.backlog.pop_front() else {
-                if taken {
-                    return;
-                }
-                taken = true;
-                self.queue.take(EVALUATE_MAX, &mut self.backlog);
-                continue;
-            };
-            let Submission { who, request, .. } = submission;
-            let result = self.sequencer.evaluate(&self.state, &who, request);
-            self.answer_when_committed(submission.reply, result);
+        self.queue.take_ahead(AHEAD_MAX, &mut self.backlog);
+        while self.sequencer.batch_bytes() < AHEAD_BATCH_BYTES_MAX
+            && let Some(submission) = self.backlog.pop_ahead()
+        {
+            self.evaluate_one(submission);
+        }
+        if !self.backlog.has_others() {
+            self.queue.take_others(EVALUATE_MAX, &mut self.backlog);
+        }
+        while self.sequencer.batch_bytes() < BATCH_BYTES_MAX
+            && let Some(submission) = self.backlog.pop_other()
+        {
+            self.evaluate_one(submission);
         }
     }
 
-    fn batch_is_full(&self) -> bool {
-        self.sequencer.batch_bytes() >= BATCH_BYTES_MAX
+    fn evaluate_one(&mut self, submission: Submission) {
+        let Submission { who, request, reply, deadline } = submission;
+        let result = self.sequencer.evaluate(&self.state, &who, request);
+        self.answer_when_applied(Reply { to: reply, result, deadline });
     }
 
-    /// A response has seen what is in flight: it leaves when that is committed.
-    fn answer_when_committed(&mut self, to: ReplyTo, result: Result<Response, OpError>) {
-        let reply = Reply { to, result };
-        if !self.sequencer.batch().is_empty() {
-            self.open_replies.push(reply);
-        } else if let Some(syncing) = &mut self.syncing {
-            syncing.replies.push(reply);
-        } else {
+    /// A response has seen what is in flight, also what is on the disk and not
+    /// applied yet: it leaves when that can be read.
+    fn answer_when_applied(&mut self, reply: Reply) {
+        let open_has_effects = !self.sequencer.batch().is_empty();
+        if let Some(Reply { to, result, .. }) = self.pipeline.join(reply, open_has_effects) {
             // Nothing is in flight: it leaves with the others of this turn.
-            self.lanes.stage(reply.to.lane, Completion { to: reply.to.to, result: reply.result });
+            self.lanes.stage(to.lane, Completion { to: to.to, result });
             self.queue.answered(1);
             self.staged = true;
         }
@@ -265,36 +246,31 @@ impl WriteLoop {
 
     /// Gives the open batch to the log, if that is free.
     fn hand_over(&mut self) {
-        if self.syncing.is_some() || self.sequencer.batch().is_empty() {
+        if !self.pipeline.log_is_free() || self.sequencer.batch().is_empty() {
             return;
         }
         let batch = self.sequencer.take_batch();
         let at = LogPosition { epoch: self.epoch, index: self.next_index };
         self.next_index = self.next_index.next();
         self.log.append(vec![Entry { epoch: at.epoch, index: at.index, payload: batch.encode() }]);
-        let replies = std::mem::take(&mut self.open_replies);
-        self.syncing = Some(Syncing { at, batch, replies, since: Instant::now() });
+        self.pipeline.handed_over(at, batch);
     }
 
     /// An entry is where its durability mode promises it to be: on this
     /// replica's disk, fsynced. Only from here on is it applied, seen by
     /// readers and watchers, and acknowledged.
-    fn committed(&mut self, durable: Syncing) {
+    fn committed(&mut self, durable: Flight) {
         let applied = self.state.apply(durable.at, &durable.batch, self.shared.now());
         self.sequencer.applied(&self.state, &durable.batch);
         self.token_expiry.applied(&self.shared, &self.state, &applied.tokens);
-        self.shared.applied(&self.state, applied.tables_changed);
+        self.shared.applied(&self.state, applied.members_changed);
         if applied.rights_changed {
             self.shared.rights_changed.send_modify(|changes| *changes += 1);
         }
 
-        self.published.clear();
-        let events = applied.revisions.iter().map(|(_, events)| events.len() as u64).sum();
-        self.shared.counters.events.fetch_add(events, Ordering::Relaxed);
-        let revisions = applied.revisions.into_iter();
-        self.published.extend(revisions.map(|(at, events)| Published::Revision(at, events)));
-        if let Some(at) = applied.compacted {
-            self.published.push(Published::Compacted(at));
+        let news = News::new(applied.revisions, applied.compacted);
+        self.shared.counters.events.fetch_add(news.events() as u64, Ordering::Relaxed);
+        if news.compacted.is_some() {
             self.task(Task::Compact);
         }
         let count = durable.replies.len();
@@ -302,7 +278,7 @@ impl WriteLoop {
             self.lanes.stage(reply.to.lane, Completion { to: reply.to.to, result: reply.result });
         }
         self.queue.answered(count);
-        self.lanes.flush(&self.published);
+        self.lanes.flush(&news);
         if applied.leases_changed {
             let leases = self.state.leases().lock();
             self.revoking.retain(|id| leases.exists(*id));
@@ -331,19 +307,14 @@ impl WriteLoop {
     /// The log has no room: nothing of what is in flight was or will be
     /// written. Everyone is told, and the next write tries again.
     fn refused(&mut self) {
-        let syncing = self.syncing.take();
+        let replies = self.pipeline.refused();
         self.next_index = self.state.position().index.next();
         self.sequencer.discard(&self.state);
-        let replies: Vec<Reply> = syncing
-            .into_iter()
-            .flat_map(|syncing| syncing.replies)
-            .chain(std::mem::take(&mut self.open_replies))
-            .collect();
         tracing::error!(
             refused = replies.len(),
             "the disk is full: writes are refused until there is room"
         );
-        self.answer_all(replies, &OpError::NoSpace);
+        self.answer_all(replies.into_iter().map(|reply| reply.to), &OpError::NoSpace);
         let retry_at = self.shared.now() + REVOKE_RETRY;
         self.token_expiry.refused(&self.shared, retry_at);
         let mut leases = self.state.leases().lock();
@@ -352,31 +323,45 @@ impl WriteLoop {
         }
     }
 
-    fn answer_all(&mut self, replies: Vec<Reply>, error: &OpError) {
-        let count = replies.len();
-        for reply in replies {
-            let completion = Completion { to: reply.to.to, result: Err(error.clone()) };
-            self.lanes.stage(reply.to.lane, completion);
+    fn answer_all(&mut self, all: impl Iterator<Item = ReplyTo>, error: &OpError) -> usize {
+        let mut count = 0;
+        for ReplyTo { lane, to } in all {
+            self.lanes.stage(lane, Completion { to, result: Err(error.clone()) });
+            count += 1;
         }
         self.queue.answered(count);
-        self.lanes.flush(&[]);
+        self.lanes.flush(&News::default());
+        count
     }
 
-    /// A disk that hangs must not hang the clients: they are told that the
-    /// outcome is not known.
+    /// A disk that hangs must not hang the clients: wherever their requests
+    /// are, they are told that the outcome is not known.
     fn time_out(&mut self) {
-        let Some(syncing) = &mut self.syncing else { return };
-        if syncing.replies.is_empty() || syncing.since.elapsed() < REQUEST_TIMEOUT {
+        let now = Instant::now();
+        let replies = self.pipeline.take_overdue(now);
+        let mut submissions = self.backlog.take_overdue(now);
+        submissions.append(&mut self.queue.take_overdue(now));
+        if replies.is_empty() && submissions.is_empty() {
             return;
         }
-        let mut replies = std::mem::take(&mut syncing.replies);
-        replies.append(&mut self.open_replies);
-        tracing::warn!(waiting = replies.len(), "the log has not answered for {REQUEST_TIMEOUT:?}");
-        self.answer_all(replies, &OpError::Timeout);
+        if self.timed_out == 0 {
+            let waited = self.queue.request_timeout();
+            tracing::warn!("the log has not answered for {waited:?}: requests time out");
+        }
+        let replies = replies.into_iter().map(|reply| reply.to);
+        let all = replies.chain(submissions.into_iter().map(|submission| submission.reply));
+        self.timed_out += self.answer_all(all, &OpError::Timeout);
+    }
+
+    fn log_answered(&mut self) {
+        let timed_out = std::mem::take(&mut self.timed_out);
+        if timed_out > 0 {
+            tracing::warn!(timed_out, "the log answers again");
+        }
     }
 
     fn is_drained(&self) -> bool {
-        self.syncing.is_none() && self.sequencer.batch().is_empty() && self.backlog.is_empty()
+        self.pipeline.log_is_free() && self.sequencer.batch().is_empty() && self.backlog.is_empty()
     }
 
     /// The loop's last act: after a clean stop, write down what each lease has
@@ -385,24 +370,16 @@ impl WriteLoop {
         if matches!(ended, Ended::Stopped) {
             self.write_leases_left();
         }
-        let mut replies: Vec<Reply> =
-            self.syncing.take().into_iter().flat_map(|syncing| syncing.replies).collect();
-        replies.append(&mut self.open_replies);
         let error = match ended {
             Ended::Stopped => OpError::Stopped,
             // Whether the last batch is on the disk is not known.
             Ended::Fatal(_) => OpError::Timeout,
         };
-        self.answer_all(replies, &error);
-        let mut submissions = std::mem::take(&mut self.backlog);
-        submissions.extend(self.queue.close());
-        for submission in submissions {
-            let to = submission.reply.to;
-            self.lanes
-                .stage(submission.reply.lane, Completion { to, result: Err(OpError::Stopped) });
-            self.queue.answered(1);
-        }
-        self.lanes.flush(&[]);
+        let replies = self.pipeline.take_all();
+        self.answer_all(replies.into_iter().map(|reply| reply.to), &error);
+        let taken = std::mem::take(&mut self.backlog).into_all();
+        let submissions = taken.chain(self.queue.close().into_all());
+        self.answer_all(submissions.map(|submission| submission.reply), &OpError::Stopped);
         self.lanes.close();
         self.log.stop();
     }
@@ -424,9 +401,17 @@ impl WriteLoop {
         }
         self.hand_over();
         let deadline = Instant::now() + Duration::from_secs(1);
-        let woken = self.queue.wait(false, Some(deadline));
-        if let (Some(LogNews::Durable), Some(durable)) = (woken.news, self.syncing.take()) {
-            self.committed(durable);
+        loop {
+            let woken = self.queue.wait(false, Some(deadline));
+            if let Some(LogNews::Durable) = woken.news {
+                self.pipeline.made_durable();
+                while let Some(durable) = self.pipeline.take_durable() {
+                    self.committed(durable);
+                }
+            }
+            if woken.news.is_some() || Instant::now() >= deadline {
+                return;
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A replica through its public API: what survives a stop, what a start
 //! refuses, leases, alarms, watches.
 
+mod gated_log;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -230,19 +232,30 @@ async fn a_full_queue_refuses_and_recovers() {
     let scratch = tempfile::tempdir().unwrap();
     let mut config = Config::new(scratch.path());
     config.commit_queue_requests_max = 4;
-    let node = Node::open(config).await.unwrap();
+    let (node, gate) = gated_log::open(config).await;
+    gate.close();
     let attempts = (0..64).map(|n| {
         let node = node.clone();
         tokio::spawn(async move { node.put(put(format!("{n}"), "v")).await })
     });
+    let attempts: Vec<_> = attempts.collect();
+    // Nothing is answered before all have asked.
+    let refused = async {
+        while attempts.iter().filter(|attempt| attempt.is_finished()).count() < 60 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), refused).await.expect("60 are refused");
+    assert_eq!(node.status().pending, 4);
+    gate.open();
     let mut accepted = 0;
-    for attempt in attempts.collect::<Vec<_>>() {
+    for attempt in attempts {
         match attempt.await.unwrap() {
             Ok(_) => accepted += 1,
             Err(refused) => assert_eq!(refused, OpError::TooManyRequests),
         }
     }
-    assert!(accepted >= 4);
+    assert_eq!(accepted, 4);
     assert_eq!(values(&node).await.len(), accepted);
     node.put(put("after", "v")).await.unwrap();
     node.stop().await;

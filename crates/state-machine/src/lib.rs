@@ -20,7 +20,9 @@
 //!   is an argument and moves deadlines only), no randomness, no hash maps.
 //! * A response forecast from what is in flight must not leave before that is
 //!   committed; who holds it back is the caller.
-//! * All changes of a revision become visible together.
+//! * All changes of a revision become visible together, in the key space and in
+//!   the table of leases at one moment; alarms and users in the order of the log.
+//!   What one answer has shown, every later one shows.
 //! * A change of users, roles or permissions is published before the revisions
 //!   that come after it.
 //!
@@ -49,5 +51,5 @@ pub use committed::{range, read_only_txn};
 pub use published_auth::{AuthMark, PublishedAuth};
 pub use request::{Request, Response};
 pub use sequencer::Sequencer;
-pub use state::{Applied, RestoreError, SharedLeases, StateMachine};
+pub use state::{Applied, RestoreError, SharedAlarms, SharedLeases, StateMachine};
 pub use tables::{Alarms, Members, decode_alarms, decode_members, encode_alarms, encode_members};

@@ -59,7 +59,7 @@ impl Sequencer {
             lease_ttl_min_s,
             revision: state.revision(),
             compacted: state.compacted(),
-            alarms: state.alarms().clone(),
+            alarms: state.alarms().read().clone(),
             keys: InFlight::default(),
             leases: BTreeMap::new(),
             auth: state.auth().clone(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use t4_auth_rbac::AuthState;
 use t4_kv_types::{Event, LeaseId, LogIndex, Revision, Write};
 use t4_lease::{LeaseTable, TTL_MAX_S};
@@ -20,6 +20,9 @@ use crate::tables::{self, Alarms, Members};
 /// The lease table is shared with whoever answers keep-alives: a renewal moves
 /// a deadline, which is not part of the replicated state, and needs no log entry.
 pub type SharedLeases = Arc<Mutex<LeaseTable>>;
+
+/// The alarms that are on, for every thread.
+pub type SharedAlarms = Arc<RwLock<Alarms>>;
 
 /// Why the state cannot be restored.
 #[derive(Debug, Error)]
@@ -63,8 +66,8 @@ pub struct Applied {
     pub compacted: Option<Revision>,
     /// Whether leases were granted or revoked.
     pub leases_changed: bool,
-    /// Whether alarms or members changed.
-    pub tables_changed: bool,
+    /// Whether members changed.
+    pub members_changed: bool,
     /// What each effect on authentication did to the tokens, for the clock
     /// that keeps their time.
     pub tokens: Vec<t4_auth_rbac::Applied>,
@@ -78,7 +81,7 @@ pub struct StateMachine {
     store: Store,
     reader: Reader,
     leases: SharedLeases,
-    alarms: Alarms,
+    alarms: SharedAlarms,
     members: Members,
     auth: AuthState,
     /// What others see of `auth`.
@@ -98,7 +101,7 @@ impl StateMachine {
             position: store.position(),
             reader,
             leases: Arc::default(),
-            alarms: Alarms::new(),
+            alarms: Arc::default(),
             members: Members::new(),
             auth: AuthState::new(),
             published_auth: Arc::new(PublishedAuth::new(AuthState::new())),
@@ -123,7 +126,7 @@ impl StateMachine {
                     }
                 }
                 tables::ALARMS => {
-                    self.alarms = tables::decode_alarms(bytes)
+                    *self.alarms.write() = tables::decode_alarms(bytes)
                         .map_err(|why| failed(tables::ALARMS, why.to_string()))?;
                 }
                 tables::MEMBERS => {
@@ -183,7 +186,7 @@ impl StateMachine {
 
     /// The alarms that are on.
     #[must_use]
-    pub fn alarms(&self) -> &Alarms {
+    pub fn alarms(&self) -> &SharedAlarms {
         &self.alarms
     }
 
@@ -226,7 +229,7 @@ impl StateMachine {
     pub fn seal(&mut self) -> SealTicket {
         let mut tables: Tables = vec![
             (tables::LEASES.to_owned(), self.leases.lock().encode(None)),
-            (tables::ALARMS.to_owned(), tables::encode_alarms(&self.alarms)),
+            (tables::ALARMS.to_owned(), tables::encode_alarms(&self.alarms.read())),
             (tables::MEMBERS.to_owned(), tables::encode_members(&self.members)),
         ];
         // Nothing was ever changed: programs that know no authentication can
@@ -343,7 +346,7 @@ impl StateMachine {
             match effect {
                 Effect::Revision { writes: count } => {
                     let owned = take(&mut writes, *count);
-                    applied.revisions.extend(self.apply_writes(owned));
+                    applied.revisions.extend(self.apply_writes(owned, None));
                 }
                 Effect::LeaseGrant { id, ttl_s } => {
                     self.leases.lock().grant(*id, *ttl_s, now);
@@ -351,24 +354,21 @@ impl StateMachine {
                 }
                 Effect::LeaseRevoke { id, writes: count } => {
                     let owned = take(&mut writes, *count);
-                    applied.revisions.extend(self.apply_writes(owned));
-                    self.leases.lock().revoke(*id);
+                    applied.revisions.extend(self.apply_writes(owned, Some(*id)));
                     applied.leases_changed = true;
                 }
                 Effect::Compact { at } => applied.compacted = Some(*at),
                 Effect::Alarm { member, kind, on: true } => {
-                    self.alarms.insert((*member, *kind));
-                    applied.tables_changed = true;
+                    self.alarms.write().insert((*member, *kind));
                 }
                 Effect::Alarm { member, kind, on: false } => {
-                    self.alarms.remove(&(*member, *kind));
-                    applied.tables_changed = true;
+                    self.alarms.write().remove(&(*member, *kind));
                 }
                 Effect::Barrier { .. } => {}
                 Effect::LeasesLeft { left } => self.leases_left = Some(left.clone()),
                 Effect::Member { id, attributes } => {
                     self.members.insert(*id, attributes.clone());
-                    applied.tables_changed = true;
+                    applied.members_changed = true;
                 }
                 Effect::Auth(effect) => self.apply_auth(effect, &mut applied),
             }
@@ -391,23 +391,39 @@ impl StateMachine {
         applied.rights_changed |= rights;
     }
 
-    fn apply_writes(&mut self, writes: &[Write]) -> Option<(Revision, Arc<[Event]>)> {
-        if writes.is_empty() {
-            return None;
-        }
+    /// Applies the writes of a revision, if there are any, and the end of the
+    /// lease that they come with.
+    ///
+    /// Readers of the key space and of the lease table see that at one moment:
+    /// the revision becomes visible under the table's lock. So whoever has seen
+    /// a key attached, detached or deleted in one of them finds it so in the other.
+    fn apply_writes(
+        &mut self,
+        writes: &[Write],
+        revoked: Option<LeaseId>,
+    ) -> Option<(Revision, Arc<[Event]>)> {
+        let moves = self.lease_moves(writes);
         let revision = self.store.revision().next();
-        self.move_leases(writes);
-        let events = self.store.apply(revision, writes);
+        let events = (!writes.is_empty()).then(|| self.store.apply(revision, writes));
+        let mut leases = self.leases.lock();
+        for (key, from, to) in moves {
+            leases.detach(from, key);
+            leases.attach(to, Bytes::copy_from_slice(key));
+        }
+        if let Some(id) = revoked {
+            leases.revoke(id);
+        }
+        let events = events?;
         self.store.publish(revision);
         Some((revision, events.into()))
     }
 
-    /// Keeps the lease table's idea of who holds which key; before the writes
-    /// are applied, because it asks what each key was attached to.
-    fn move_leases(&mut self, writes: &[Write]) {
-        let mut leases = self.leases.lock();
-        if leases.is_empty() {
-            return;
+    /// Which keys these writes move from which lease to which; before they are
+    /// applied, because it is asked what each key was attached to.
+    fn lease_moves<'a>(&self, writes: &'a [Write]) -> Vec<(&'a Bytes, LeaseId, LeaseId)> {
+        let mut moves = Vec::new();
+        if self.leases.lock().is_empty() {
+            return moves;
         }
         // What this very revision has attached already: a transaction may put
         // a key and then delete it.
@@ -422,13 +438,13 @@ impl StateMachine {
                 Write::Delete { .. } => LeaseId::NONE,
             };
             if held_by != holder {
-                leases.detach(held_by, key);
-                leases.attach(holder, Bytes::copy_from_slice(key));
+                moves.push((key, held_by, holder));
             }
             if writes.len() > 1 {
                 moved.insert(key, holder);
             }
         }
+        moves
     }
 }
 

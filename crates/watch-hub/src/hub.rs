@@ -27,6 +27,9 @@ use crate::watcher::{Standing, WatchSpec, Watcher};
 /// A [`StreamId`] of a closed stream is never an error: the call does nothing.
 pub struct Hub {
     published: Revision,
+    // The newest revision that readers of the store are known to see; at least
+    // `published`. What is answered says so.
+    visible: Revision,
     // The newest compaction that is known; 0: none.
     compacted: Revision,
     recent: Recent,
@@ -66,6 +69,7 @@ impl Hub {
         let limits = limits.at_least_one();
         Hub {
             published: revision,
+            visible: revision,
             compacted: Revision(0),
             recent: Recent::new(&limits, revision),
             streams: Streams::new(limits),
@@ -83,6 +87,13 @@ impl Hub {
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.published
+    }
+
+    /// Readers of the store see this revision, and whoever asks now may know of
+    /// it, though it is published here later. From now on answers say so, and a
+    /// watcher without a start begins after it. An older one changes nothing.
+    pub fn visible(&mut self, revision: Revision) {
+        self.visible = self.visible.max(revision);
     }
 
     /// Opens a stream without watchers.
@@ -115,17 +126,18 @@ impl Hub {
     /// queues [`Message::CreateRefused`]. Answers with the id if it was created.
     ///
     /// A start at or below the published revision is caught up from history; a
-    /// later one waits, and events before it are not delivered. If the start is
+    /// later one waits, and events before it are not delivered. Without a start it
+    /// begins after the newest [`visible`](Hub::visible) revision. If the start is
     /// below the compacted revision, [`Message::Canceled`] follows at once.
     pub fn create(&mut self, stream: StreamId, id: Option<i64>, spec: WatchSpec) -> Option<i64> {
         let slot = self.streams.slot(stream)?;
         if let Some(reason) = self.refusal(slot, id, &spec) {
-            let revision = self.published;
+            let revision = self.visible;
             self.streams.tell(slot, Message::CreateRefused { revision, reason });
             return None;
         }
         let id = id.unwrap_or_else(|| self.streams.stream_mut(slot).free_id());
-        self.streams.tell(slot, Message::Created { id, revision: self.published });
+        self.streams.tell(slot, Message::Created { id, revision: self.visible });
         if spec.start > Revision(0) && spec.start < self.compacted {
             self.streams.stream_mut(slot).spend(id);
             self.tell_canceled(slot, id, CancelReason::Compacted(self.compacted));
@@ -152,7 +164,7 @@ impl Hub {
         let (stream, id, next) = (watcher.stream, watcher.id, watcher.next);
         let is_live = next == Revision(0) || next > self.published;
         if next == Revision(0) {
-            watcher.next = self.published.next();
+            watcher.next = self.visible.next();
         }
         let slot = self.watchers.insert(watcher);
         self.streams.stream_mut(stream).watchers.insert(id, slot);
@@ -222,7 +234,7 @@ impl Hub {
     }
 
     fn tell_canceled(&mut self, stream: u32, id: i64, reason: CancelReason) {
-        self.streams.tell(stream, Message::Canceled { id, revision: self.published, reason });
+        self.streams.tell(stream, Message::Canceled { id, revision: self.visible, reason });
     }
 
     /// The open streams that got messages since last asked, in the order in

@@ -11,12 +11,12 @@ pub enum Message {
     Created {
         /// Its name.
         id: i64,
-        /// The newest published revision.
+        /// The newest visible revision.
         revision: Revision,
     },
     /// There is no watcher.
     CreateRefused {
-        /// The newest published revision.
+        /// The newest visible revision.
         revision: Revision,
         /// Why.
         reason: RefusalReason,
@@ -47,7 +47,7 @@ pub enum Message {
     Canceled {
         /// The watcher.
         id: i64,
-        /// The newest published revision.
+        /// The newest visible revision.
         revision: Revision,
         /// Why.
         reason: CancelReason,

@@ -91,7 +91,8 @@ impl Meta {
         let (identity, reader, log) = (data.identity(), data.reader(), data.log());
         let stats = reader.stats();
         let position = data.position();
-        let alarms = data.alarms().iter().map(|(member, kind)| Alarm {
+        let alarms = data.alarms();
+        let alarms = alarms.iter().map(|(member, kind)| Alarm {
             member_id: hex(member.0),
             alarm: match kind {
                 AlarmKind::NoSpace => "NOSPACE",

@@ -78,3 +78,18 @@ async fn a_keep_alive_stream_outlives_missing_leases() {
     drop(requests);
     assert!(responses.message().await.unwrap().is_none());
 }
+
+#[tokio::test]
+async fn a_keep_alive_stream_that_is_idle_ends_with_the_node() {
+    let server = Server::start().await;
+    grant(&server, 100, 5).await;
+    let (requests, receiver) = mpsc::channel(4);
+    let call = server.lease().lease_keep_alive(ReceiverStream::new(receiver)).await.unwrap();
+    let mut responses = call.into_inner();
+    requests.send(pb::LeaseKeepAliveRequest { id: 5 }).await.unwrap();
+    assert_eq!(responses.message().await.unwrap().unwrap().ttl, 100);
+    server.node.stop().await;
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(60), responses.message());
+    let ended = ended.await.expect("nobody waits for the client").unwrap_err();
+    assert_eq!(ended.code(), Code::Unavailable);
+}

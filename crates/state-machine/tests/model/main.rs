@@ -250,7 +250,7 @@ impl Replica {
     fn compare(&self, oracle: &Oracle) {
         assert_eq!(self.state.revision().0, oracle.revision);
         assert_eq!(self.state.compacted().map_or(-1, |at| at.0), oracle.compacted);
-        assert_eq!(*self.state.alarms(), oracle.alarms);
+        assert_eq!(*self.state.alarms().read(), oracle.alarms);
         oracle.rights.compare(self.state.auth());
         let (mark, published) = self.state.published_auth().state();
         assert_eq!(published.encode(), self.state.auth().encode());

@@ -21,6 +21,7 @@ impl Hub {
     pub fn publish(&mut self, revision: Revision, events: &Arc<[Event]>) {
         assert!(revision > self.published, "revisions are published in ascending order");
         self.published = revision;
+        self.visible = self.visible.max(revision);
         let published = RevisionEvents::new(revision, Arc::clone(events));
         self.deliver_live(&published);
         self.recent.push(published);

@@ -22,6 +22,7 @@ impl Deeds {
             "live event",
             "batch of several revisions",
             "compacted at creation",
+            "created ahead of what is published",
             "compacted later",
             "cancelled",
             "refused",

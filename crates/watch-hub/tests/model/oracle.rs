@@ -137,13 +137,13 @@ impl Client {
                 self.next_id = id + 1;
             }
         }
-        self.answers.push_back(Answer::Created(id, now.published.0, self.watchers.len()));
+        self.answers.push_back(Answer::Created(id, now.visible.0, self.watchers.len()));
         let began_live = spec.start == Revision(0) || spec.start > now.published;
         let ended = spec.start > Revision(0) && spec.start < now.compacted;
         let named_start = spec.start;
         let mut spec = spec.clone();
         if spec.start == Revision(0) {
-            spec.start = now.published.next();
+            spec.start = now.visible.next();
         }
         if ended {
             self.answers.push_back(Answer::CompactedAtOnce(id, now.compacted.0));
@@ -324,6 +324,8 @@ impl Client {
 pub(crate) struct Now<'a> {
     pub(crate) log: &'a [(Revision, std::sync::Arc<[Event]>)],
     pub(crate) published: Revision,
+    /// What readers of the store see.
+    pub(crate) visible: Revision,
     pub(crate) compacted: Revision,
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct World {
     // The store: everything written, the hub has been told the first `fed`.
     log: Vec<(Revision, Arc<[Event]>)>,
     fed: usize,
+    // What readers of the store were said to see; at least what was published.
+    visible: Revision,
     compacted: Revision,
     told_compacted: Revision,
     request: Option<HistoryRequest>,
@@ -60,6 +62,7 @@ impl World {
             limits,
             log: Vec::new(),
             fed: 0,
+            visible: Revision::EMPTY_STORE,
             compacted: Revision(0),
             told_compacted: Revision(0),
             request: None,
@@ -94,7 +97,8 @@ impl World {
             14..34 => self.write(),
             34..59 => return self.feed(),
             59..60 if self.dice.percent(30) => self.compact(),
-            60..65 => self.tell_compacted(),
+            60..63 => self.tell_compacted(),
+            63..65 => self.tell_visible(),
             65..69 => return self.request_progress(),
             69..71 => self.notify_progress(),
             71..81 => self.answer_history(),
@@ -173,8 +177,12 @@ impl World {
         let now = Now {
             log: &self.log[..self.fed],
             published: self.hub.revision(),
+            visible: self.visible,
             compacted: self.told_compacted,
         };
+        if self.visible > self.hub.revision() {
+            self.deeds.count("created ahead of what is published");
+        }
         let Some(peer) = self.peers.get_mut(&stream) else { return Ok(()) };
         peer.client.created(id, given, &spec, now)?;
         peer.watchers_max = peer.watchers_max.max(peer.client.ids().len());
@@ -220,6 +228,7 @@ impl World {
             told = events[1..].into();
         }
         self.hub.publish(revision, &told);
+        self.visible = self.visible.max(revision);
         for (stream, peer) in &mut self.peers {
             peer.client.published(revision, &events);
             let full = self.hub.backlog(*stream);
@@ -242,10 +251,17 @@ impl World {
     }
 
     fn tell_compacted(&mut self) {
-        if self.compacted > self.told_compacted && self.compacted <= self.hub.revision() {
+        if self.compacted > self.told_compacted && self.compacted <= self.visible {
             self.told_compacted = self.compacted;
             self.hub.compacted(self.compacted);
         }
+    }
+
+    /// The hub hears what readers of the store see before it is published.
+    fn tell_visible(&mut self) {
+        let Some((newest, _)) = self.log.last() else { return };
+        self.visible = self.visible.max(*newest);
+        self.hub.visible(*newest);
     }
 
     fn request_progress(&mut self) -> Check {
@@ -356,6 +372,7 @@ impl World {
         let now = Now {
             log: &self.log[..self.fed],
             published: self.hub.revision(),
+            visible: self.visible,
             compacted: self.told_compacted,
         };
         let revisions_max = self.limits.history_revisions;

@@ -215,3 +215,37 @@ fn ten_thousand_events_meet_ten_thousand_watchers() {
     bed.hub.close_stream(stream);
     assert_eq!(bed.hub.stats(), Stats::default());
 }
+
+#[test]
+fn a_watcher_from_now_begins_after_what_readers_see() {
+    let mut bed = Bed::new(Limits::default());
+    // Published up to 2; readers see 4.
+    bed.publish(&[put("a")]);
+    bed.hub.visible(Revision(4));
+    bed.hub.visible(Revision(3));
+    let stream = bed.hub.open_stream();
+    bed.hub.create(stream, None, key("a"));
+    bed.hub.create(stream, None, since(4, key("a")));
+    let refused = since(-1, key("a"));
+    bed.hub.create(stream, None, refused);
+    assert_eq!(bed.pop(stream), Some(Seen::Created(0, 4)));
+    assert_eq!(bed.pop(stream), Some(Seen::Created(1, 4)));
+    let Some(Message::CreateRefused { revision, .. }) = bed.hub.pop(stream) else {
+        panic!("it is refused");
+    };
+    assert_eq!(revision, Revision(4));
+    let of = |id: i64, at: i64| events(id, at, &[(at, "a")]);
+    bed.publish_until(4, "a");
+    assert_eq!(bed.pop_all(stream), [of(1, 4)]);
+    bed.publish(&[put("a")]);
+    let both = bed.pop_all(stream);
+    assert!(both.len() == 2 && both.contains(&of(0, 5)) && both.contains(&of(1, 5)), "{both:?}");
+    assert!(bed.hub.cancel(stream, 0));
+    bed.hub.visible(Revision(9));
+    assert!(bed.hub.cancel(stream, 1));
+    let at = |message| match message {
+        Some(Message::Canceled { revision, .. }) => revision.0,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((at(bed.hub.pop(stream)), at(bed.hub.pop(stream))), (5, 9));
+}
