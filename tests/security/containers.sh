@@ -21,10 +21,18 @@ world=$(mktemp -d)
 trap 'umount "$world/data" && rm -rf "$world"' EXIT
 mkdir "$world/data"
 mount -t tmpfs tmpfs "$world/data"
-chown 1000650000:0 "$world/data"
+chown 1000650000:0 "$world/data" && chmod 755 "$world/data"
 # Reachable for that user, wherever the binary of the build lies.
 mkdir "$world/bin" && cp "$t4" "$world/bin/t4" && chmod 755 "$world" "$world/bin"
 ip link set lo up
+
+# Before anything is started, `--check` says what this user could not do.
+nobody() { setpriv --reuid 12345 --regid 12345 --clear-groups env -i "$world/bin/t4" "$@"; }
+if nobody run --check --data-dir "$world/data/inner" >/dev/null 2>"$world/log"; then
+    echo "wrong: a directory that cannot be made is sound to --check"
+    exit 1
+fi
+grep -q "cannot write to $world/data" "$world/log" || { cat "$world/log"; exit 1; }
 
 # Its shell is replaced: what runs is PID 1 of its namespace.
 (

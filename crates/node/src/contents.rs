@@ -186,9 +186,6 @@ mod tests {
         fs::create_dir(scratch.path().join("used")).unwrap();
         fs::write(scratch.path().join("used/IDENTITY"), b"nonsense").unwrap();
         assert!(matches!(usable("used"), Err(OpenError::Identity { .. })));
-        // Not even root writes there.
-        let told = Contents::usable(Path::new("/proc/t4")).unwrap_err().to_string();
-        assert!(told.contains("cannot write to /proc"), "{told}");
     }
 
     #[test]
