@@ -59,6 +59,8 @@ const TEST_PLANE: &[&str] =
 const DOORS: &[(&str, &[&str])] = &[
     ("t4-proto", &["t4-etcd-api", "t4-json-gateway", "t4-peer-replication", "t4-cli"]),
     ("clap", &["t4-cli"]),
+    ("clap_complete", &["t4-cli"]),
+    ("clap_mangen", &["t4-cli"]),
     ("aws-sdk-s3", &["t4-s3-store"]),
     ("rustls", &["t4-tls-config"]),
     ("rustls-webpki", &["t4-tls-config"]),

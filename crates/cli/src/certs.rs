@@ -9,6 +9,7 @@ mod issue;
 mod renew;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,9 +18,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::Subcommand;
-use t4_tls_config::{
-    Authority, Existing, FileFault, Issued, KeyType, Secrecy, TlsError, write_file,
-};
+use t4_tls_config::{Authority, Existing, Issued, KeyType, Secrecy, TlsError, Utc, write_file};
+
+use crate::usage::UsageError;
 
 #[derive(Debug, clap::Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -36,8 +37,10 @@ enum Certs {
     Issue(issue::IssueArgs),
     /// Issues certificates again, with new dates, in the place of the old ones
     Renew(renew::RenewArgs),
-    /// Shows what the certificates of PEM files say
+    /// Shows what the certificates of PEM files say, and which have expired
     Inspect(inspect::InspectArgs),
+    /// Verifies certificates as a handshake does: chain, dates, use, key and names
+    Verify(verify::VerifyArgs),
 }
 
 pub(crate) fn run(args: CertsArgs) -> anyhow::Result<ExitCode> {
@@ -47,7 +50,8 @@ pub(crate) fn run(args: CertsArgs) -> anyhow::Result<ExitCode> {
         Certs::InitCa(args) => args.run(now, &mut out)?,
         Certs::Issue(args) => args.run(now, &mut out)?,
         Certs::Renew(args) => args.run(now, &mut out)?,
-        Certs::Inspect(args) => args.run(&mut out)?,
+        Certs::Inspect(args) => args.run(now, &mut out)?,
+        Certs::Verify(args) => args.run(now, &mut out)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -81,24 +85,40 @@ struct PairFiles {
 }
 
 impl PairFiles {
-    fn new(dir: &Path, name: &str, force: bool) -> Self {
+    /// # Errors
+    /// The name leads elsewhere: files are named here, and directories by `--dir`.
+    fn new(dir: &Path, name: &str, force: bool) -> Result<Self, UsageError> {
+        if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
+            return Err(UsageError::Combination {
+                why: format!(
+                    "--name {name:?} is not the name of a file: give one without a path, and the directory with --dir"
+                ),
+            });
+        }
         let existing = if force { Existing::Replace } else { Existing::Keep };
         let (cert, key) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
-        PairFiles { cert, key, existing }
+        Ok(PairFiles { cert, key, existing })
     }
 
     /// Fails if writing would replace anything unasked: before a key is made,
     /// and before one file of the two is written.
-    fn check(&self) -> Result<(), TlsError> {
+    fn check(&self) -> anyhow::Result<()> {
         for path in [&self.cert, &self.key] {
             if self.existing == Existing::Keep && path.symlink_metadata().is_ok() {
-                return Err(TlsError::File { path: path.clone(), fault: FileFault::Exists });
+                anyhow::bail!("{}: it exists already; --force replaces it", path.display());
             }
         }
         Ok(())
     }
 
-    fn write(&self, issued: &Issued, out: &mut dyn Write) -> anyhow::Result<()> {
+    /// Prints the files' names, and on standard error until when the
+    /// certificate is valid.
+    fn write(
+        &self,
+        issued: &Issued,
+        asked: Option<SystemTime>,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
         // The key first: a certificate without its key helps nobody.
         if let Some(key) = &issued.key {
             write_file(&self.key, key, Secrecy::Private, self.existing)?;
@@ -106,8 +126,21 @@ impl PairFiles {
         }
         write_file(&self.cert, &issued.certificate, Secrecy::Public, self.existing)?;
         writeln!(out, "{}", self.cert.display())?;
+        if let Some(made) = t4_tls_config::certificates_in(&self.cert)?.first() {
+            eprintln!("t4: {}", validity_note(&self.cert, made.not_after, asked));
+        }
         Ok(())
     }
+}
+
+/// Until when a certificate is valid; and that it is shorter than `asked` for,
+/// if it is.
+fn validity_note(cert: &Path, not_after: SystemTime, asked: Option<SystemTime>) -> String {
+    // Certificates have whole seconds.
+    let short = asked.is_some_and(|asked| asked > not_after + Duration::from_secs(1));
+    let aside =
+        if short { ", which is the end of its CA and earlier than was asked for" } else { "" };
+    format!("{} is valid until {}{aside}", cert.display(), Utc(not_after))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

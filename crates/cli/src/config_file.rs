@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
+use crate::hints;
 use crate::usage::UsageError;
 
 /// A config file that was read.
@@ -244,29 +245,17 @@ fn is_null(plain: &str) -> bool {
 }
 
 fn unknown_key(key: &str, known: &[&str]) -> String {
-    let near = known.iter().map(|name| (distance(key, name), name)).min();
-    match near {
-        Some((distance, name)) if distance <= 3 => {
-            format!("the key {key:?} is not known; did you mean {name:?}?")
-        }
-        _ if known.len() < 20 => format!("the key {key:?} is not known here: {}", known.join(", ")),
-        _ => format!("the key {key:?} is not known; keys are the names of the flags of `t4 run`"),
+    let is_for_run = known.len() >= 20;
+    if is_for_run && let Some(hint) = hints::for_key(key) {
+        return format!("the key {key:?} is not known: {hint}");
     }
-}
-
-/// How many letters must be added, removed or replaced to make `b` of `a`.
-pub(crate) fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+    match hints::nearest(&key.replace('_', "-"), known.iter().copied()) {
+        Some(name) => format!("the key {key:?} is not known; did you mean {name:?}?"),
+        None if is_for_run => {
+            format!("the key {key:?} is not known; keys are the names of the flags of `t4 run`")
         }
+        None => format!("the key {key:?} is not known here: {}", known.join(", ")),
     }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -335,12 +324,5 @@ mod tests {
     fn a_missing_file_is_told() {
         let missing = ConfigFile::load(Path::new("/nowhere/t4.yaml"), KNOWN).unwrap_err();
         assert!(missing.to_string().starts_with("--config-file: /nowhere/t4.yaml cannot be read"));
-    }
-
-    #[test]
-    fn distances() {
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("same", "same"), 0);
     }
 }

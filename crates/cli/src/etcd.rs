@@ -35,7 +35,8 @@ use std::process::ExitCode;
 use command_line::Asked;
 use error::EtcdError;
 use given::Given;
-use settings::{Directory, Resolved, Surroundings};
+use settings::{Resolved, Surroundings};
+use t4_node::Contents;
 
 use crate::run::notice::Notices;
 
@@ -63,6 +64,11 @@ pub(crate) fn flags_of(args: &[OsString]) -> Option<Vec<OsString>> {
     (command == "etcd").then(|| rest.to_vec())
 }
 
+/// Whether etcd has a flag of that name, without dashes.
+pub(crate) fn has_flag(name: &str) -> bool {
+    flag::find(name).is_some()
+}
+
 /// Does what the flags ask for.
 pub(crate) fn serve(flags: Vec<OsString>) -> anyhow::Result<ExitCode> {
     match asked_and_settled(flags) {
@@ -72,7 +78,7 @@ pub(crate) fn serve(flags: Vec<OsString>) -> anyhow::Result<ExitCode> {
         }
         Ok(Outcome::Start(resolved)) => {
             let Resolved { settings, notices } = *resolved;
-            crate::run::start(settings, &notices)
+            crate::run::start(settings, &notices, crate::run::FlagNames::Etcd)
         }
         Err(refused) => {
             let hint = match refused {
@@ -133,17 +139,8 @@ fn from_environment(mut given: Given, notices: &mut Notices) -> Result<Given, Et
     Ok(given)
 }
 
-fn look_into(dir: &Path) -> Directory {
-    let Ok(entries) = std::fs::read_dir(dir) else { return Directory::Fresh };
-    // A start that failed may have left certificates that it made.
-    let mut data = entries.filter_map(Result::ok).filter(|entry| entry.file_name() != "fixtures");
-    if dir.join("member").is_dir() {
-        Directory::OfEtcd
-    } else if data.next().is_some() {
-        Directory::InUse
-    } else {
-        Directory::Fresh
-    }
+fn look_into(dir: &Path) -> Result<Contents, String> {
+    Contents::of(dir).map_err(|error| error.to_string())
 }
 
 fn addresses_of(host: &str) -> Vec<IpAddr> {
@@ -169,18 +166,5 @@ mod tests {
         for other in [&["t4", "run", "etcd"][..], &["t4"], &["etcdctl", "get"], &[]] {
             assert_eq!(flags(other), None);
         }
-    }
-
-    #[test]
-    fn directories() {
-        let dir = tempfile::tempdir().expect("a directory");
-        assert_eq!(look_into(&dir.path().join("missing")), Directory::Fresh);
-        assert_eq!(look_into(dir.path()), Directory::Fresh);
-        std::fs::create_dir(dir.path().join("fixtures")).expect("made");
-        assert_eq!(look_into(dir.path()), Directory::Fresh);
-        std::fs::create_dir(dir.path().join("x")).expect("made");
-        assert_eq!(look_into(dir.path()), Directory::InUse);
-        std::fs::create_dir(dir.path().join("member")).expect("made");
-        assert_eq!(look_into(dir.path()), Directory::OfEtcd);
     }
 }

@@ -8,11 +8,13 @@
 //! * `etcd`: the same server, from etcd's flags.
 //! * `inspect`: reads a data directory on which no node runs.
 //! * `certs`: a small certificate authority.
+//! * `completion`: for shells, and pages for `man`.
 //! * `version`.
 //!
 //! Beside them, what they share: `sources` (which source of a setting wins),
 //! `config_file`, `value` (the texts that settings are written as), `usage`
-//! (what a wrong setting is told), `logging`.
+//! (what a wrong setting is told), `hints` (what somebody may have meant),
+//! `logging`.
 //!
 //! Exit codes: 0, done; 1, it did not work; 2, it was asked for wrongly.
 //!
@@ -21,8 +23,10 @@
 #![doc = include_str!("../README.md")]
 
 mod certs;
+mod completion;
 mod config_file;
 mod etcd;
+mod hints;
 mod inspect;
 mod logging;
 mod run;
@@ -52,14 +56,18 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs a server until SIGTERM or SIGINT
-    Run(Box<run::RunArgs>),
+    Run(Box<run::RunCommand>),
     /// Runs a server from etcd's flags, environment variables and config file; so does a link
     /// called `etcd`
     Etcd(etcd::EtcdArgs),
-    /// Looks into a data directory while no server runs on it; changes nothing
+    /// Reads a data directory while no server runs on it; changes nothing
     Inspect(inspect::InspectArgs),
-    /// Makes, issues, renews and shows certificates, to try TLS without openssl
+    /// Issues, renews, verifies and shows certificates, so that TLS needs no openssl
     Certs(certs::CertsArgs),
+    /// Prints a completion script for a shell
+    Completion(completion::CompletionArgs),
+    /// Prints or writes manual pages
+    Man(completion::ManArgs),
     /// Prints the version, the etcd API that is served, and the build target
     Version(version::VersionArgs),
 }
@@ -71,10 +79,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(flags) = etcd::flags_of(&args) {
         return etcd::serve(flags).unwrap_or_else(|error| failed(&error));
     }
-    let parsed = command().try_get_matches_from(args);
+    let parsed = command().try_get_matches_from(&args);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(told) => {
+            let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+            let told = hints::with_tip(told, &args);
             // A closed pipe leaves nobody to tell.
             let _ = told.print();
             return if told.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
@@ -85,6 +95,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Etcd(args) => etcd::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Certs(args) => certs::run(args),
+        Command::Completion(args) => args.run(command()),
+        Command::Man(args) => args.run(command()),
         Command::Version(args) => version::run(&args),
     };
     done.unwrap_or_else(|error| failed(&error))
@@ -93,24 +105,52 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// The command line, with the environment variable of each setting in its help.
 fn command() -> clap::Command {
     Cli::command()
-        .mut_subcommand("run", |run| run.mut_args(name_variable))
+        .mut_subcommand("run", |run| run.mut_args(name_variable).mut_args(brief))
         .mut_subcommand("inspect", |inspect| {
             inspect.mut_subcommands(|sub| sub.mut_arg("data_dir", name_variable))
         })
 }
 
+/// The names of the commands, in the order of the help.
+fn command_names() -> Vec<String> {
+    Cli::command().get_subcommands().map(|sub| sub.get_name().to_owned()).collect()
+}
+
+/// In the long help: the short one is for a look.
 fn name_variable(arg: clap::Arg) -> clap::Arg {
-    let Some(flag) = arg.get_long().filter(|flag| !matches!(*flag, "help" | "version")) else {
-        return arg;
-    };
+    let is_setting = |flag: &&str| !matches!(*flag, "help" | "version" | "check");
+    let Some(flag) = arg.get_long().filter(is_setting) else { return arg };
     let variable = sources::variable(flag);
-    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-    let long = arg.get_long_help().map(ToString::to_string);
-    let arg = arg.help(format!("{help} [env: {variable}]"));
-    match long {
-        Some(long) => arg.long_help(format!("{long}\n\n[env: {variable}]")),
-        None => arg,
-    }
+    let short = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let long = arg.get_long_help().map_or_else(|| short.clone(), ToString::to_string);
+    arg.long_help(format!("{long} [env: {variable}]"))
+}
+
+/// What `t4 run -h` leaves out: what few servers need.
+fn brief(arg: clap::Arg) -> clap::Arg {
+    const COMMON: [&str; 19] = [
+        "help",
+        "version",
+        "check",
+        "config-file",
+        "data-dir",
+        "listen",
+        "metrics-addr",
+        "node-id",
+        "advertise-client-urls",
+        "log-level",
+        "log-format",
+        "quota-backend-bytes",
+        "auto-compaction-mode",
+        "auto-compaction-retention",
+        "client-tls-cert",
+        "client-tls-key",
+        "client-tls-ca",
+        "auto-tls",
+        "auth-enabled",
+    ];
+    let is_common = arg.get_long().is_none_or(|flag| COMMON.contains(&flag));
+    arg.hide_short_help(!is_common)
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
@@ -155,12 +195,26 @@ mod tests {
     }
 
     #[test]
+    fn the_short_help_of_run_is_short_and_says_where_the_rest_is() {
+        let mut command = super::command();
+        let run = command.find_subcommand_mut("run").expect("run");
+        let (short, long) = (run.render_help().to_string(), run.render_long_help().to_string());
+        let lines = |text: &str| text.lines().count();
+        assert!(lines(&short) * 2 < lines(&long), "{short}");
+        for words in ["--listen", "--check", "`t4 run --help` has all of them"] {
+            assert!(short.contains(words), "{words} in\n{short}");
+        }
+        assert!(!short.contains("--max-txn-ops") && !short.contains("[env:"), "{short}");
+    }
+
+    #[test]
     fn every_setting_names_its_variable_in_the_help() {
         let mut command = super::command();
         let run = command.find_subcommand_mut("run").expect("run");
         let help = run.render_long_help().to_string();
         for flag in crate::run::flag_names() {
             let variable = crate::sources::variable(&flag);
+            // Refused anyway.
             let is_hidden = ["peer-listen", "advertise-peer"].contains(&flag.as_str());
             let is_shown = help.contains(&format!("[env: {variable}]"));
             assert_ne!(is_shown, is_hidden, "{variable} in\n{help}");

@@ -1,5 +1,8 @@
 //! `t4 run`: a server, from the settings to its last breath.
 
+mod check;
+mod effective;
+mod exposure;
 mod flags;
 pub(crate) mod notice;
 mod ready;
@@ -14,25 +17,36 @@ use anyhow::Context;
 use t4_node::Closed;
 use t4_server::Server;
 
-pub(crate) use flags::{RunArgs, flag_names};
+pub(crate) use exposure::FlagNames;
+pub(crate) use flags::{RunCommand, flag_names};
 pub(crate) use security::TlsVersion;
 pub(crate) use settings::security::{BCRYPT_COSTS, SELF_SIGNED_YEARS_MAX};
 pub(crate) use settings::{
     DATA_DIR, KEEPALIVE_MIN, NEVER, PROGRESS_INTERVAL_MIN, REQUEST_BYTES_MAX, Settings,
 };
 
+use exposure::Exposure;
 use notice::Notices;
 use signals::{Asked, Signals};
 
 /// Serves until a signal or a fatal error. The server has threads of its own;
 /// this one only waits.
-pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let settings = Settings::resolve(args, &|name| std::env::var_os(name), &host_name())?;
-    start(settings, &unknown_variables())
+pub(crate) fn run(RunCommand { check, args }: RunCommand) -> anyhow::Result<ExitCode> {
+    let environment = |name: &str| std::env::var_os(name);
+    let (settings, found) = Settings::resolve_with_origins(args, &environment, &host_name())?;
+    if check {
+        return check::check(settings, &found, &unknown_variables());
+    }
+    start(settings, &unknown_variables(), FlagNames::T4)
 }
 
-/// The same, once the settings are known; `notices` are about them.
-pub(crate) fn start(settings: Settings, notices: &Notices) -> anyhow::Result<ExitCode> {
+/// The same, once the settings are known; `notices` are about them, which were
+/// given by `flags`.
+pub(crate) fn start(
+    settings: Settings,
+    notices: &Notices,
+    flags: FlagNames,
+) -> anyhow::Result<ExitCode> {
     crate::logging::start(&settings.logging)?;
     notices.log();
     settings.security.notices().log();
@@ -40,14 +54,18 @@ pub(crate) fn start(settings: Settings, notices: &Notices) -> anyhow::Result<Exi
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let code = runtime.block_on(serve(settings));
+    let code = runtime.block_on(serve(settings, flags));
     // A start that a signal cut short may still read the disk: nobody waits.
     runtime.shutdown_background();
     code
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
+async fn serve(settings: Settings, flags: FlagNames) -> anyhow::Result<ExitCode> {
     let Settings { node, mut server, security, logging } = settings;
+    // Before certificates of ours would be made in it.
+    t4_node::Contents::of(&node.data_dir)?;
+    let asks_for_certificates = security.client.asks_for_certificates();
+    let needs_users = server.auth.required;
     server.security = security.for_server(&node, &server)?;
     t4_tls_config::install_crypto_provider();
     // Before the start, which may take a while: it can be cut short.
@@ -66,6 +84,16 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
+    let exposure = Exposure {
+        client: server.client_addresses(),
+        metrics: server.metrics_addresses(),
+        asks_for_certificates,
+        has_users: needs_users || server.node().auth_is_on(),
+        flags,
+    };
+    if let Some(warning) = exposure.warning() {
+        tracing::warn!("{warning}");
+    }
     ready::tell(logging.format, server.client_addresses(), server.metrics_addresses());
     supervisor::tell(supervisor::State::Ready);
     let ended = loop {

@@ -1,6 +1,7 @@
 //! Where the value of a setting comes from: the flag, else the environment,
 //! else the config file. If none has it, the default is left to the caller.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -56,6 +57,18 @@ pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 pub(crate) struct Sources<'a> {
     environment: Environment<'a>,
     file: Option<ConfigFile>,
+    /// What was asked for and is set, in the order asked.
+    found: RefCell<Vec<Found>>,
+}
+
+/// A setting that is not left to its default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Without dashes.
+    pub(crate) flag: &'static str,
+    /// As written.
+    pub(crate) values: Vec<String>,
+    pub(crate) source: Source,
 }
 
 /// What one source says of a setting.
@@ -66,7 +79,12 @@ struct Given {
 
 impl<'a> Sources<'a> {
     pub(crate) fn new(environment: Environment<'a>, file: Option<ConfigFile>) -> Self {
-        Sources { environment, file }
+        Sources { environment, file, found: RefCell::default() }
+    }
+
+    /// Every setting that is set somewhere and was asked for.
+    pub(crate) fn found(self) -> Vec<Found> {
+        self.found.into_inner()
     }
 
     /// The value of a setting that has one; `None`: it is set nowhere. `parse`
@@ -122,6 +140,19 @@ impl<'a> Sources<'a> {
     }
 
     fn given(
+        &self,
+        flag: &'static str,
+        from_flag: Option<Vec<String>>,
+    ) -> Result<Option<Given>, UsageError> {
+        let given = self.look(flag, from_flag)?;
+        if let Some(Given { values, source }) = &given {
+            let (values, source) = (values.clone(), source.clone());
+            self.found.borrow_mut().push(Found { flag, values, source });
+        }
+        Ok(given)
+    }
+
+    fn look(
         &self,
         flag: &'static str,
         from_flag: Option<Vec<String>>,

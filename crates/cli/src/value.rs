@@ -4,14 +4,16 @@
 mod address;
 mod duration;
 mod retention;
+mod size;
 mod tls;
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 pub(crate) use address::{advertised_url, listen, metrics};
-pub(crate) use duration::duration;
+pub(crate) use duration::{duration, seconds};
 pub(crate) use retention::{RetentionMode, retention};
+pub(crate) use size::{quota, size};
 pub(crate) use tls::{
     auth_token, cipher_suite, common_name, host, host_or_all, origin, tls_version,
 };
@@ -61,16 +63,6 @@ pub(crate) fn file(text: &str) -> Result<std::path::PathBuf, String> {
     Ok(text.into())
 }
 
-/// The quota: 0 is etcd's default, a negative number switches it off.
-pub(crate) fn quota(text: &str) -> Result<Option<u64>, String> {
-    const DEFAULT: u64 = 2 << 30;
-    match text.parse::<i64>() {
-        Ok(0) => Ok(Some(DEFAULT)),
-        Ok(bytes) => Ok(u64::try_from(bytes).ok()),
-        Err(_) => Err("use a number of bytes; 0 is 2 GiB, a negative number is no quota".into()),
-    }
-}
-
 /// The name of a member.
 pub(crate) fn name(text: &str) -> Result<String, String> {
     const BYTES_MAX: usize = 255;
@@ -108,14 +100,6 @@ mod tests {
         let choices = [("a", 1), ("b", 2)];
         assert_eq!(choice("b", &choices), Ok(2));
         assert_eq!(choice("B", &choices), Err("use one of a, b".to_owned()));
-    }
-
-    #[test]
-    fn quotas() {
-        assert_eq!(quota("0"), Ok(Some(2_147_483_648)));
-        assert_eq!(quota("5"), Ok(Some(5)));
-        assert_eq!(quota("-1"), Ok(None));
-        assert!(quota("2GB").is_err() && quota("").is_err());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use t4_kv_types::{ClusterId, NodeId};
 
+use crate::contents::Contents;
 use crate::error::OpenError;
 
 const FORMAT_LINE: &str = "t4 identity, format 1";
@@ -45,6 +46,8 @@ impl DataDir {
             let path = path.to_owned();
             move |source: io::Error| OpenError::DataDir { path, op, source }
         };
+        // Before anything is made: a refused start changes nothing.
+        Contents::of(root)?;
         create_durably(root).map_err(io("create the directory", root))?;
         let lock = lock(root)?;
         let identity_path = root.join("IDENTITY");
@@ -73,6 +76,7 @@ impl DataDir {
         let failed =
             |op, path: &Path, source| OpenError::DataDir { path: path.to_owned(), op, source };
         fs::read_dir(root).map_err(|source| failed("read the directory", root, source))?;
+        Contents::of(root)?;
         let lock = lock_shared(root)?;
         let path = root.join("IDENTITY");
         let text = fs::read_to_string(&path).map_err(|source| match source.kind() {

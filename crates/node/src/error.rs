@@ -28,6 +28,33 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
+    /// The path is a file's.
+    #[error("--data-dir {} is not a directory: give the path of one, which is made if it is missing", path.display())]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It is the data directory of an etcd.
+    #[error(
+        "--data-dir {} holds the data of an etcd, in its own format: use another directory, and copy the keys from a running etcd (etcdctl make-mirror)",
+        path.display()
+    )]
+    OfEtcd {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It has files, none of which says that a node has run there.
+    #[error(
+        "--data-dir {} is not a T4 data directory: it holds {} and no IDENTITY. Give an empty or a new directory; or, if IDENTITY was lost, restore the whole directory from a copy",
+        path.display(),
+        file.display()
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// The first of what should not be there.
+        file: PathBuf,
+    },
     /// The identity file is missing or wrong.
     #[error("{}: {what}. Restore the data directory from a copy, or move it away to start empty", path.display())]
     Identity {

@@ -24,6 +24,8 @@ pub struct LogSummary {
     pub epoch: Epoch,
     /// How many segment files there are.
     pub segments: usize,
+    /// The sizes of all its files, which are made larger than what is in them.
+    pub bytes: u64,
     /// What the next start would mend; each is worth telling.
     pub recovery: t4_wal::Recovery,
 }
@@ -67,6 +69,7 @@ impl Offline {
             last: found.last.1,
             epoch: found.last.0,
             segments: found.segments,
+            bytes: bytes_of(&dir.log()),
             recovery: found.recovery,
         };
         Ok(Offline { dir, state, sealed, log })
@@ -125,4 +128,10 @@ impl Offline {
     pub fn lease_count(&self) -> usize {
         self.state.leases().lock().len()
     }
+}
+
+/// For people to look at: a file that cannot be asked counts nothing.
+fn bytes_of(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
 }

@@ -175,6 +175,28 @@ impl Server {
     }
 }
 
+/// Whether a server would start as far as its files can tell: certificates,
+/// keys, CAs, and the keys of tokens. Nothing is made, bound or kept; what signs
+/// itself is made at a start, and not looked at.
+///
+/// # Errors
+/// Those of [`Server::start`].
+pub fn check(config: &Config) -> Result<(), StartError> {
+    let mut security = config.security.clone();
+    let is_read = |options: &t4_tls_config::ServerOptions| {
+        matches!(options.pair, t4_tls_config::PairSource::Files { .. })
+    };
+    for surface in [&mut security.client, &mut security.metrics, &mut security.peer] {
+        *surface = surface.take().filter(is_read);
+    }
+    security.outgoing.retain(|(_, options)| {
+        !matches!(options.pair, Some(t4_tls_config::PairSource::SelfSigned(_)))
+    });
+    Tls::load(&security)?;
+    auth::load(&config.auth)?;
+    Ok(())
+}
+
 /// Binds everything that was asked for, before anything is touched on the disk.
 fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {
     if config.listen.is_empty() {

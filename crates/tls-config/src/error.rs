@@ -117,6 +117,20 @@ pub enum FileFault {
     },
     /// A revocation list of a kind that is not understood.
     UnsupportedCrl(&'static str),
+    /// The certificate would not be believed.
+    NotBelieved {
+        /// The CAs that it was verified against.
+        ca: PathBuf,
+        /// In the words of a handshake.
+        why: String,
+    },
+    /// The certificate is not for a host.
+    OtherHost {
+        /// The host.
+        host: String,
+        /// What it is for.
+        names: String,
+    },
     /// The file is there already, and it was not asked to replace it.
     Exists,
 }
@@ -173,6 +187,13 @@ impl fmt::Display for FileFault {
             FileFault::UnsupportedCrl(what) => {
                 write!(f, "{what} revocation lists are not supported: give a complete one of the CA")
             }
+            FileFault::NotBelieved { ca, why } => {
+                write!(f, "it is not believed by those who have {}: {why}", ca.display())
+            }
+            FileFault::OtherHost { host, names } => write!(
+                f,
+                "the certificate is valid for {names}, not {host}: issue it with {host} as a subject alternative name"
+            ),
             FileFault::Exists => f.write_str("it exists already: remove it, or ask to replace it"),
         }
     }

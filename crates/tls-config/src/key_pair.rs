@@ -69,7 +69,8 @@ impl KeyPair {
     }
 }
 
-fn in_force(leaf: &Certificate, now: SystemTime) -> Result<(), FileFault> {
+/// Whether its time has begun and not ended.
+pub(crate) fn in_force(leaf: &Certificate, now: SystemTime) -> Result<(), FileFault> {
     let subject = leaf.subject.clone();
     if now > leaf.not_after {
         return Err(FileFault::Expired { subject, not_after: leaf.not_after });

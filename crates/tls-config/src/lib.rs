@@ -6,7 +6,7 @@
 //!   [`Rejection`]: why somebody is not.
 //! * [`Reloader`]: looks at the files; [`ReloadStats`]: what came of it.
 //! * [`SelfSigned`]: certificates that are made and renewed here. [`Authority`]: a
-//!   small CA.
+//!   small CA. [`examine`]: whether a certificate would do.
 //! * [`looks_like_tls`]: TLS and plain text on one port.
 //! * [`Certificate`], [`RevocationList`]: what such files say.
 //! * [`read_regular_file`]: reads a file without waiting for whoever writes it.
@@ -30,7 +30,7 @@
 //! `revocation`, `names`; `san` afterwards, with `resolver`. `rejection`,
 //! `identity`: what comes out. `live`, `file_set`, `reloader`, `expiry`: following
 //! files. `regular_file`, `pem`, `certificate`, `key_pair`, `signature`, `moment`: reading. `making`,
-//! `self_signed`, `authority`, `write_file`: writing. `versions`: TLS versions and cipher suites.
+//! `self_signed`, `authority`, `write_file`: writing. `examination`: verifying without a handshake. `versions`: TLS versions and cipher suites.
 //!
 //! # Left to others
 //!
@@ -42,6 +42,7 @@ mod certificate;
 mod chain;
 mod client;
 mod error;
+mod examination;
 mod expiry;
 mod file_set;
 mod identity;
@@ -71,6 +72,7 @@ pub use authority::{Authority, CaRequest, Issued, LeafKind, LeafRequest, Renewal
 pub use certificate::{Certificate, MalformedCertificate, SerialNumber, certificates_in};
 pub use client::{ClientOptions, ClientStream, ClientTls};
 pub use error::{FileFault, PemKind, TlsError};
+pub use examination::{Question, examine};
 pub use identity::PeerIdentity;
 pub use live::{Outcome, ReloadStats};
 pub use making::KeyType;

@@ -141,7 +141,11 @@ fn is_dns_name(name: &str) -> bool {
             && !label.ends_with('-')
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    name.len() <= 253 && rest.split('.').all(is_label)
+    // Digits and dots are a wrong IP address: 300.1.1.1, 10.0.0. Digits alone may be
+    // the name of a host, which containers have at random.
+    let is_number = |label: &str| label.bytes().all(|b| b.is_ascii_digit());
+    let is_wrong_address = rest.contains('.') && rest.split('.').all(is_number);
+    name.len() <= 253 && !is_wrong_address && rest.split('.').all(is_label)
 }
 
 /// A serial number that no other certificate has.
@@ -209,9 +213,22 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        let good = ["localhost", "a.b-c.d_e", "*.x.y", "10.0.0.1", "::1"].map(str::to_owned);
+        let good = ["localhost", "a.b-c.d_e", "*.x.y", "10.0.0.1", "::1", "123456", "node.7"]
+            .map(str::to_owned);
         assert_eq!(alternative_names(&good).unwrap().len(), good.len());
-        for bad in ["", "a b", "-a", "a..b", "*", "a.*.b", "https://x", "x:1"] {
+        for bad in [
+            "",
+            "a b",
+            "-a",
+            "a..b",
+            "*",
+            "a.*.b",
+            "https://x",
+            "x:1",
+            "300.1.1.1",
+            "10.0.0",
+            "1.2.3.4.5",
+        ] {
             assert!(alternative_names(&[bad.to_owned()]).is_err(), "{bad}");
         }
     }

@@ -88,9 +88,11 @@ fn certs_replaces_nothing_unasked_and_says_what_is_wrong() {
     certs(dir, &["init-ca"]);
     let ca = std::fs::read(scratch.join("ca.crt")).expect("a CA");
     for (args, code, told) in [
-        (&["init-ca"][..], 1, "it exists already"),
+        (&["init-ca"][..], 1, "it exists already; --force"),
         (&["issue", "server"], 2, "--san is missing"),
         (&["issue", "client"], 2, "--common-name is missing"),
+        (&["issue", "peer", "--san", "m1", "--name", "../x"], 2, "is not the name of a file"),
+        (&["issue", "peer", "--san", "300.1.1.1"], 1, "neither an IP address nor a DNS name"),
         (&["issue", "peer", "--san", "a b"], 1, "neither an IP address nor a DNS name"),
         (&["issue", "peer", "--san", "m1", "--ca", "none.crt"], 1, "t4 certs init-ca"),
         (&["renew", "none.crt"], 1, "cannot read none.crt"),

@@ -20,6 +20,18 @@ const FLAGS_OF_OTHERS: &[&str] = &[
     "--insecure-skip-tls-verify",
     "--insecure-transport",
     "--user",
+    "--keys-only",
+    "--dest-cacert",
+    "--dest-cert",
+    "--dest-key",
+    "--dest-user",
+    "--dest-password",
+    // Of useradd and systemctl.
+    "--system",
+    "--user-group",
+    "--home-dir",
+    "--shell",
+    "--now",
     // Ours to come: what is said of them is that they are refused.
     "--peer-listen",
     "--advertise-peer",
@@ -104,6 +116,7 @@ fn flags_that_are_named_are_known() {
         &["version", "--help"],
         &["inspect", "get", "--help"],
         &["inspect", "list", "--help"],
+        &["inspect", "count", "--help"],
         &["inspect", "history", "--help"],
         &["inspect", "diff", "--help"],
         &["certs", "init-ca", "--help"],
@@ -111,6 +124,9 @@ fn flags_that_are_named_are_known() {
         &["certs", "issue", "client", "--help"],
         &["certs", "renew", "--help"],
         &["certs", "inspect", "--help"],
+        &["certs", "verify", "--help"],
+        &["completion", "--help"],
+        &["man", "--help"],
         &["etcd", "--help"],
     ];
     let help: String = helps.iter().map(|args| stdout(&t4(args))).collect();
@@ -142,4 +158,74 @@ fn metrics_that_are_named_are_served() {
         }
     }
     assert!(checked > 10, "{checked} metrics are not all");
+}
+
+#[test]
+fn what_is_deployed_names_flags_and_variables_that_there_are() {
+    let help = stdout(&t4(&["run", "--help"]));
+    let (flags, variables) = (words(&help, "--", '-'), variables(&help));
+    for name in ["deploy/kubernetes.yaml", "deploy/Dockerfile", "docs/operations.md"] {
+        let text = read(&workspace_root().join(name));
+        for line in text.lines().filter_map(|line| line.trim().strip_prefix("- --")) {
+            let flag = format!("--{}", line.split('=').next().unwrap_or_default());
+            assert!(flags.contains(flag.as_str()), "{name}: {flag}");
+        }
+        for variable in self::variables(&text) {
+            let is_example = ["T4_SERVICE_HOST", "T4_PORT_"].contains(&variable);
+            assert!(is_example || variables.contains(variable), "{name}: {variable}");
+        }
+    }
+}
+
+/// The words that begin as our variables do.
+fn variables(text: &str) -> BTreeSet<&str> {
+    let is_inside = |c: char| c.is_ascii_uppercase() || c == '_';
+    let rests = text.match_indices("T4_").map(|(at, _)| &text[at..]);
+    rests
+        .map(|rest| &rest[..rest[3..].find(|c| !is_inside(c)).map_or(rest.len(), |end| end + 3)])
+        .filter(|variable| variable.len() > 3)
+        .collect()
+}
+
+#[test]
+fn the_manifest_is_yaml_with_a_server_that_starts_as_it_says() {
+    use saphyr_parser::{Event, Parser};
+    let text = read(&workspace_root().join("deploy/kubernetes.yaml"));
+    let (mut documents, mut args) = (0, None::<Vec<String>>);
+    let (mut in_args, mut server) = (false, Vec::new());
+    for event in Parser::new_from_str(&text) {
+        match event.expect("YAML").0 {
+            Event::DocumentStart(_) => documents += 1,
+            Event::Scalar(key, ..) if key == "args" => in_args = true,
+            Event::SequenceStart(..) if in_args => args = Some(Vec::new()),
+            Event::SequenceEnd if in_args => {
+                in_args = false;
+                server = args.take().unwrap_or_default();
+            }
+            Event::Scalar(value, ..) => {
+                if let Some(args) = &mut args {
+                    args.push(value.into_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(documents, 2, "a service and a set");
+    // The same flags, with files that there are.
+    let scratch = t4_testkit::Scratch::new("manifest").expect("scratch");
+    let dir = scratch.path().display().to_string();
+    for line in [&["init-ca"][..], &["issue", "server", "--san=localhost", "--name=tls"]] {
+        let made = crate::binary().current_dir(&dir).arg("certs").args(line).output();
+        assert!(made.expect("start t4").status.success());
+    }
+    let place = |arg: &String| {
+        arg.replace("=/tls/", &format!("={dir}/")).replace("=/data/", &format!("={dir}/data/"))
+    };
+    let mut args: Vec<String> = server.iter().map(place).collect();
+    assert_eq!(args.first().map(String::as_str), Some("run"), "{args:?}");
+    args.push("--check".to_owned());
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let checked = t4(&args);
+    assert_eq!(checked.status.code(), Some(0), "{}", crate::stderr(&checked));
+    assert!(stdout(&checked).contains("data-dir: ") && !scratch.join("data").exists());
 }

@@ -19,7 +19,8 @@ fn wrong_settings_are_told_and_nothing_is_begun() {
     let config_flag = format!("--config-file={}", config.display());
     let cases = [
         ("--listen=example.com:1", "--listen: \"example.com:1\" is not allowed"),
-        ("--quota-backend-bytes=2GB", "--quota-backend-bytes: \"2GB\" is not allowed"),
+        ("--quota-backend-bytes=2G", "--quota-backend-bytes: \"2G\" is not allowed"),
+        ("--listen-client-urls=http://x:1", "use --listen, or 't4 etcd', which takes etcd's flags"),
         (
             "--peer-listen=0.0.0.0:3380",
             "--peer-listen: \"0.0.0.0:3380\" is not allowed: this version",
@@ -168,4 +169,127 @@ fn a_supervisor_is_told() {
     program.terminate().expect("signal");
     assert_eq!(told(), "STOPPING=1");
     assert_eq!(program.wait(DEADLINE).expect("end").code(), Some(0));
+}
+
+#[test]
+fn somebody_elses_directory_is_refused_by_both_commands_and_left_alone() {
+    let scratch = Scratch::new("cli").expect("scratch");
+    let of_etcd = scratch.join("infra0");
+    fs::create_dir_all(of_etcd.join("member/wal")).expect("make");
+    let foreign = scratch.join("home");
+    fs::create_dir(&foreign).expect("make");
+    fs::write(foreign.join("letter.txt"), b"dear").expect("write");
+    let a_file = scratch.join("file");
+    fs::write(&a_file, b"").expect("write");
+    for (dir, expected) in [
+        (&of_etcd, "holds the data of an etcd, in its own format: use another directory"),
+        (&foreign, "is not a T4 data directory: it holds letter.txt and no IDENTITY"),
+        (&a_file, "is not a directory"),
+    ] {
+        let told = refused_start(dir);
+        assert!(told.contains(expected), "{told}");
+        // With certificates that a start would make in it.
+        let address = format!("--listen=127.0.0.1:{}", free_port());
+        let output = t4(&[
+            "run",
+            "--auto-tls",
+            "--metrics-addr=",
+            &address,
+            &format!("--data-dir={}", dir.display()),
+        ]);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let output = t4(&["etcd", "--data-dir", dir.to_str().expect("UTF-8")]);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+        let looked = t4(&["inspect", "meta", &format!("--data-dir={}", dir.display())]);
+        assert_eq!(looked.status.code(), Some(1), "{}", stderr(&looked));
+    }
+    let left = |dir: &PathBuf| fs::read_dir(dir).expect("list").count();
+    assert_eq!((left(&of_etcd), left(&foreign)), (1, 1), "something was made");
+}
+
+#[test]
+fn check_says_what_counts_and_whether_it_would_start() {
+    let scratch = Scratch::new("cli").expect("scratch");
+    let dir = scratch.join("data");
+    let dir_flag = format!("--data-dir={}", dir.display());
+    let check = |flags: &[&str]| t4(&[&["run", "--check", &dir_flag], flags].concat());
+    let sound = check(&["--listen=127.0.0.1:1"]);
+    assert_eq!(sound.status.code(), Some(0), "{}", stderr(&sound));
+    let text = stdout(&sound);
+    assert!(text.contains("listen: 127.0.0.1:1  # from the command line\n"), "{text}");
+    assert!(text.contains("# max-txn-ops: 128 (default)\n"), "{text}");
+    assert!(stderr(&sound).contains("the settings are sound"), "{}", stderr(&sound));
+    assert!(!dir.exists(), "a directory was made");
+
+    assert_eq!(check(&["--max-txn-ops=x"]).status.code(), Some(2));
+    let missing = check(&["--client-tls-cert=/nowhere.crt", "--client-tls-key=/nowhere.key"]);
+    assert_eq!(missing.status.code(), Some(1), "{}", stderr(&missing));
+    assert!(stderr(&missing).contains("/nowhere.crt"), "{}", stderr(&missing));
+    fs::create_dir(&dir).expect("make");
+    fs::write(dir.join("x"), b"").expect("write");
+    assert_eq!(check(&[]).status.code(), Some(1));
+
+    // Beside the server that runs there.
+    let server = T4::start(T4Options::default()).expect("start");
+    let beside = t4(&["run", "--check", &format!("--data-dir={}", server.data_dir().display())]);
+    assert_eq!(beside.status.code(), Some(0), "{}", stderr(&beside));
+    assert!(stderr(&beside).contains("has data"), "{}", stderr(&beside));
+}
+
+#[test]
+fn what_is_open_to_other_machines_is_warned_of() {
+    let scratch = Scratch::new("cli").expect("scratch");
+    for (address, is_open) in [("0.0.0.0", true), ("127.0.0.1", false)] {
+        let mut command = binary();
+        let listen = format!("--listen={address}:{}", free_port());
+        command.args(["run", "--metrics-addr=", &listen, "--data-dir"]).arg(scratch.join(address));
+        let log = scratch.join(&format!("{address}.log"));
+        let mut program = Program::start("t4", command, &log).expect("start");
+        program.wait_for_line(READY, DEADLINE).expect("ready");
+        program.terminate().expect("signal");
+        assert_eq!(program.wait(DEADLINE).expect("end").code(), Some(0));
+        let said = program.log().join("\n");
+        assert_eq!(said.contains("OPEN TO OTHER MACHINES"), is_open, "{said}");
+    }
+}
+
+#[test]
+fn shells_and_man_take_what_is_made_for_them() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = t4(&["completion", shell]);
+        assert_eq!(script.status.code(), Some(0), "{}", stderr(&script));
+        let script = stdout(&script);
+        for word in ["inspect", "--quota-backend-bytes", "init-ca"] {
+            let bare = word.trim_start_matches('-');
+            assert!(script.contains(bare), "{shell}: {word}");
+        }
+    }
+    // As bash completes it.
+    let script = "source /dev/stdin; COMP_WORDS=(t4 run --quota); COMP_CWORD=2; _t4 t4 --quota run; \
+                  printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let mut bash = std::process::Command::new("bash");
+    let mut bash = bash
+        .args(["-c", script])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("bash");
+    let completion = t4(&["completion", "bash"]).stdout;
+    std::io::Write::write_all(&mut bash.stdin.take().expect("a pipe"), &completion).expect("write");
+    let completed = bash.wait_with_output().expect("bash");
+    assert_eq!(stdout(&completed), "--quota-backend-bytes\n");
+
+    let scratch = Scratch::new("cli").expect("scratch");
+    let dir = scratch.join("man1");
+    let made = t4(&["man", "--dir", dir.to_str().expect("UTF-8")]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    assert!(stdout(&made).lines().count() > 10, "{}", stdout(&made));
+    for (page, words) in
+        [("t4-run.1", "quota\\-backend\\-bytes"), ("t4-certs-verify.1", "\\-\\-host")]
+    {
+        let text = fs::read_to_string(dir.join(page)).expect(page);
+        assert!(text.starts_with(".ie") && text.contains(words), "{page}: {text}");
+    }
+    assert!(stdout(&t4(&["man"])).contains(".TH t4 1"));
 }

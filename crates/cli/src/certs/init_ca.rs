@@ -18,7 +18,7 @@ pub(super) struct InitCaArgs {
     #[arg(long, value_name = "NAME", default_value = "t4-ca")]
     common_name: String,
 
-    /// Whose CA it is
+    /// The organization that the CA belongs to
     #[arg(long, value_name = "NAME")]
     organization: Option<String>,
 
@@ -30,14 +30,14 @@ pub(super) struct InitCaArgs {
     #[arg(long, value_name = "KIND", default_value = "ecdsa-p256", value_parser = key_type)]
     key_type: KeyType,
 
-    /// Replace a CA that is there already: what it issued is worthless then
+    /// Replace a CA that exists already: the certificates that it issued are worthless then
     #[arg(long)]
     force: bool,
 }
 
 impl InitCaArgs {
     pub(super) fn run(self, now: SystemTime, out: &mut dyn Write) -> anyhow::Result<()> {
-        let files = PairFiles::new(&self.dir, "ca", self.force);
+        let files = PairFiles::new(&self.dir, "ca", self.force)?;
         files.check()?;
         let request = CaRequest {
             common_name: self.common_name,
@@ -46,6 +46,6 @@ impl InitCaArgs {
             key_type: self.key_type,
         };
         let (_, issued) = Authority::create(&request, now)?;
-        files.write(&issued, out)
+        files.write(&issued, None, out)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use t4_tls_config::{Certificate, Utc, certificates_in};
@@ -30,6 +31,7 @@ struct Shown<'a> {
     serial: String,
     not_before: String,
     not_after: String,
+    status: &'static str,
     ca: bool,
     for_servers: bool,
     for_clients: bool,
@@ -39,7 +41,7 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn new(file: &Path, certificate: &'a Certificate) -> Self {
+    fn new(file: &Path, certificate: &'a Certificate, now: SystemTime) -> Self {
         let hex = certificate.fingerprint.iter().map(|byte| format!("{byte:02x}"));
         Shown {
             file: file.display().to_string(),
@@ -51,6 +53,7 @@ impl<'a> Shown<'a> {
             serial: certificate.serial.to_string(),
             not_before: Utc(certificate.not_before).to_string(),
             not_after: Utc(certificate.not_after).to_string(),
+            status: status(certificate, now),
             ca: certificate.is_ca,
             for_servers: certificate.purposes.server,
             for_clients: certificate.purposes.client,
@@ -62,20 +65,34 @@ impl<'a> Shown<'a> {
 }
 
 impl InspectArgs {
-    pub(super) fn run(self, out: &mut dyn Write) -> anyhow::Result<()> {
+    pub(super) fn run(self, now: SystemTime, out: &mut dyn Write) -> anyhow::Result<()> {
         let mut first = true;
         for file in &self.files {
             for certificate in certificates_in(file)? {
                 if self.json {
-                    let shown = Shown::new(file, &certificate);
+                    let shown = Shown::new(file, &certificate, now);
                     writeln!(out, "{}", serde_json::to_string(&shown)?)?;
                     continue;
                 }
                 let gap = if first { "" } else { "\n" };
                 first = false;
-                writeln!(out, "{gap}file         {}\n{certificate}", file.display())?;
+                let status = status(&certificate, now);
+                let file = file.display();
+                writeln!(out, "{gap}file         {file}\nstatus       {status}\n{certificate}")?;
             }
         }
         Ok(())
+    }
+}
+
+/// Whether its time has come, and gone. Whether it is believed is for
+/// `t4 certs verify`.
+fn status(certificate: &Certificate, now: SystemTime) -> &'static str {
+    if now > certificate.not_after {
+        "EXPIRED"
+    } else if now < certificate.not_before {
+        "NOT YET VALID"
+    } else {
+        "in force"
     }
 }

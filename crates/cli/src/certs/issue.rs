@@ -10,9 +10,9 @@ use t4_tls_config::{KeyType, LeafKind, LeafRequest};
 use super::{PairFiles, SignerArgs, days, key_type};
 use crate::usage::UsageError;
 
-/// Whose certificate it is.
+/// What a certificate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
+pub(super) enum Kind {
     /// Shown to clients by a server
     Server,
     /// Shown to a server by a client: its common name is the user's
@@ -22,7 +22,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn leaf(self) -> LeafKind {
+    pub(super) fn leaf(self) -> LeafKind {
         match self {
             Kind::Server => LeafKind::Server,
             Kind::Client => LeafKind::Client,
@@ -33,12 +33,12 @@ impl Kind {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct IssueArgs {
-    /// Whose certificate it is
+    /// What the certificate is for
     #[arg(value_enum)]
     kind: Kind,
 
-    /// A DNS name or IP address that the owner is reached at; again, or with commas, for more. A
-    /// server and a peer need one
+    /// A DNS name or IP address that clients connect to; repeat it, or separate several with
+    /// commas. Servers and peers need at least one
     #[arg(long = "san", value_name = "NAME", value_delimiter = ',')]
     sans: Vec<String>,
 
@@ -46,11 +46,11 @@ pub(super) struct IssueArgs {
     #[arg(long, value_name = "NAME")]
     common_name: Option<String>,
 
-    /// Whose it is, too
+    /// The organization that the owner belongs to
     #[arg(long, value_name = "NAME")]
     organization: Option<String>,
 
-    /// How many days it is valid; never longer than its CA
+    /// How many days it is valid, at most until its CA expires
     #[arg(long = "days", value_name = "N", default_value = "365", value_parser = days)]
     validity: Duration,
 
@@ -69,7 +69,7 @@ pub(super) struct IssueArgs {
     #[command(flatten)]
     signer: SignerArgs,
 
-    /// Replace files that are there already
+    /// Replace files that exist already
     #[arg(long)]
     force: bool,
 }
@@ -89,7 +89,7 @@ impl IssueArgs {
         let named = self.kind.to_possible_value();
         let kind = named.as_ref().map_or("server", |kind| kind.get_name());
         let name = self.name.as_deref().unwrap_or(kind);
-        let files = PairFiles::new(&self.dir, name, self.force);
+        let files = PairFiles::new(&self.dir, name, self.force)?;
         files.check()?;
         let request = LeafRequest {
             kind: self.kind.leaf(),
@@ -99,6 +99,7 @@ impl IssueArgs {
             validity: self.validity,
             key_type: self.key_type,
         };
-        files.write(&self.signer.load(now)?.issue(&request, now)?, out)
+        let asked = now.checked_add(request.validity);
+        files.write(&self.signer.load(now)?.issue(&request, now)?, asked, out)
     }
 }

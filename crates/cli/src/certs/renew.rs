@@ -62,6 +62,7 @@ impl RenewArgs {
             key: cert.with_extension("key"),
             existing: Existing::Replace,
         };
-        files.write(&issued, out)
+        let asked = self.validity.and_then(|validity| now.checked_add(validity));
+        files.write(&issued, asked, out)
     }
 }

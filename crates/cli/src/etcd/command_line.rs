@@ -98,11 +98,9 @@ fn set(given: &mut Given, flag: &'static Flag, text: &str) -> Result<(), EtcdErr
 }
 
 fn unknown(name: &str) -> EtcdError {
-    let near =
-        flag::all().map(|flag| (crate::config_file::distance(name, flag.name), flag.name)).min();
-    let hint = match near {
-        Some((distance, near)) if distance <= 3 => format!("; did you mean -{near}?"),
-        _ => String::new(),
+    let hint = match crate::hints::nearest(name, flag::all().map(|flag| flag.name)) {
+        Some(near) => format!("; did you mean -{near}?"),
+        None => String::new(),
     };
     EtcdError::Syntax(format!("flag provided but not defined: -{name}{hint}"))
 }

@@ -61,7 +61,12 @@ fn number(text: &str, min: i128, max: i128) -> Result<Value, String> {
 
 /// Go takes negative durations too, which no flag of etcd has a use for.
 fn duration(text: &str) -> Result<Value, String> {
-    let duration = if text.is_empty() { Ok(Duration::ZERO) } else { crate::value::duration(text) };
+    // Days are ours: what etcd refuses, a configuration for both must not have.
+    let read = |text: &str| match text.contains('d') {
+        true => Err(String::new()),
+        false => crate::value::duration(text),
+    };
+    let duration = if text.is_empty() { Ok(Duration::ZERO) } else { read(text) };
     duration.map(Value::Duration).map_err(|_| SYNTAX.to_owned())
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use t4_node::AutoCompaction;
+use t4_node::{AutoCompaction, Contents};
 use t4_server::ListenAddress;
 use tracing::Level;
 
@@ -19,22 +19,12 @@ use crate::run::notice::Notices;
 use crate::run::{KEEPALIVE_MIN, NEVER, PROGRESS_INTERVAL_MIN, REQUEST_BYTES_MAX, Settings};
 use crate::value::{self, RetentionMode};
 
-/// What a data directory holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Directory {
-    /// Nothing yet.
-    Fresh,
-    /// Something, which the node will look at.
-    InUse,
-    /// What etcd left there.
-    OfEtcd,
-}
-
 /// What the settings depend on beside the flags.
 pub(super) struct Surroundings<'a> {
     /// The host's name.
     pub(super) host: &'a str,
-    pub(super) directory: &'a dyn Fn(&Path) -> Directory,
+    /// What the data directory holds, or why it cannot be one.
+    pub(super) directory: &'a dyn Fn(&Path) -> Result<Contents, String>,
     pub(super) resolve: Resolve<'a>,
 }
 
@@ -65,15 +55,8 @@ pub(super) fn resolve(
     let advertise_client = advertise_client_urls(given, &urls.client, surroundings.host)?;
 
     let data_dir = data_dir(given);
-    let directory = (surroundings.directory)(&data_dir);
-    if directory == Directory::OfEtcd {
-        return invalid(format!(
-            "--data-dir {} holds the data of an etcd, in its own format: use another directory, \
-             and copy the keys from a running etcd (etcdctl make-mirror)",
-            data_dir.display()
-        ));
-    }
-    bootstrap::check(given, directory == Directory::Fresh, surroundings.resolve)?;
+    let contents = (surroundings.directory)(&data_dir).map_err(EtcdError::Invalid)?;
+    bootstrap::check(given, contents == Contents::Fresh, surroundings.resolve)?;
     let auto_compaction = auto_compaction(given)?;
     let security = security::security(given, &mut notices)?;
     security::check_peer_urls(&security.peer, &listen_peer, &mut notices)?;

@@ -1,19 +1,18 @@
 //! `t4 inspect count`.
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use serde_json::json;
 use t4_mvcc::{Io, Projection};
 use t4_node::Offline;
 
-use super::scope::{self, AtArgs};
+use super::scope::{AtArgs, PrefixArgs};
 use super::{Output, Show};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CountArgs {
-    /// Only keys that begin with this [default: all]
-    pub(super) prefix: Option<OsString>,
+    #[command(flatten)]
+    pub(super) prefix: PrefixArgs,
     #[command(flatten)]
     pub(super) at: AtArgs,
 }
@@ -26,7 +25,7 @@ impl Show for CountArgs {
     ) -> anyhow::Result<ExitCode> {
         let reader = data.reader();
         let at = self.at.resolve(reader)?;
-        let range = scope::prefix(self.prefix);
+        let range = self.prefix.range();
         let count = reader.range(&range, at, 0, Projection::CountOnly, Io::Blocking)?.count;
         if *json {
             writeln!(out, "{}", json!({ "revision": at.0, "count": count }))?;

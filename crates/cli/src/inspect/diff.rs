@@ -1,7 +1,6 @@
 //! `t4 inspect diff`: between two revisions of one directory, or between two
 //! directories. Both sides are walked together, in key order.
 
-use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,20 +17,20 @@ use super::{Output, Show, scope};
 #[derive(Debug, Default, clap::Args)]
 #[command(group(clap::ArgGroup::new("against").required(true).args(["from", "other"])))]
 pub(super) struct DiffArgs {
-    /// Only keys that begin with this [default: all]
-    pub(super) prefix: Option<OsString>,
+    #[command(flatten)]
+    pub(super) prefix: scope::PrefixArgs,
     /// The older revision
-    #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(long, value_name = "REVISION", value_parser = scope::revision)]
     pub(super) from: Option<i64>,
     /// The newer revision [default: the newest]
     #[arg(
         long,
         value_name = "REVISION",
         requires = "from",
-        value_parser = clap::value_parser!(i64).range(1..)
+        value_parser = scope::revision
     )]
     pub(super) to: Option<i64>,
-    /// Another data directory: what must change in --data-dir to be as that one
+    /// Another data directory: what must change in --data-dir to become like it
     #[arg(long, value_name = "DIR")]
     pub(super) other: Option<String>,
     /// With --other: compare both at this revision [default: the newest of each]
@@ -39,7 +38,7 @@ pub(super) struct DiffArgs {
         long,
         value_name = "REVISION",
         requires = "other",
-        value_parser = clap::value_parser!(i64).range(1..)
+        value_parser = scope::revision
     )]
     pub(super) rev: Option<i64>,
     /// The values too
@@ -49,7 +48,7 @@ pub(super) struct DiffArgs {
 
 impl Show for DiffArgs {
     fn show(self, data: &Offline, output: &mut Output<'_>) -> anyhow::Result<ExitCode> {
-        let range = scope::prefix(self.prefix);
+        let range = self.prefix.range();
         let (reader, json) = (data.reader(), output.json);
         let at = |reader: &Reader, rev: Option<i64>| {
             rev.map_or_else(|| Ok(reader.revision()), |rev| scope::readable(reader, Revision(rev)))

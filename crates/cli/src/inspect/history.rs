@@ -1,7 +1,6 @@
 //! `t4 inspect history`: what is kept of a key's past. After a compaction that
 //! begins with what the key was at the compacted revision.
 
-use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -19,8 +18,8 @@ const BYTES_PER_PAGE: usize = 4 << 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct HistoryArgs {
-    /// The key
-    pub(super) key: OsString,
+    #[command(flatten)]
+    pub(super) key: scope::KeyArgs,
     /// All keys that begin with it
     #[arg(long)]
     pub(super) prefix: bool,
@@ -32,7 +31,7 @@ impl Show for HistoryArgs {
         data: &Offline,
         Output { out, json }: &mut Output<'_>,
     ) -> anyhow::Result<ExitCode> {
-        let key = scope::key(self.key)?;
+        let key = self.key.bytes()?;
         let range = if self.prefix { KeyRange::prefix(key) } else { KeyRange::single(key) };
         if !*json {
             writeln!(out, "REVISION\tCHANGE\tVERSION\tLEASE\tKEY\tVALUE")?;

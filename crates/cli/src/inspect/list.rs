@@ -1,25 +1,24 @@
 //! `t4 inspect list`.
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use t4_node::Offline;
 
 use super::page::Walk;
 use super::print::{KeyValueJson, Lease, Text};
-use super::scope::{self, AtArgs};
+use super::scope::{self, AtArgs, PrefixArgs};
 use super::{Output, Show};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
-    /// Only keys that begin with this [default: all]
-    pub(super) prefix: Option<OsString>,
+    #[command(flatten)]
+    pub(super) prefix: PrefixArgs,
     #[command(flatten)]
     pub(super) at: AtArgs,
-    /// At most so many keys [default: all]
-    #[arg(long, value_name = "N")]
+    /// The largest number of keys to show [default: all]
+    #[arg(long, value_name = "N", value_parser = scope::limit)]
     pub(super) limit: Option<usize>,
-    /// The values too
+    /// Show the values too
     #[arg(long)]
     pub(super) values: bool,
 }
@@ -31,7 +30,7 @@ impl Show for ListArgs {
         Output { out, json }: &mut Output<'_>,
     ) -> anyhow::Result<ExitCode> {
         let at = self.at.resolve(data.reader())?;
-        let walk = Walk::new(data.reader(), scope::prefix(self.prefix), at, self.values);
+        let walk = Walk::new(data.reader(), self.prefix.range(), at, self.values);
         if !*json {
             let value = if self.values { "\tVALUE" } else { "" };
             writeln!(out, "CREATED\tMODIFIED\tVERSION\tLEASE\tKEY{value}")?;

@@ -41,6 +41,7 @@ struct Log {
     first_index: u64,
     last_index: u64,
     segments: usize,
+    bytes_on_disk: u64,
     /// What the next start will cut off: a write that was never acknowledged.
     torn_bytes: u64,
     /// Bits set in space that no entry uses: the disk is failing.
@@ -124,6 +125,7 @@ impl Meta {
                 first_index: log.first.0,
                 last_index: log.last.0,
                 segments: log.segments,
+                bytes_on_disk: log.bytes,
                 torn_bytes: log.recovery.torn.as_ref().map_or(0, |torn| torn.bytes),
                 stray_bits: log.recovery.strays.len(),
             },
@@ -150,7 +152,15 @@ impl Meta {
         writeln!(out, "keys: {}", self.keys)?;
         writeln!(out, "leases: {}", self.leases)?;
         writeln!(out, "bytes in use: {}", self.bytes_in_use)?;
-        writeln!(out, "bytes on disk: {} in {} segments", self.bytes_on_disk, self.segments)?;
+        // The log is the other part, and in a young store nearly all of it.
+        writeln!(
+            out,
+            "bytes on disk: {} ({} sealed in {} segments, {} of the log)",
+            self.bytes_on_disk.saturating_add(self.log.bytes_on_disk),
+            self.bytes_on_disk,
+            self.segments,
+            self.log.bytes_on_disk
+        )?;
         writeln!(out, "epoch: {}", self.epoch)?;
         writeln!(
             out,
@@ -174,8 +184,11 @@ impl Meta {
 
 impl Log {
     fn write_text(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
-        let Log { first_index, last_index, segments, torn_bytes, stray_bits } = self;
-        writeln!(out, "log: entries {first_index} to {last_index} in {segments} segments")?;
+        let Log { first_index, last_index, segments, bytes_on_disk, torn_bytes, stray_bits } = self;
+        writeln!(
+            out,
+            "log: entries {first_index} to {last_index} in {segments} segments, {bytes_on_disk} bytes"
+        )?;
         if *torn_bytes > 0 {
             writeln!(
                 out,

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use t4_kv_types::{Event, EventKind, KeyValue, LeaseId};
 
-/// Bytes for people: UTF-8 as it is, on one line; what cannot be seen, and a
-/// backslash, escaped.
+/// Bytes for people: UTF-8 as it is, on one line; what cannot be seen, what
+/// changes how its surroundings are seen, and a backslash, escaped.
 pub(super) struct Text<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Text<'_> {
@@ -17,7 +17,7 @@ impl fmt::Display for Text<'_> {
             for c in chunk.valid().chars() {
                 match c {
                     '\\' => f.write_str("\\\\")?,
-                    c if c.is_control() => write!(f, "{}", c.escape_default())?,
+                    c if c.is_control() || is_unseen(c) => write!(f, "{}", c.escape_default())?,
                     c => f.write_char(c)?,
                 }
             }
@@ -27,6 +27,20 @@ impl fmt::Display for Text<'_> {
         }
         Ok(())
     }
+}
+
+/// Characters that show nothing themselves: a key with one looks like another
+/// key, and those that turn the direction of writing make the rest of the line
+/// look like what it is not ("Trojan Source"). Unicode's default-ignorable
+/// characters, its separators of lines, and spaces other than the space.
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{1680}'
+        | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2000}'..='\u{200f}'
+        | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}' | '\u{2800}' | '\u{3000}'
+        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// A lease for people: as etcd's tools show it.
@@ -90,6 +104,20 @@ mod tests {
     fn bytes_stay_on_one_line_and_can_be_told_apart() {
         assert_eq!(Text("/a/ä ✓".as_bytes()).to_string(), "/a/ä ✓");
         assert_eq!(Text(b"a\\n\n\0\xff\x1b").to_string(), "a\\\\n\\n\\u{0}\\xff\\u{1b}");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_or_turns_the_line_is_escaped() {
+        for c in ('\u{202a}'..='\u{202e}')
+            .chain('\u{2066}'..='\u{2069}')
+            .chain('\u{200b}'..='\u{200f}')
+            .chain(['\u{feff}', '\u{2060}', '\u{ad}', '\u{2028}', '\u{e0041}', '\u{85}', '\u{7f}'])
+        {
+            let shown = Text(format!("rtl{c}abc").as_bytes()).to_string();
+            assert_eq!(shown, format!("rtl\\u{{{:x}}}abc", u32::from(c)));
+        }
+        let seen = "Grüße, 世界 שלום 🙂 a b";
+        assert_eq!(Text(seen.as_bytes()).to_string(), seen);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use t4_kv_types::{DeleteRangeRequest, KeyRange, LeaseId, PutRequest, Revision};
 use t4_node::{Closed, Config, Node, OpenError};
 
-use super::scope::AtArgs;
+use super::scope::{AtArgs, KeyArgs, PrefixArgs};
 use super::*;
 
 /// Does `work` with a node on `dir`, and stops it.
@@ -79,8 +79,15 @@ fn meta_tells_what_the_node_was() {
     assert_eq!(meta["members"][0]["name"], "default");
     assert_eq!(meta["members"][0]["id"], meta["member_id"]);
     let text = text(dir.path(), meta::MetaArgs {});
+    let log = meta["log"]["bytes_on_disk"].as_u64().expect("a number");
+    assert!(log >= 1 << 20, "files of a log are made larger than what is in them: {log}");
+    let sealed = meta["bytes_on_disk"].as_u64().expect("a number");
+    let total = format!(
+        "bytes on disk: {} ({sealed} sealed in 0 segments, {log} of the log)",
+        log + sealed
+    );
     let auth = "authentication: off, revision 1, 0 tokens";
-    for line in ["revision: 6", "compacted: never", "keys: 2", auth] {
+    for line in ["revision: 6", "compacted: never", "keys: 2", auth, &total] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }
 }
@@ -88,7 +95,7 @@ fn meta_tells_what_the_node_was() {
 #[test]
 fn get_reads_any_kept_revision() {
     let dir = a_small_history();
-    let get = |key: &str, at| get::GetArgs { key: key.into(), at };
+    let get = |key: &str, at| get::GetArgs { key: KeyArgs::of(key), at, print_value_only: false };
     let newest = text(dir.path(), get("/a", AtArgs::default()));
     assert_eq!(
         newest,
@@ -102,13 +109,50 @@ fn get_reads_any_kept_revision() {
 }
 
 #[test]
+fn a_key_that_cannot_be_typed_is_given_in_digits_and_its_value_comes_out_as_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (key, value) = (b"bin\x01\0\xff", b"\0\xff\n");
+    with_node(dir.path(), |node| async move {
+        let (key, value) = (key.to_vec().into(), value.to_vec().into());
+        node.put(PutRequest { key, value, ..Default::default() }).await.expect("put");
+    });
+    let get = |key| get::GetArgs { key, at: AtArgs::default(), print_value_only: true };
+    let args = ["--key-hex=62696e0100ff", "--key-base64=YmluAQD/"]
+        .map(|flag| key_args(&[flag]).expect(flag));
+    for args in args {
+        let data = Offline::open(dir.path()).expect("open");
+        let mut out = Vec::new();
+        get(args).show(&data, &mut Output { out: &mut out, json: false }).expect("shown");
+        assert_eq!(out, value);
+    }
+    let list = list::ListArgs {
+        prefix: PrefixArgs::default(),
+        at: AtArgs::default(),
+        limit: None,
+        values: false,
+    };
+    assert!(text(dir.path(), list).ends_with("\tbin\\u{1}\\u{0}\\xff\n"));
+    for wrong in [&[][..], &["--key-hex=6"], &["--key-hex=62", "k"], &["--key-base64=?"]] {
+        assert!(key_args(wrong).is_err(), "{wrong:?}");
+    }
+    assert!(key_args(&[""]).expect("parsed").bytes().is_err(), "an empty key");
+}
+
+/// The key that a command line gives.
+fn key_args(args: &[&str]) -> Result<KeyArgs, clap::Error> {
+    use clap::{Args, FromArgMatches};
+    let command = KeyArgs::augment_args(clap::Command::new("t4").no_binary_name(true));
+    KeyArgs::from_arg_matches(&command.try_get_matches_from(args)?)
+}
+
+#[test]
 fn revisions_that_cannot_be_read_are_told_with_those_that_can() {
     let dir = a_small_history();
     with_node(dir.path(), |node| async move {
         node.compact(Revision(4), true).await.expect("compact");
     });
     let told = |rev| {
-        let count = count::CountArgs { prefix: None, at: at(rev) };
+        let count = count::CountArgs { prefix: PrefixArgs::default(), at: at(rev) };
         show(dir.path(), count, false).expect_err("refused").to_string()
     };
     let range = "this directory has revisions 4 to 6";
@@ -120,13 +164,14 @@ fn revisions_that_cannot_be_read_are_told_with_those_that_can() {
 fn count_and_list_take_a_prefix_and_a_revision() {
     let dir = a_small_history();
     let count = |prefix: Option<&str>, at| {
-        let args = count::CountArgs { prefix: prefix.map(Into::into), at };
+        let args = count::CountArgs { prefix: PrefixArgs::of(prefix), at };
         text(dir.path(), args).trim().parse::<u32>().expect("a number")
     };
     assert_eq!(count(None, AtArgs::default()), 2);
     assert_eq!(count(Some("/b"), AtArgs::default()), 0);
     assert_eq!(count(Some("/b"), at(4)), 1);
-    let list = |values, limit| list::ListArgs { prefix: None, at: at(4), limit, values };
+    let list =
+        |values, limit| list::ListArgs { prefix: PrefixArgs::default(), at: at(4), limit, values };
     assert_eq!(
         text(dir.path(), list(true, None)),
         "CREATED\tMODIFIED\tVERSION\tLEASE\tKEY\tVALUE\n2\t4\t2\t-\t/a\t2\n3\t3\t1\t-\t/b\t1\n"
@@ -143,7 +188,7 @@ fn count_and_list_take_a_prefix_and_a_revision() {
 #[test]
 fn history_is_what_is_kept() {
     let dir = a_small_history();
-    let history = |key: &str, prefix| history::HistoryArgs { key: key.into(), prefix };
+    let history = |key: &str, prefix| history::HistoryArgs { key: KeyArgs::of(key), prefix };
     let changes = |key: &str, prefix| -> Vec<(String, i64)> {
         let lines = lines(dir.path(), history(key, prefix));
         let change = |line: &Value| {
@@ -229,7 +274,12 @@ fn walks_go_on_behind_a_full_page() {
             put(&node, &format!("{key:03}"), "").await;
         }
     });
-    let list = list::ListArgs { prefix: None, at: AtArgs::default(), limit: None, values: true };
+    let list = list::ListArgs {
+        prefix: PrefixArgs::default(),
+        at: AtArgs::default(),
+        limit: None,
+        values: true,
+    };
     let keys: Vec<String> = text(dir.path(), list).lines().skip(1).map(str::to_owned).collect();
     assert_eq!(keys.len(), 130);
     assert!(keys.iter().enumerate().all(|(at, line)| line.contains(&format!("\t{at:03}\t"))));

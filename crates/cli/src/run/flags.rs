@@ -12,13 +12,30 @@ const KEEPING: &str = "Keeping data";
 const LIMITS: &str = "Limits";
 const TUNING: &str = "Tuning";
 
-/// Each is optional: what is not given is looked for elsewhere.
+/// The settings, and what is not one.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(
-    after_help = "A setting is taken from its flag, else from the environment variable shown, else \
-        from the config file, else it has the default shown. An empty variable counts as unset.",
-    next_line_help = true
+    next_line_help = true,
+    after_help = "These are the settings that most servers need; `t4 run --help` has all of them, \
+        with their environment variables.",
+    after_long_help = "A setting is taken from its flag, else from the environment variable shown, \
+        else from the config file, else it has the default shown. An empty variable counts as \
+        unset.\n\nSizes are numbers of bytes, or have a unit: 64MB is 64,000,000 bytes, 64MiB is \
+        67,108,864. Durations have units, which add up: 500ms, 10s, 1h30m, 7d."
 )]
+pub(crate) struct RunCommand {
+    /// Check settings, certificates and data directory, print the settings that count and where
+    /// each comes from, and do not start. Exit code 0: it would start; 2: the settings are wrong;
+    /// 1: a file or the directory is
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    #[command(flatten)]
+    pub(crate) args: RunArgs,
+}
+
+/// Each is optional: what is not given is looked for elsewhere.
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct RunArgs {
     /// YAML file with settings: `flag-name: value` or a list of values
     #[arg(long, value_name = "FILE")]
@@ -48,11 +65,12 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "URL", help_heading = SERVING)]
     pub(crate) advertise_client_urls: Vec<String>,
 
-    /// Log what is at least this grave: error, warn, info, debug or trace [default: info]
+    /// The least severe messages that are logged: error, warn, info, debug or trace
+    /// [default: info]
     #[arg(long, value_name = "LEVEL", help_heading = SERVING)]
     pub(crate) log_level: Option<String>,
 
-    /// Format of log lines and of the line that tells readiness: text or json [default: text]
+    /// Format of log lines and of the line that reports readiness: text or json [default: text]
     #[arg(long, value_name = "FORMAT", help_heading = SERVING)]
     pub(crate) log_format: Option<String>,
 
@@ -71,8 +89,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "MODE", help_heading = KEEPING)]
     pub(crate) auto_compaction_mode: Option<String>,
 
-    /// History that is kept when older history is given up by itself: hours (5) or a
-    /// duration (10m, 1h30m), or a number of revisions; 0 is off [default: 0]
+    /// How much history is kept while older history is compacted automatically: hours (5) or a
+    /// duration (10m, 7d), or a number of revisions; 0 is off [default: 0]
     #[arg(long, value_name = "RETENTION", allow_negative_numbers = true, help_heading = KEEPING)]
     pub(crate) auto_compaction_retention: Option<String>,
 
@@ -100,7 +118,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = LIMITS)]
     pub(crate) max_concurrent_streams: Option<String>,
 
-    /// How often an idle watcher that asked for it is told of progress; at least 100ms
+    /// How often an idle watcher that asked for progress notifications gets one; at least 100ms
     /// [default: 10m]
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = TUNING)]
     pub(crate) watch_progress_notify_interval: Option<String>,
@@ -113,12 +131,12 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = TUNING)]
     pub(crate) grpc_keepalive_timeout: Option<String>,
 
-    /// Accepted for etcd's sake, without effect: clients may probe as often as they like, none
-    /// is ever disconnected for it [default: 5s]
+    /// Accepted for compatibility with etcd, without effect: clients may probe as often as they
+    /// like and are never disconnected for it [default: 5s]
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = TUNING)]
     pub(crate) grpc_keepalive_min_time: Option<String>,
 
-    /// Accepted for etcd's sake, without effect: clients may always probe, with or without
+    /// Accepted for compatibility with etcd, without effect: clients may always probe, with or without
     /// open streams [default: true]
     #[arg(
         long,
@@ -130,7 +148,7 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) grpc_keepalive_permit_without_stream: Option<String>,
 
-    /// Where peers connect, once there are some: refused until then, with the reason
+    /// Where peers will connect: refused with the reason until there are clusters
     #[arg(long, value_name = "ADDRESS", hide = true)]
     pub(crate) peer_listen: Option<String>,
 

@@ -95,6 +95,16 @@ impl Surface {
     pub(crate) fn speaks_tls(&self) -> bool {
         self.pair.is_some() || self.auto
     }
+
+    /// Whether the certificate that it shows is made here.
+    pub(crate) fn makes(&self) -> bool {
+        self.pair.is_none() && self.auto
+    }
+
+    /// Whether the other side needs a certificate to get in.
+    pub(crate) fn asks_for_certificates(&self) -> bool {
+        self.ca.is_some() || self.cert_auth
+    }
 }
 
 impl Security {

@@ -12,7 +12,7 @@ use super::flags::{RunArgs, flag_names};
 use super::security::Security;
 use crate::config_file::ConfigFile;
 use crate::logging::{Format, Logging, Output};
-use crate::sources::{Environment, Sources};
+use crate::sources::{Environment, Found, Sources};
 use crate::usage::UsageError;
 use crate::value;
 use crate::value::RetentionMode;
@@ -37,13 +37,13 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Reads the config file, if one is named, and settles every setting.
-    /// `host` is the host's name.
-    pub(crate) fn resolve(
+    /// Reads the config file, if one is named, and settles every setting; and
+    /// which of them are not left to their defaults. `host` is the host's name.
+    pub(crate) fn resolve_with_origins(
         args: RunArgs,
         environment: Environment<'_>,
         host: &str,
-    ) -> Result<Settings, UsageError> {
+    ) -> Result<(Settings, Vec<Found>), UsageError> {
         let mut known = flag_names();
         // A file that names another file would be a riddle of precedence.
         known.retain(|flag| flag != "config-file");
@@ -64,7 +64,17 @@ impl Settings {
         security::check_listeners(&security.client, &server.listen, &server.metrics_listen)?;
         let node = node(&args, &sources, &server.listen, host)?;
         accepted_without_effect(&args, &sources)?;
-        Ok(Settings { node, server, security, logging })
+        Ok((Settings { node, server, security, logging }, sources.found()))
+    }
+
+    /// The settings alone.
+    #[cfg(test)]
+    pub(crate) fn resolve(
+        args: RunArgs,
+        environment: Environment<'_>,
+        host: &str,
+    ) -> Result<Settings, UsageError> {
+        Self::resolve_with_origins(args, environment, host).map(|(settings, _)| settings)
     }
 }
 
@@ -116,13 +126,11 @@ fn server(
     };
     let metrics = sources.one("metrics-addr", args.metrics_addr.clone(), value::metrics)?;
     config.metrics_listen = metrics.map_or(config.metrics_listen, |one| one.into_iter().collect());
+    let request = sources.one("max-request-bytes", args.max_request_bytes.clone(), |text| {
+        value::size(text, 1..=REQUEST_BYTES_MAX as u64).map(|bytes| bytes as usize)
+    })?;
+    config.max_request_bytes = request.unwrap_or(config.max_request_bytes);
     for (flag, given, allowed, place) in [
-        (
-            "max-request-bytes",
-            &args.max_request_bytes,
-            1..=REQUEST_BYTES_MAX,
-            &mut config.max_request_bytes,
-        ),
         ("max-txn-ops", &args.max_txn_ops, 1..=1_000_000, &mut config.max_txn_ops),
         ("io-threads", &args.io_threads, 1..=1024, &mut config.io_threads),
     ] {
@@ -192,7 +200,7 @@ fn node(
     config.quota_bytes = quota.unwrap_or(config.quota_bytes);
     config.auto_compaction = auto_compaction(args, sources)?;
     let cache = sources
-        .one("cache-bytes", args.cache_bytes.clone(), |text| value::number(text, 0..=1 << 40))?;
+        .one("cache-bytes", args.cache_bytes.clone(), |text| value::size(text, 0..=1 << 40))?;
     config.cache_bytes = cache.unwrap_or(config.cache_bytes);
     let segment = sources.one("segment-max-size-mb", args.segment_max_size_mb.clone(), |text| {
         value::number(text, 1..=4096)

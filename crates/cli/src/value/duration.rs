@@ -1,11 +1,22 @@
 //! Durations as Go writes them, because etcd's flags do: `1h30m`, `1.5s`,
-//! `300ms`.
+//! `300ms`; and days, `7d`, which Go has not.
 
 use std::time::Duration;
 
 /// A duration that is not negative. It needs a unit, except for 0.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    parse(text).ok_or_else(|| "use a duration such as 10s, 1h30m or 500ms".to_owned())
+    parse(text).ok_or_else(|| "use a duration such as 10s, 1h30m, 7d or 500ms".to_owned())
+}
+
+/// Whole seconds, as a number or as a duration.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse::<u32>().ok().map(|seconds| Duration::from_secs(seconds.into()));
+    let whole = |duration: &Duration| duration.subsec_nanos() == 0;
+    let in_range = |duration: &Duration| (1..=u32::MAX.into()).contains(&duration.as_secs());
+    let duration = number.or_else(|| parse(text).filter(whole)).filter(in_range);
+    duration.ok_or_else(|| {
+        format!("use a whole number of seconds from 1 to {}, or a duration such as 5m", u32::MAX)
+    })
 }
 
 fn parse(text: &str) -> Option<Duration> {
@@ -40,6 +51,7 @@ fn split_part(text: &str) -> Option<(u128, &str)> {
         "s" => 1_000_000_000,
         "m" => 60_000_000_000,
         "h" => 3_600_000_000_000,
+        "d" => 24 * 3_600_000_000_000,
         _ => return None,
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -84,6 +96,8 @@ mod tests {
             ("1µs", 1_000),
             ("1m0.25s", 60_250_000_000),
             ("0.000000001s", 1),
+            ("7d", 604_800_000_000_000),
+            ("1d12h", 129_600_000_000_000),
             ("0.3333333333333333333h", 1_199_999_999_999),
         ];
         for (text, nanos) in cases {
@@ -104,7 +118,7 @@ mod tests {
             "1 s",
             "1x",
             "1h-5m",
-            "10d",
+            "10w",
             "+",
             "99999999999h",
             "9223372036854775808ns",
@@ -116,5 +130,17 @@ mod tests {
             assert!(duration(text).is_err(), "{text}");
         }
         assert!(duration("9223372036854775807ns").is_ok());
+    }
+
+    #[test]
+    fn seconds_are_a_number_or_a_duration() {
+        for (text, expected) in
+            [("300", 300), ("5m", 300), ("1d", 86_400), ("4294967295", u32::MAX.into())]
+        {
+            assert_eq!(seconds(text), Ok(Duration::from_secs(expected)), "{text}");
+        }
+        for wrong in ["", "0", "0s", "-1", "1.5", "1.5s", "200000d", "x"] {
+            assert!(seconds(wrong).expect_err(wrong).contains("such as 5m"), "{wrong}");
+        }
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn retention(text: &str, mode: RetentionMode) -> Result<AutoCompactio
 }
 
 const PERIODIC: &str = "in the mode periodic, use a number of hours or a duration of at least 1s, \
-                        such as 30m; 0 is off";
+                        such as 30m or 7d; 0 is off";
 const REVISION: &str = "in the mode revision, use a number of revisions; 0 is off";
 
 #[cfg(test)]

@@ -5,20 +5,28 @@ use super::*;
 use crate::etcd::command_line::{Asked, parse};
 use crate::run::security::{Pair, TlsVersion};
 
-fn with(args: &[&str], directory: Directory) -> Result<Resolved, EtcdError> {
+fn with(args: &[&str], contents: Contents) -> Result<Resolved, EtcdError> {
+    with_directory(args, Ok(contents))
+}
+
+fn with_directory(
+    args: &[&str],
+    contents: Result<Contents, String>,
+) -> Result<Resolved, EtcdError> {
     let asked = parse(args.iter().map(Into::into).collect())?;
     let Asked::Serve { flags, .. } = asked else { panic!("serve") };
+    let directory = |_: &Path| contents.clone();
     let surroundings =
-        Surroundings { host: "host-1", directory: &|_| directory, resolve: &|_| Vec::new() };
+        Surroundings { host: "host-1", directory: &directory, resolve: &|_| Vec::new() };
     resolve(&flags, &surroundings)
 }
 
 fn sound(args: &[&str]) -> Resolved {
-    with(args, Directory::Fresh).expect("sound settings")
+    with(args, Contents::Fresh).expect("sound settings")
 }
 
 fn told(args: &[&str]) -> String {
-    let error = with(args, Directory::Fresh).expect_err("refused");
+    let error = with(args, Contents::Fresh).expect_err("refused");
     assert_eq!(error.exit_code(), 1, "{error}");
     error.to_string()
 }
@@ -278,7 +286,7 @@ fn flags_that_etcd_gave_up_stop_a_start_only_as_flags() {
         ("ca-file", "use --trusted-ca-file and --client-cert-auth"),
         ("peer-ca-file", "use --peer-trusted-ca-file and --peer-client-cert-auth"),
     ] {
-        let refused = with(&[&format!("--{name}=/ca")], Directory::Fresh).expect_err("refused");
+        let refused = with(&[&format!("--{name}=/ca")], Contents::Fresh).expect_err("refused");
         assert_eq!(refused.exit_code(), 2);
         let told = refused.to_string();
         assert!(told.starts_with(&format!("flag provided but not defined: -{name}")), "{told}");
@@ -324,9 +332,12 @@ fn what_etcd_warns_of_is_a_warning() {
 
 #[test]
 fn a_directory_of_etcd_is_left_alone() {
-    let told = with(&["--data-dir=/d"], Directory::OfEtcd).expect_err("refused").to_string();
+    let of_etcd = t4_node::OpenError::OfEtcd { path: "/d".into() }.to_string();
+    let refused = with_directory(&["--data-dir=/d"], Err(of_etcd)).expect_err("refused");
+    assert_eq!(refused.exit_code(), 1);
+    let told = refused.to_string();
     assert!(told.contains("--data-dir /d holds the data of an etcd"), "{told}");
-    with(&["--initial-cluster-state=existing"], Directory::InUse).expect("its own directory");
+    with(&["--initial-cluster-state=existing"], Contents::InUse).expect("its own directory");
 }
 
 #[test]

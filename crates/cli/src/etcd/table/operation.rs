@@ -102,7 +102,7 @@ pub(super) const OLDER: &[Flag] = &[
     never("enable-v2", NO_V2),
     governed(
         "v2-deprecation",
-        Choice(&["not-yet", "write-only", "write-only-drop-data", "gone"]),
+        Choice(&["write-only", "write-only-drop-data", "gone"]),
         "gone",
         NO_V2,
     ),

@@ -1,8 +1,6 @@
 //! From the texts of `t4 run`'s security flags to what they ask for, and which
 //! of them do not go together.
 
-use std::time::Duration;
-
 use t4_server::{AuthConfig, ListenAddress};
 
 use crate::run::flags::SecurityArgs;
@@ -23,7 +21,7 @@ pub(super) fn resolve(
 ) -> Result<(Security, AuthConfig), UsageError> {
     let client = client(args, sources)?;
     let peer = peer(args, sources)?;
-    let versions = versions(args, sources)?;
+    let versions = versions(args, sources, client.speaks_tls())?;
     let suites = sources.many("cipher-suites", args.cipher_suites.clone(), value::cipher_suite)?;
     let cipher_suites = suites.unwrap_or_default();
     if !cipher_suites.is_empty() && !client.speaks_tls() {
@@ -39,6 +37,12 @@ pub(super) fn resolve(
         args.self_signed_cert_validity.clone(),
         |text| value::number(text, 1..=SELF_SIGNED_YEARS_MAX),
     )?;
+    if years.is_some() && !client.auto && !peer.auto {
+        return refused(
+            "--self-signed-cert-validity is about certificates that are made: give --auto-tls or \
+             --peer-auto-tls",
+        );
+    }
     let hosts = sources.many("host-whitelist", args.host_whitelist.clone(), value::host_or_all)?;
     let origins = sources.many("cors", args.cors.clone(), value::origin)?;
     let security = Security {
@@ -148,27 +152,38 @@ fn pair(
     }
 }
 
-fn versions(args: &SecurityArgs, sources: &Sources<'_>) -> Result<Versions, UsageError> {
-    let Versions { min, max } = Versions::default();
+fn versions(
+    args: &SecurityArgs,
+    sources: &Sources<'_>,
+    speaks_tls: bool,
+) -> Result<Versions, UsageError> {
+    let default = Versions::default();
     let given = |flag, value: &Option<String>| sources.one(flag, value.clone(), value::tls_version);
-    let min = given("tls-min-version", &args.tls_min_version)?.unwrap_or(min);
-    let max = given("tls-max-version", &args.tls_max_version)?.unwrap_or(max);
+    let min = given("tls-min-version", &args.tls_min_version)?;
+    let max = given("tls-max-version", &args.tls_max_version)?;
+    let is_given = min.is_some() || max.is_some();
+    let (min, max) = (min.unwrap_or(default.min), max.unwrap_or(default.max));
     if min > max {
         return refused("--tls-min-version is greater than --tls-max-version: no version is left");
+    }
+    if is_given && !speaks_tls {
+        return refused(
+            "--tls-min-version and --tls-max-version need TLS: give --client-tls-cert and \
+             --client-tls-key, or --auto-tls",
+        );
     }
     Ok(Versions { min, max })
 }
 
 fn auth(args: &SecurityArgs, sources: &Sources<'_>) -> Result<AuthConfig, UsageError> {
     let default = AuthConfig::default();
-    let ttl = sources
-        .one("token-ttl", args.token_ttl.clone(), |text| value::number(text, 1..=u32::MAX))?;
+    let ttl = sources.one("token-ttl", args.token_ttl.clone(), value::seconds)?;
     let token = sources.one("auth-token", args.auth_token.clone(), value::auth_token)?;
     let cost = sources
         .one("bcrypt-cost", args.bcrypt_cost.clone(), |text| value::number(text, BCRYPT_COSTS))?;
     Ok(AuthConfig {
         required: switch("auth-enabled", &args.auth_enabled, sources)?,
-        token_ttl: ttl.map_or(default.token_ttl, |ttl| Duration::from_secs(ttl.into())),
+        token_ttl: ttl.unwrap_or(default.token_ttl),
         token: token.unwrap_or(default.token),
         bcrypt_cost: cost.unwrap_or(default.bcrypt_cost),
     })

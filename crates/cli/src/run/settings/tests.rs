@@ -223,7 +223,7 @@ fn wrong_values_are_refused_with_what_is_allowed() {
         ("log-level", "loud", "use one of error, warn, info, debug, trace"),
         ("log-format", "xml", "use one of text, json"),
         ("read-consistency", "eventual", "use one of linearizable, serializable"),
-        ("quota-backend-bytes", "2GB", "use a number of bytes"),
+        ("quota-backend-bytes", "2G", "use a whole number of bytes, or one with a unit"),
         ("auto-compaction-mode", "yearly", "use one of periodic, revision"),
         ("auto-compaction-retention", "-1", "in the mode periodic, use"),
         ("segment-max-size-mb", "0", "from 1 to 4096"),

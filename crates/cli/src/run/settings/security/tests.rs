@@ -1,10 +1,12 @@
 //! What the security flags of `t4 run` ask for, and what does not go together.
 
+use std::time::Duration;
+
 use clap::Parser;
 
 use super::*;
-use crate::run::RunArgs;
 use crate::run::Settings;
+use crate::run::flags::RunArgs;
 
 #[derive(Parser)]
 struct Alone {
@@ -44,6 +46,7 @@ fn every_flag_arrives() {
         "--peer-crl-file=/pcrl",
         "--peer-cert-allowed-cn=etcd peer",
         "--peer-skip-client-san-verification",
+        "--auto-tls",
         "--self-signed-cert-validity=3",
         "--tls-min-version=TLS1.2",
         "--tls-max-version=TLS1.2",
@@ -61,6 +64,7 @@ fn every_flag_arrives() {
         cert_auth: true,
         crl: Some("/crl".into()),
         allowed_hostnames: vec!["a".into(), "b".into()],
+        auto: true,
         ..Surface::default()
     };
     let peer = Surface {
@@ -141,7 +145,7 @@ fn a_star_allows_all() {
 
 #[test]
 fn what_does_not_go_together_is_one_error() {
-    let cases: [(&[&str], &str); 21] = [
+    let cases: [(&[&str], &str); 25] = [
         (&[CERT], "--client-tls-cert and --client-tls-key belong together"),
         (&[KEY], "--client-tls-cert and --client-tls-key belong together"),
         (&["--client-tls-ca=/a"], "need TLS"),
@@ -162,6 +166,10 @@ fn what_does_not_go_together_is_one_error() {
         (&["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"], "is greater than"),
         (&[CERT, KEY, "--tls-min-version=TLS1.3", SUITE], "only TLS1.3 is spoken"),
         (&[SUITE], "--cipher-suites needs TLS"),
+        (&["--tls-min-version=TLS1.3"], "--tls-min-version and --tls-max-version need TLS"),
+        (&["--tls-max-version=TLS1.2"], "--tls-min-version and --tls-max-version need TLS"),
+        (&["--self-signed-cert-validity=2"], "give --auto-tls or --peer-auto-tls"),
+        (&[CERT, KEY, "--self-signed-cert-validity=2"], "give --auto-tls or --peer-auto-tls"),
         (
             &["--peer-auto-tls", "--peer-tls-ca=a", "--peer-tls-cert=b", "--peer-tls-key=c"],
             "--peer-auto-tls makes a certificate",

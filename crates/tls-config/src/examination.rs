@@ -1,0 +1,90 @@
+//! Would a certificate do: looked at before anything is started with it, with
+//! the rules of a handshake.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::authority::LeafKind;
+use crate::certificate::Certificate;
+use crate::error::{FileFault, PemKind, TlsError};
+use crate::key_pair::{KeyPair, in_force};
+use crate::names::is_valid_for;
+use crate::pem;
+use crate::purpose::Purpose;
+use crate::regular_file::read_regular_file;
+use crate::roots::Roots;
+
+/// What a certificate should be good for.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The certificate, and behind it those between it and the CA; PEM.
+    pub certificate: &'a Path,
+    /// Its key; `None`: not looked at.
+    pub key: Option<&'a Path>,
+    /// The CAs that the other side believes.
+    pub ca: &'a Path,
+    /// What it is shown as; `None`: what its extended key usage names.
+    pub kind: Option<LeafKind>,
+    /// Names and addresses that it is connected to by: each must be in it.
+    pub hosts: &'a [String],
+}
+
+/// What the certificate says, if it would be believed now.
+///
+/// # Errors
+///
+/// A file cannot be read or parsed; the certificate is not in force, does not
+/// lead to the CA, is not for that use or not for a host; the key is another's.
+pub fn examine(question: &Question<'_>, now: SystemTime) -> Result<Certificate, TlsError> {
+    let path = question.certificate;
+    let bytes = read(path)?;
+    let chain = pem::certificates(path, &bytes)?;
+    let malformed =
+        |why: String| TlsError::file(path, FileFault::Malformed(PemKind::Certificate, why));
+    let (leaf, intermediates) =
+        chain.split_first().ok_or_else(|| malformed("it is empty".to_owned()))?;
+    let certificate = Certificate::from_der(leaf).map_err(|error| malformed(error.0))?;
+    in_force(&certificate, now).map_err(|fault| TlsError::file(path, fault))?;
+    if let Some(key) = question.key {
+        KeyPair::from_pem((path, &bytes), (key, &read(key)?), now)?;
+    }
+    let roots = Roots::from_pem(question.ca, &read(question.ca)?, now)?;
+    for purpose in purposes(question.kind, &certificate) {
+        crate::chain::verify(leaf, intermediates, &roots, purpose, now).map_err(|why| {
+            let ca = question.ca.to_owned();
+            TlsError::file(path, FileFault::NotBelieved { ca, why: why.to_string() })
+        })?;
+    }
+    for host in question.hosts {
+        if !is_valid_for(&certificate.dns_names, &certificate.ip_addresses, host) {
+            let fault = FileFault::OtherHost { host: host.clone(), names: names(&certificate) };
+            return Err(TlsError::file(path, fault));
+        }
+    }
+    Ok(certificate)
+}
+
+fn purposes(kind: Option<LeafKind>, certificate: &Certificate) -> Vec<Purpose> {
+    match kind {
+        Some(LeafKind::Server) => vec![Purpose::Server],
+        Some(LeafKind::Client) => vec![Purpose::Client],
+        Some(LeafKind::Peer) => vec![Purpose::Server, Purpose::Client],
+        None => {
+            let all = [Purpose::Server, Purpose::Client];
+            let named: Vec<_> =
+                all.into_iter().filter(|purpose| certificate.purposes.allow(*purpose)).collect();
+            // One for something else altogether fails as a server's.
+            if named.is_empty() { vec![Purpose::Server] } else { named }
+        }
+    }
+}
+
+fn names(certificate: &Certificate) -> String {
+    let addresses = certificate.ip_addresses.iter().map(ToString::to_string);
+    let all: Vec<String> = certificate.dns_names.iter().cloned().chain(addresses).collect();
+    if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    read_regular_file(path).map_err(|source| TlsError::io("read", path, source))
+}
