@@ -200,3 +200,30 @@ fn a_grant_beyond_the_bound_is_our_own_bug() {
 fn a_grant_of_no_lease_is_our_own_bug() {
     table(&[(LeaseId::NONE, 1)]);
 }
+
+#[test]
+fn a_snapshot_stays_what_it_was() {
+    let mut table = LeaseTable::new();
+    table.grant(LeaseId(2), 60, Duration::ZERO);
+    table.grant(LeaseId(-1), 10, Duration::ZERO);
+    let (snapshot, encoded) = (table.snapshot(), table.encode(None));
+    table.grant(LeaseId(3), 5, Duration::ZERO);
+    table.revoke(LeaseId(2));
+    assert_eq!(snapshot.encode(), encoded);
+    assert_eq!(table.snapshot().encode(), table.encode(None));
+    assert_ne!(table.encode(None), encoded);
+}
+
+#[test]
+fn keys_are_taken_and_the_lease_stays() {
+    let mut table = LeaseTable::new();
+    table.grant(LeaseId(2), 60, Duration::ZERO);
+    for key in ["b", "a"] {
+        table.attach(LeaseId(2), Bytes::from(key));
+    }
+    assert_eq!(table.key_count(LeaseId(2)), 2);
+    let taken: Vec<Bytes> = table.take_keys(LeaseId(2)).into_iter().collect();
+    assert_eq!(taken, ["a", "b"]);
+    assert!(table.exists(LeaseId(2)) && table.key_count(LeaseId(2)) == 0);
+    assert_eq!((table.take_keys(LeaseId(9)).len(), table.key_count(LeaseId(9))), (0, 0));
+}
