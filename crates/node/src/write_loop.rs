@@ -31,8 +31,12 @@ use crate::token_expiry::TokenExpiry;
 const EVALUATE_MAX: usize = 1024;
 /// An open batch is full from so many bytes of keys and values on.
 const BATCH_BYTES_MAX: usize = 4 << 20;
-/// Leases revoked in one go when many expire together.
-const EXPIRED_MAX: usize = 500;
+/// Leases and keys of them that go in one entry when many leases expire
+/// together: what clients write meanwhile shares the entry, and waits no longer
+/// than it takes to delete so many keys.
+const EXPIRED_MAX: usize = 256;
+/// Leases taken from the agenda in one go.
+const EXPIRED_STEP: usize = 16;
 /// How long an expired lease waits when its revocation was refused.
 const REVOKE_RETRY: Duration = Duration::from_secs(1);
 /// How long a response waits for its commit before the client is told that
@@ -72,6 +76,10 @@ pub(crate) struct WriteLoop {
     staged: bool,
     /// Expired leases whose revocation is in flight.
     revoking: Vec<LeaseId>,
+    /// Leases in the open batch that expired, and keys of them.
+    expired_open: usize,
+    /// A revocation was refused, and this was told.
+    revoke_refused: bool,
     token_expiry: TokenExpiry,
 }
 
@@ -116,6 +124,8 @@ impl WriteLoop {
             published: Vec::new(),
             staged: false,
             revoking: Vec::new(),
+            expired_open: 0,
+            revoke_refused: false,
             token_expiry: TokenExpiry::default(),
         };
         this.evaluate_own(Request::Barrier(parts.boot_nonce));
@@ -177,7 +187,10 @@ impl WriteLoop {
         if self.syncing.is_none() && !self.backlog.is_empty() {
             return Some(Instant::now());
         }
-        let expiry = self.state.leases().lock().next_deadline().map(|at| self.shared.instant(at));
+        // Those that have no room in the open batch wait until the log is free.
+        let room = self.expired_open < EXPIRED_MAX;
+        let expiry = room.then(|| self.state.leases().lock().next_deadline()).flatten();
+        let expiry = expiry.map(|at| self.shared.instant(at));
         let timeout = self
             .syncing
             .as_ref()
@@ -241,17 +254,35 @@ impl WriteLoop {
         self.sequencer.evaluate(&self.state, &Identity::Server, request).is_ok()
     }
 
-    /// Revokes leases whose time is over.
+    /// Revokes leases whose time is over, as many as the open batch has room for.
     fn expire_leases(&mut self) {
         let now = self.shared.now();
-        let expired = self.state.leases().lock().take_expired(now, EXPIRED_MAX);
-        for id in expired {
-            if self.evaluate_own(Request::LeaseRevoke(id)) {
+        while self.expired_open < EXPIRED_MAX {
+            let expired = self.state.leases().lock().take_expired(now, EXPIRED_STEP);
+            if expired.is_empty() {
+                return;
+            }
+            expired.into_iter().for_each(|id| self.expire_lease(id, now));
+        }
+    }
+
+    fn expire_lease(&mut self, id: LeaseId, now: Duration) {
+        let keys = self.state.leases().lock().key_count(id);
+        match self.sequencer.evaluate(&self.state, &Identity::Server, Request::LeaseRevoke(id)) {
+            Ok(_) => {
+                self.expired_open += 1 + keys;
+                self.revoke_refused = false;
                 self.revoking.push(id);
                 self.shared.counters.leases_expired.fetch_add(1, Ordering::Relaxed);
-            } else if self.state.leases().lock().exists(id) {
+            }
+            Err(why) if self.state.leases().lock().exists(id) => {
+                if !std::mem::replace(&mut self.revoke_refused, true) {
+                    tracing::error!(%id, %why, "an expired lease cannot be revoked; it is tried again each second");
+                }
                 self.state.leases().lock().unreport(id, now + REVOKE_RETRY);
             }
+            // It was revoked by its holder meanwhile.
+            Err(_) => {}
         }
     }
 
@@ -268,6 +299,7 @@ impl WriteLoop {
         if self.syncing.is_some() || self.sequencer.batch().is_empty() {
             return;
         }
+        self.expired_open = 0;
         let batch = self.sequencer.take_batch();
         let at = LogPosition { epoch: self.epoch, index: self.next_index };
         self.next_index = self.next_index.next();
@@ -334,6 +366,7 @@ impl WriteLoop {
         let syncing = self.syncing.take();
         self.next_index = self.state.position().index.next();
         self.sequencer.discard(&self.state);
+        self.expired_open = 0;
         let replies: Vec<Reply> = syncing
             .into_iter()
             .flat_map(|syncing| syncing.replies)

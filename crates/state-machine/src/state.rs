@@ -222,19 +222,25 @@ impl StateMachine {
     }
 
     /// Closes the tail of the key space at the present position, with the
-    /// tables as they are. Constant time but for the tables.
+    /// tables as they are. Constant time: leases, users and roles are shared with
+    /// the ticket, and encoded when it is sealed.
     pub fn seal(&mut self) -> SealTicket {
-        let mut tables: Tables = vec![
-            (tables::LEASES.to_owned(), self.leases.lock().encode(None)),
-            (tables::ALARMS.to_owned(), tables::encode_alarms(&self.alarms)),
-            (tables::MEMBERS.to_owned(), tables::encode_members(&self.members)),
-        ];
-        // Nothing was ever changed: programs that know no authentication can
-        // still read the manifest.
-        if self.auth.revision() > AuthState::new().revision() {
-            tables.push((tables::AUTH.to_owned(), self.auth.encode()));
-        }
-        self.store.seal(self.position, tables)
+        let leases = self.leases.lock().snapshot();
+        let (auth, alarms, members) =
+            (self.auth.clone(), self.alarms.clone(), self.members.clone());
+        self.store.seal_later(self.position, move || {
+            let mut tables: Tables = vec![
+                (tables::LEASES.to_owned(), leases.encode()),
+                (tables::ALARMS.to_owned(), tables::encode_alarms(&alarms)),
+                (tables::MEMBERS.to_owned(), tables::encode_members(&members)),
+            ];
+            // Nothing was ever changed: programs that know no authentication can
+            // still read the manifest.
+            if auth.revision() > AuthState::new().revision() {
+                tables.push((tables::AUTH.to_owned(), auth.encode()));
+            }
+            tables
+        })
     }
 
     /// Applies an entry of the log that comes back at a start. Entries that
@@ -289,6 +295,10 @@ impl StateMachine {
                     (0, Some((*id, true)))
                 }
                 Effect::LeaseRevoke { id, writes: count } => (*count, Some((*id, false))),
+                Effect::LeaseEnd { id } => {
+                    self.check_lease_end(*id, &mut live);
+                    (0, Some((*id, false)))
+                }
                 Effect::Auth(effect) => {
                     let auth = auth.get_or_insert_with(|| self.auth.clone());
                     auth.apply(effect).map_err(|diverged| diverged.what)?;
@@ -309,22 +319,33 @@ impl StateMachine {
         Ok(())
     }
 
+    /// The keys of the lease are gone after it, those that it got in this batch
+    /// too.
+    fn check_lease_end(&self, id: LeaseId, live: &mut BTreeMap<Bytes, Option<LeaseId>>) {
+        live.values_mut().filter(|lease| **lease == Some(id)).for_each(|lease| *lease = None);
+        for key in self.leases.lock().keys(id) {
+            live.entry(key.clone()).or_insert(None);
+        }
+    }
+
+    /// `live` has the keys that were changed before in the batch: deleted, or
+    /// attached to which lease.
     fn check_write(
         &self,
         write: &Write,
-        live: &mut BTreeMap<Bytes, bool>,
+        live: &mut BTreeMap<Bytes, Option<LeaseId>>,
         leases: &BTreeMap<LeaseId, bool>,
     ) -> Result<(), &'static str> {
         match write {
             Write::Put { key, lease, .. } => {
-                live.insert(key.clone(), true);
+                live.insert(key.clone(), Some(*lease));
                 let known = leases.get(lease).copied();
                 if lease.is_some() && !known.unwrap_or_else(|| self.lease_exists(*lease)) {
                     return Err("it attaches a key to a lease that does not exist");
                 }
             }
             Write::Delete { key } => {
-                let was = live.insert(key.clone(), false);
+                let was = live.insert(key.clone(), None).map(|lease| lease.is_some());
                 if !was.unwrap_or_else(|| self.reader.newest(key).is_some()) {
                     return Err("it deletes a key that is not there");
                 }
@@ -352,6 +373,14 @@ impl StateMachine {
                 Effect::LeaseRevoke { id, writes: count } => {
                     let owned = take(&mut writes, *count);
                     applied.revisions.extend(self.apply_writes(owned));
+                    self.leases.lock().revoke(*id);
+                    applied.leases_changed = true;
+                }
+                Effect::LeaseEnd { id } => {
+                    let delete = |key| Write::Delete { key };
+                    let keys = self.leases.lock().take_keys(*id);
+                    let writes: Vec<Write> = keys.into_iter().map(delete).collect();
+                    applied.revisions.extend(self.apply_detached(&writes));
                     self.leases.lock().revoke(*id);
                     applied.leases_changed = true;
                 }
@@ -395,11 +424,19 @@ impl StateMachine {
         if writes.is_empty() {
             return None;
         }
-        let revision = self.store.revision().next();
         self.move_leases(writes);
+        self.apply_detached(writes)
+    }
+
+    /// The same for writes that the lease table knows of already.
+    fn apply_detached(&mut self, writes: &[Write]) -> Option<(Revision, Arc<[Event]>)> {
+        if writes.is_empty() {
+            return None;
+        }
+        let revision = self.store.revision().next();
         let events = self.store.apply(revision, writes);
         self.store.publish(revision);
-        Some((revision, events.into()))
+        Some((revision, events))
     }
 
     /// Keeps the lease table's idea of who holds which key; before the writes
@@ -412,6 +449,7 @@ impl StateMachine {
         // What this very revision has attached already: a transaction may put
         // a key and then delete it.
         let mut moved: BTreeMap<&Bytes, LeaseId> = BTreeMap::new();
+        let distinct = writes.is_sorted_by(|a, b| a.key() < b.key());
         for write in writes {
             let key = write.key();
             let held_by = moved.get(key).copied().unwrap_or_else(|| {
@@ -425,7 +463,7 @@ impl StateMachine {
                 leases.detach(held_by, key);
                 leases.attach(holder, Bytes::copy_from_slice(key));
             }
-            if writes.len() > 1 {
+            if !distinct {
                 moved.insert(key, holder);
             }
         }
