@@ -26,6 +26,17 @@ pub(crate) struct Api {
     member_id: u64,
 }
 
+/// Makes the headers of responses; cheap to copy.
+#[derive(Clone, Copy)]
+pub(crate) struct Headers(ResponseHeader);
+
+impl Headers {
+    /// The header of a response that has seen the store at `revision`.
+    pub(crate) fn at(self, revision: Revision) -> ResponseHeader {
+        ResponseHeader { revision: revision.0, ..self.0 }
+    }
+}
+
 impl Api {
     pub(crate) fn new(
         node: Node,
@@ -42,12 +53,17 @@ impl Api {
 
     /// The header of a response that has seen the store at `revision`.
     pub(crate) fn header(&self, revision: Revision) -> ResponseHeader {
-        ResponseHeader {
+        self.headers().at(revision)
+    }
+
+    /// What makes headers elsewhere.
+    pub(crate) fn headers(&self) -> Headers {
+        Headers(ResponseHeader {
             cluster_id: self.cluster_id,
             member_id: self.member_id,
-            revision: revision.0,
+            revision: 0,
             raft_term: self.node.epoch().0,
-        }
+        })
     }
 
     /// The header of a response that says nothing of the key space but that it

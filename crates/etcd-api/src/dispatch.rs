@@ -28,7 +28,7 @@ use crate::method::{CallKind, Method};
 use crate::proof::Proof;
 use crate::sink::Sink;
 use crate::stats::{GrpcStats, Meter};
-use crate::wire::{self, Requests, ResponseBody};
+use crate::wire::{self, Answer, Requests, ResponseBody};
 
 /// All services of one runtime. Clones are cheap and share everything.
 #[derive(Clone)]
@@ -284,7 +284,7 @@ macro_rules! answered {
     ($call:expr, $body:expr, |$request:ident| $served:expr) => {{
         $call.backlog.room().await;
         let $request = $call.receive($body).await?;
-        Ok($call.backlog.count(wire::encode_frame(&$served.await?)))
+        Ok($call.backlog.count($served.await?.into_frame()?))
     }};
     ($call:expr, $body:expr, |$request:ident| $served:expr, $is_large:path) => {{
         $call.backlog.room().await;
@@ -293,7 +293,7 @@ macro_rules! answered {
             true => Some($call.backlog.large_turn($request.encoded_len()).await),
             false => None,
         };
-        let answer = wire::encode_frame(&$served.await?);
+        let answer = $served.await?.into_frame()?;
         Ok(match turn {
             Some(turn) => turn.count(answer),
             None => $call.backlog.count(answer),
@@ -327,9 +327,9 @@ impl Call<'_> {
         match self.method {
             Method::Range => answer_for!(self, body, range, if large backlog::range_is_large),
             Method::Put => answer_for!(self, body, put),
-            Method::Txn => answer_for!(self, body, txn, if large backlog::txn_is_large),
+            Method::Txn => answer_for!(self, body, framed_txn, if large backlog::txn_is_large),
             Method::DeleteRange => {
-                answer_for!(self, body, delete_range, if large backlog::delete_is_large)
+                answer_for!(self, body, framed_delete_range, if large backlog::delete_is_large)
             }
             _ => Box::pin(self.rare_unary(body)).await,
         }
@@ -365,7 +365,7 @@ impl Call<'_> {
             Method::Authenticate => {
                 let request = self.receive(body).await?;
                 let response = self.api.authenticate(self.origin(), request).await?;
-                Ok(wire::encode_frame(&response))
+                wire::encode_frame(&response)
             }
             Method::AuthEnable => answer_for!(self, body, auth_enable),
             Method::AuthDisable => answer_for!(self, body, auth_disable),

@@ -148,7 +148,7 @@ impl Api {
                 continue;
             };
             let key = leader.kv.as_ref().map(|kv| kv.key.clone()).unwrap_or_default();
-            sink.send(&leader).await;
+            sink.send(&leader).await?;
             let mut changes = Changes::of(&self.node, KeyRange::single(key), revision);
             while let Some(event) = changes.next().await? {
                 if event.kind == EventKind::Delete {
@@ -156,7 +156,7 @@ impl Api {
                 }
                 let header = Some(self.header(event.kv.mod_revision));
                 let kv = Some(convert::key_value(event.kv));
-                sink.send(&LeaderResponse { header, kv }).await;
+                sink.send(&LeaderResponse { header, kv }).await?;
             }
         }
     }

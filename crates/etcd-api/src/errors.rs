@@ -208,6 +208,9 @@ api_errors! {
     /// No keys without users: `--auth-enabled`.
     AuthRequired = FailedPrecondition,
         "t4: no keys are served until authentication is enabled: add the user root, grant it the role root, and enable authentication";
+    /// More than fits one message.
+    AnswerTooLarge = ResourceExhausted,
+        "t4: the answer would be larger than the 2147483647 bytes that one message may have; nothing was done: ask for less at once, with a limit or in smaller ranges";
     /// The operating system gave no random numbers.
     NoRandomness = Unavailable, "t4: the operating system gave no random numbers";
     /// The crypto provider refused.
@@ -283,6 +286,7 @@ pub fn refused(error: OpError) -> Status {
         OpError::LeaseTtlTooLarge => ApiError::LeaseTtlTooLarge.status(),
         OpError::NoSpace => ApiError::NoSpace.status(),
         OpError::Corrupt => ApiError::Corrupt.status(),
+        OpError::AnswerTooLarge => ApiError::AnswerTooLarge.status(),
         OpError::TooLarge => ApiError::RequestTooLarge.status(),
         OpError::TooManyRequests => ApiError::TooManyRequests.status(),
         OpError::Stopped => ApiError::Stopped.status(),
@@ -326,6 +330,13 @@ pub(crate) fn watch_refusal(reason: RefusalReason) -> &'static str {
 pub(crate) fn message_too_large(found: usize, limit: usize) -> Status {
     Status::resource_exhausted(format!(
         "grpc: received message larger than max ({found} vs. {limit})"
+    ))
+}
+
+/// A message would be over the limit of what is sent, in bytes.
+pub(crate) fn sent_message_too_large(found: usize, limit: usize) -> Status {
+    Status::resource_exhausted(format!(
+        "grpc: trying to send message larger than max ({found} vs. {limit})"
     ))
 }
 

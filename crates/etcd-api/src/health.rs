@@ -52,13 +52,13 @@ impl Api {
         if !request.service.is_empty() {
             // It may come to be, the protocol says; here it never does.
             let status = ServingStatus::ServiceUnknown.into();
-            sink.send(&HealthCheckResponse { status }).await;
+            sink.send(&HealthCheckResponse { status }).await?;
             return std::future::pending().await;
         }
         let mut serving = self.health.serving.subscribe();
         loop {
             let now = *serving.borrow_and_update();
-            sink.send(&response(now)).await;
+            sink.send(&response(now)).await?;
             if serving.changed().await.is_err() {
                 return Err(ApiError::Stopped.status());
             }

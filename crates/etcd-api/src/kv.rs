@@ -1,6 +1,7 @@
 //! The service KV, but for its stream (`range_stream`).
 
-use t4_kv_types::Revision;
+use t4_kv_types::{DeleteRangeResult, RangeResult, Revision, TxnResult};
+use t4_node::ANSWER_BYTES_MAX;
 use t4_proto::etcdserverpb as pb;
 use tonic::Status;
 
@@ -8,6 +9,7 @@ use crate::answer::RangeAnswer;
 use crate::api::Api;
 use crate::errors::refused;
 use crate::proof::Proof;
+use crate::wire::{Answer, Framed, encode_frame};
 use crate::{convert, validate};
 
 impl Api {
@@ -15,11 +17,15 @@ impl Api {
         &self,
         proof: &Proof,
         request: pb::RangeRequest,
-    ) -> Result<RangeAnswer, Status> {
+    ) -> Result<Framed, Status> {
         validate::range(&request)?;
-        let result =
-            self.acting(proof)?.range(convert::range_request(request)).await.map_err(refused)?;
-        Ok(RangeAnswer::new(self.header(result.revision), result))
+        let (request, headers) = (convert::range_request(request), self.headers());
+        // Framed where it is read: a large answer elsewhere than here.
+        let framed = move |result: RangeResult| {
+            encode_frame(&RangeAnswer::new(headers.at(result.revision), result)).map(Framed)
+        };
+        let node = self.acting(proof)?;
+        node.range_as(request, ANSWER_BYTES_MAX, framed).await.map_err(refused)?
     }
 
     pub(crate) async fn put(
@@ -42,11 +48,31 @@ impl Api {
         proof: &Proof,
         request: pb::DeleteRangeRequest,
     ) -> Result<pb::DeleteRangeResponse, Status> {
+        self.delete_range_as(proof, request, |response| response).await
+    }
+
+    pub(crate) async fn framed_delete_range(
+        &self,
+        proof: &Proof,
+        request: pb::DeleteRangeRequest,
+    ) -> Result<Framed, Status> {
+        self.delete_range_as(proof, request, framed).await?
+    }
+
+    /// A delete, and what is made of its response.
+    async fn delete_range_as<T: Send + 'static>(
+        &self,
+        proof: &Proof,
+        request: pb::DeleteRangeRequest,
+        make: impl Fn(pb::DeleteRangeResponse) -> T + Send + 'static,
+    ) -> Result<T, Status> {
         validate::delete_range(&request)?;
         validate::size(&request, self.config.max_request_bytes)?;
-        let request = convert::delete_range_request(request);
-        let result = self.acting(proof)?.delete_range(request).await.map_err(refused)?;
-        Ok(convert::delete_range_response(self.header(result.revision), result))
+        let (request, headers) = (convert::delete_range_request(request), self.headers());
+        let make = move |result: DeleteRangeResult| {
+            make(convert::delete_range_response(headers.at(result.revision), result))
+        };
+        self.acting(proof)?.delete_range_as(request, make).await.map_err(refused)
     }
 
     pub(crate) async fn txn(
@@ -54,6 +80,24 @@ impl Api {
         proof: &Proof,
         request: pb::TxnRequest,
     ) -> Result<pb::TxnResponse, Status> {
+        self.txn_as(proof, request, |response| response).await
+    }
+
+    pub(crate) async fn framed_txn(
+        &self,
+        proof: &Proof,
+        request: pb::TxnRequest,
+    ) -> Result<Framed, Status> {
+        self.txn_as(proof, request, framed).await?
+    }
+
+    /// A transaction, and what is made of its response.
+    async fn txn_as<T: Send + 'static>(
+        &self,
+        proof: &Proof,
+        request: pb::TxnRequest,
+        make: impl Fn(pb::TxnResponse) -> T + Clone + Send + 'static,
+    ) -> Result<T, Status> {
         let node = self.acting(proof);
         let cost = validate::txn_cost(&request);
         if cost > 0 {
@@ -66,8 +110,11 @@ impl Api {
         if !request.is_read_only() {
             encoded?;
         }
-        let result = node?.txn(request).await.map_err(refused)?;
-        Ok(convert::txn_response(self.header(result.revision), result))
+        let headers = self.headers();
+        let make = move |result: TxnResult| {
+            make(convert::txn_response(headers.at(result.revision), result))
+        };
+        node?.txn_as(request, make).await.map_err(refused)
     }
 
     pub(crate) async fn compact(
@@ -79,4 +126,9 @@ impl Api {
         let revision = self.acting(proof)?.compact(at, request.physical).await.map_err(refused)?;
         Ok(pb::CompactionResponse { header: Some(self.header(revision)) })
     }
+}
+
+/// A response as it is sent.
+fn framed(response: impl Answer) -> Result<Framed, Status> {
+    encode_frame(&response).map(Framed)
 }

@@ -70,7 +70,7 @@ impl Api {
             let header = self.header_now();
             let id = LeaseId(request.id);
             let ttl = self.acting(proof)?.lease_keep_alive(id).await.map_err(refused)?;
-            sink.send(&pb::LeaseKeepAliveResponse { header: Some(header), id: id.0, ttl }).await;
+            sink.send(&pb::LeaseKeepAliveResponse { header: Some(header), id: id.0, ttl }).await?;
         }
     }
 

@@ -172,6 +172,10 @@ impl Logins {
     /// [`ApiError::PasswordTooLong`]; [`ApiError::TooManyRequests`];
     /// [`ApiError::Stopped`].
     pub(crate) async fn hash(&self, password: Secret) -> Result<PasswordHash, ApiError> {
+        // Told before a wait: what waits must be small.
+        if password.bytes().len() > password::PASSWORD_BYTES_MAX {
+            return Err(ApiError::PasswordTooLong);
+        }
         // They need not stand behind those who want to be let in.
         let turn = self.hashing.take(Origin::Local.network()).await;
         let turn = turn.map_err(|_| ApiError::TooManyRequests)?;

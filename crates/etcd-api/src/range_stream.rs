@@ -4,7 +4,8 @@
 //! small, as the size of what is stored is not known before.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use t4_kv_types::{KeyValue, RangeEnd, RangeRequest, RangeResult, Revision, SortTarget};
+use t4_kv_types::{KeyValue, OpError, RangeEnd, RangeRequest, RangeResult, Revision, SortTarget};
+use t4_node::ANSWER_BYTES_MAX;
 use t4_proto::etcdserverpb as pb;
 use tonic::Status;
 
@@ -33,12 +34,17 @@ impl Api {
         }
         let mut chunks = Chunks::new(request, target_bytes);
         while let Some(request) = chunks.next_request() {
-            let result = self.acting(proof)?.range(request).await.map_err(refused)?;
+            let bytes_max = chunks.bytes_max();
+            let result = self.acting(proof)?.range_as(request, bytes_max, |result| result).await;
+            let result = match result {
+                Err(OpError::AnswerTooLarge) if chunks.shrink() => continue,
+                other => other.map_err(refused)?,
+            };
             let answer = match chunks.take(result) {
                 Taken::Part(kvs) => RangeAnswer::part(kvs),
                 Taken::Last(result) => RangeAnswer::new(self.header(result.revision), result),
             };
-            sink.send(&StreamedAnswer(answer)).await;
+            sink.send(&StreamedAnswer(answer)).await?;
         }
         Ok(())
     }
@@ -115,6 +121,20 @@ impl Chunks {
         let mut request = self.rest.clone()?;
         request.limit = self.wanted.unwrap_or(i64::MAX).min(self.chunk_keys);
         Some(request)
+    }
+
+    /// What the chunk may have, in bytes, before it is asked for again with fewer
+    /// keys; one key is taken whatever its size.
+    fn bytes_max(&self) -> usize {
+        let is_one = self.wanted == Some(1) || self.chunk_keys == 1;
+        if is_one { ANSWER_BYTES_MAX } else { self.target_bytes.saturating_mul(2) }
+    }
+
+    /// The chunk would have been too large: fewer keys, if there can be.
+    fn shrink(&mut self) -> bool {
+        let can = self.bytes_max() < ANSWER_BYTES_MAX;
+        self.chunk_keys = (self.chunk_keys / 2).max(1);
+        can
     }
 
     fn take(&mut self, mut result: RangeResult) -> Taken {
@@ -225,6 +245,22 @@ mod tests {
         assert_eq!(sizes, [10, 5, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1]);
         let (sizes, _) = read(all(), 20, 50_000);
         assert_eq!(sizes, [10, 5, 2, 1, 1, 1], "never below one key");
+    }
+
+    /// What follows small keys may be large: the chunk is bounded before it is read.
+    #[test]
+    fn a_chunk_that_would_be_too_large_is_asked_for_with_fewer_keys() {
+        let mut chunks = Chunks::new(all(), 10_000);
+        chunks.chunk_keys = 5_120;
+        let mut asked = Vec::new();
+        while chunks.bytes_max() == 20_000 {
+            asked.push(chunks.next_request().unwrap().limit);
+            assert!(chunks.shrink());
+        }
+        assert_eq!((asked.len(), asked.last()), (12, Some(&2)));
+        assert_eq!(chunks.next_request().unwrap().limit, 1);
+        assert_eq!(chunks.bytes_max(), ANSWER_BYTES_MAX, "one key is taken whatever its size");
+        assert!(!chunks.shrink());
     }
 
     #[test]

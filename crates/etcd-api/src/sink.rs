@@ -18,10 +18,14 @@ impl<'a> Sink<'a> {
     }
 
     /// Sends a message; waits while the client does not read.
-    pub(crate) async fn send(&self, message: &impl Answer) {
-        let frame = encode_frame(message);
+    ///
+    /// # Errors
+    /// The status that ends the call if it is too large for a message.
+    pub(crate) async fn send(&self, message: &impl Answer) -> Result<(), Status> {
+        let frame = encode_frame(message)?;
         self.meter.sent(frame.len());
         self.outlet.send(frame).await;
+        Ok(())
     }
 
     /// Sends bytes of framed messages. Each message is to be counted with

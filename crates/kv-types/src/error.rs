@@ -36,6 +36,10 @@ pub enum OpError {
     /// of keys and values. Do it in parts.
     #[error("the request changes too much at once")]
     TooLarge,
+    /// The answer would be larger than the 2 GiB that one message may have.
+    /// Nothing was done. Ask for less at once.
+    #[error("the answer would be too large for one message; nothing was done")]
+    AnswerTooLarge,
     /// Authentication is on, and who asks may not do that; or an operation on
     /// authentication itself was refused.
     #[error(transparent)]

@@ -24,4 +24,4 @@ mod format;
 mod table;
 
 pub use format::{DecodeError, FORMAT_VERSION, LeaseRecord};
-pub use table::{LeaseTable, Remaining, Renewal, TTL_MAX_S};
+pub use table::{LeaseSnapshot, LeaseTable, Remaining, Renewal, TTL_MAX_S};

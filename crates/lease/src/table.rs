@@ -29,6 +29,25 @@ pub struct LeaseTable {
     /// `due` is set. A tree rather than a heap with stale entries: the first
     /// entry is always true, and a keep-alive leaves nothing behind.
     agenda: BTreeSet<(Duration, LeaseId)>,
+    /// What is encoded of them, shared with snapshots: a seal must not hold up
+    /// whoever grants and renews while a million leases are encoded.
+    granted: Granted,
+}
+
+/// The granted times in seconds, by id.
+type Granted = rpds::RedBlackTreeMapSync<LeaseId, i64>;
+
+/// The leases as they were when this was taken; see [`LeaseTable::snapshot`].
+#[derive(Clone, Debug)]
+pub struct LeaseSnapshot(Granted);
+
+impl LeaseSnapshot {
+    /// What [`LeaseTable::encode`] without `now` gave at that moment.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let record = |(&id, &ttl_s): (&LeaseId, &i64)| LeaseRecord { id, ttl_s, remaining: None };
+        format::encode(self.0.iter().map(record), false)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -93,6 +112,7 @@ impl LeaseTable {
         let deadline = lease.deadline;
         let former = self.leases.insert(id, lease);
         assert!(former.is_none(), "lease {id} is granted twice");
+        self.granted.insert_mut(id, ttl_s);
         self.agenda.insert((deadline, id));
     }
 
@@ -100,6 +120,7 @@ impl LeaseTable {
     /// such lease.
     pub fn revoke(&mut self, id: LeaseId) -> Option<Vec<Bytes>> {
         let lease = self.leases.remove(&id)?;
+        self.granted.remove_mut(&id);
         if let Some(due) = lease.due {
             self.agenda.remove(&(due, id));
         }
@@ -249,6 +270,18 @@ impl LeaseTable {
     /// Every lease, by id.
     pub fn ids(&self) -> impl ExactSizeIterator<Item = LeaseId> {
         self.leases.keys().copied()
+    }
+
+    /// The leases as they are now, in constant time: to be encoded elsewhere.
+    #[must_use]
+    pub fn snapshot(&self) -> LeaseSnapshot {
+        LeaseSnapshot(self.granted.clone())
+    }
+
+    /// How many keys a lease has; 0 if there is no such lease.
+    #[must_use]
+    pub fn key_count(&self, id: LeaseId) -> usize {
+        self.leases.get(&id).map_or(0, |lease| lease.keys.len())
     }
 
     /// How many leases there are, expired ones included.

@@ -200,3 +200,16 @@ fn a_grant_beyond_the_bound_is_our_own_bug() {
 fn a_grant_of_no_lease_is_our_own_bug() {
     table(&[(LeaseId::NONE, 1)]);
 }
+
+#[test]
+fn a_snapshot_stays_what_it_was() {
+    let mut table = LeaseTable::new();
+    table.grant(LeaseId(2), 60, Duration::ZERO);
+    table.grant(LeaseId(-1), 10, Duration::ZERO);
+    let (snapshot, encoded) = (table.snapshot(), table.encode(None));
+    table.grant(LeaseId(3), 5, Duration::ZERO);
+    table.revoke(LeaseId(2));
+    assert_eq!(snapshot.encode(), encoded);
+    assert_eq!(table.snapshot().encode(), table.encode(None));
+    assert_ne!(table.encode(None), encoded);
+}

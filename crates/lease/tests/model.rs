@@ -275,6 +275,7 @@ impl Run {
     /// A clean stop and a start: through bytes, keys from elsewhere, the clock
     /// from another origin, every lease with what it had.
     fn restart(&mut self) {
+        assert_eq!(self.table.snapshot().encode(), self.table.encode(None));
         let bytes = self.table.encode(Some(self.now));
         let restarted_at = Duration::from_millis(self.prng.below(10_000));
         let mut table = LeaseTable::new();

@@ -30,11 +30,40 @@ const PIN_PATIENCE: Duration = Duration::from_millis(10);
 pub struct SealTicket {
     pub(crate) tails: Vec<(u32, Arc<Records>)>,
     pub(crate) position: LogPosition,
-    pub(crate) tables: Tables,
+    pub(crate) tables: TicketTables,
     /// The newest revision in the tails and before.
     pub(crate) revision: i64,
     /// The compaction at that position.
     pub(crate) compacted: i64,
+}
+
+/// The side tables of a ticket.
+pub(crate) enum TicketTables {
+    Made(Tables),
+    ToBeMade(Box<dyn FnOnce() -> Tables + Send>),
+}
+
+impl TicketTables {
+    /// Made now, if they are not yet.
+    fn get(&mut self) -> &Tables {
+        if let TicketTables::ToBeMade(make) = self {
+            let make = std::mem::replace(make, Box::new(Tables::new));
+            *self = TicketTables::Made(make());
+        }
+        match self {
+            TicketTables::Made(tables) => tables,
+            TicketTables::ToBeMade(_) => unreachable!("they were made above"),
+        }
+    }
+}
+
+impl std::fmt::Debug for TicketTables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TicketTables::Made(tables) => tables.fmt(f),
+            TicketTables::ToBeMade(_) => f.write_str("ToBeMade"),
+        }
+    }
 }
 
 /// A ticket that is being worked on, and how far that came.
@@ -162,7 +191,7 @@ impl Background {
             revision: ticket.revision,
             compacted: self.manifest.compacted.max(ticket.compacted),
             segments,
-            tables: ticket.tables.clone(),
+            tables: ticket.tables.get().clone(),
         })?;
         let mut core = self.shared.core.write();
         files.drain(..).for_each(|file| core.files.sealed(file));

@@ -26,7 +26,7 @@ use crate::record::Record;
 use crate::segment::{SegmentFile, SegmentKind, SegmentWriter};
 use crate::shared::{Core, READ_HOLD, WRITE_HOLD};
 use crate::store::size_hint;
-use crate::{CollectStats, Io, ReadError, StoreError};
+use crate::{Budget, CollectStats, Io, ReadError, StoreError};
 
 /// A collection is worth it when more than one part in so many of the live
 /// bytes would be freed. With the overhead of keys and blocks this keeps the
@@ -253,7 +253,9 @@ impl<'a> Rewrite<'a> {
         }
         let mut records: Vec<Option<Record>> = vec![None; kept.len()];
         fetch
-            .read(None, Io::Blocking, |slot, record| records[slot] = Some(record))
+            .read(None, Io::Blocking, &Budget::unlimited(), |slot, record| {
+                records[slot] = Some(record)
+            })
             .map_err(stop_reading)?;
         for record in records.into_iter().flatten() {
             self.push(record)?;
@@ -303,9 +305,11 @@ fn stop_reading(error: ReadError) -> StoreError {
     match error {
         ReadError::Corrupt { file, what } => StoreError::Corrupt { file, what },
         ReadError::Io { file, source } => StoreError::io(file, "reading", source),
-        ReadError::Compacted | ReadError::Future | ReadError::WouldBlock => {
-            unreachable!("a blocking read of a known record: {error}")
-        }
+        ReadError::Compacted
+        | ReadError::Future
+        | ReadError::WouldBlock
+        | ReadError::OverBudget
+        | ReadError::Cancelled => unreachable!("a blocking read of a known record: {error}"),
     }
 }
 

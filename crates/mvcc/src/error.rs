@@ -20,6 +20,13 @@ pub enum ReadError {
     /// [`Io::Blocking`](crate::Io::Blocking) where waiting is allowed.
     #[error("the read would wait for the disk")]
     WouldBlock,
+    /// The answer would be larger, or take more work, than the call's
+    /// [`Budget`](crate::Budget) allows.
+    #[error("the answer would be too large")]
+    OverBudget,
+    /// Whoever asked is gone.
+    #[error("the read was cancelled")]
+    Cancelled,
     /// A segment file does not hold what it should: stop serving, restore it.
     #[error("{}: corrupt: {what}; restore this file from a checkpoint or another node", file.display())]
     Corrupt {

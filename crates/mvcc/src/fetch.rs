@@ -7,7 +7,7 @@ use crate::cache::RecordCache;
 use crate::index::{Location, Version};
 use crate::record::Record;
 use crate::segment::{Hold, SegmentFile};
-use crate::{Io, ReadError};
+use crate::{Budget, Io, ReadError};
 
 /// From so many records on it is worth a look which of them lie together. Few
 /// in tests, so that the model's small key spaces go that way too.
@@ -67,6 +67,7 @@ impl Fetch {
         mut self,
         cache: Option<&RecordCache>,
         io: Io,
+        budget: &Budget<'_>,
         mut found: impl FnMut(usize, Record),
     ) -> Result<(), ReadError> {
         let count: usize = self.files.iter().map(|of_file| of_file.wanted.len()).sum();
@@ -74,11 +75,11 @@ impl Fetch {
             of_file.wanted.sort_unstable();
             if let Some(cache) = cache {
                 if count >= BULK {
-                    of_file.read_bulk(io, &mut found)?;
+                    of_file.read_bulk(io, budget, &mut found)?;
                 }
                 of_file.look_up(cache, &mut found);
             }
-            of_file.read_rest(cache, io, &mut found)?;
+            of_file.read_rest(cache, io, budget, &mut found)?;
         }
         Ok(())
     }
@@ -91,12 +92,13 @@ impl OfFile {
     fn read_bulk(
         &mut self,
         io: Io,
+        budget: &Budget<'_>,
         found: &mut impl FnMut(usize, Record),
     ) -> Result<(), ReadError> {
         let mut rest = Vec::new();
         for stretch in self.wanted.chunks(BULK) {
             if is_dense(stretch) {
-                self.read(stretch, Hold::Together, io, |wanted, record| {
+                self.read(stretch, Hold::Together, io, budget, |wanted, record| {
                     found(wanted.slot(), record);
                 })?;
             } else {
@@ -123,9 +125,10 @@ impl OfFile {
         &self,
         cache: Option<&RecordCache>,
         io: Io,
+        budget: &Budget<'_>,
         found: &mut impl FnMut(usize, Record),
     ) -> Result<(), ReadError> {
-        self.read(&self.wanted, Hold::Alone, io, |wanted, record| {
+        self.read(&self.wanted, Hold::Alone, io, budget, |wanted, record| {
             if let Some(cache) = cache {
                 let at = Location { file: self.file.number(), offset: wanted.offset() };
                 cache.insert(at, record.clone());
@@ -139,11 +142,12 @@ impl OfFile {
         wanted: &[Wanted],
         hold: Hold,
         io: Io,
+        budget: &Budget<'_>,
         mut found: impl FnMut(Wanted, Record),
     ) -> Result<(), ReadError> {
         let places: Vec<(u32, u16)> =
             wanted.iter().map(|wanted| (wanted.offset(), wanted.size())).collect();
-        self.file.records(&places, hold, io, |place, record| found(wanted[place], record))
+        self.file.records(&places, hold, io, budget, |place, record| found(wanted[place], record))
     }
 }
 

@@ -39,12 +39,13 @@
 //! | [`store`], [`reader`], [`background`], [`collect`], [`fork`](fork()) | the doors, by who comes through them |
 //! | [`open`], [`directory`], [`merge`] | from files to an index |
 //! | [`index`], [`liveness`], [`hash`] | pure: keys and versions, exact counts, etcd's hash |
-//! | [`record`], [`tail`], [`files`], [`fetch`], [`cache`], [`shared`] | where records are, and who may look |
+//! | [`record`], [`tail`], [`files`], [`fetch`], [`cache`], [`budget`], [`shared`] | where records are, and who may look |
 //! | [`segment`], [`manifest`], [`preamble`] | formats |
 //! | [`disk`], [`positioned`] | the file system |
 #![allow(rustdoc::private_intra_doc_links, reason = "the map is for whoever reads the code")]
 
 mod background;
+mod budget;
 mod cache;
 mod collect;
 mod config;
@@ -72,6 +73,7 @@ mod tail;
 mod tests;
 
 pub use background::{Background, SealTicket};
+pub use budget::Budget;
 pub use config::{
     CollectStats, Config, HashKv, Io, KeyMeta, LogPosition, Page, Projection, Revisions, Stats,
     Tables,

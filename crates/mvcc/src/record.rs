@@ -42,10 +42,25 @@ impl Record {
     /// # Panics
     /// When key and value together pass 4 GiB; a request is far below.
     pub(crate) fn encode(change: &Change<'_>, value: &[u8]) -> Record {
-        let length = HEADER + change.key.len() + value.len();
+        let mut bytes = Vec::with_capacity(Record::length(change.key, value));
+        Record::encode_into(&mut bytes, change, value);
+        Record(Bytes::from(bytes))
+    }
+
+    /// How long the record of a key and a value is.
+    pub(crate) fn length(key: &[u8], value: &[u8]) -> usize {
+        HEADER + key.len() + value.len()
+    }
+
+    /// The same behind what is in `bytes` already.
+    ///
+    /// # Panics
+    /// As [`Record::encode`].
+    pub(crate) fn encode_into(bytes: &mut Vec<u8>, change: &Change<'_>, value: &[u8]) {
+        let length = Record::length(change.key, value);
         let stored_length = u32::try_from(length).expect("a record is below 4 GiB");
         let key_length = change.key.len() as u32;
-        let mut bytes = Vec::with_capacity(length);
+        let start = bytes.len();
         bytes.extend_from_slice(&stored_length.to_le_bytes());
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&change.main.to_le_bytes());
@@ -57,9 +72,8 @@ impl Record {
         bytes.extend_from_slice(&key_length.to_le_bytes());
         bytes.extend_from_slice(change.key);
         bytes.extend_from_slice(value);
-        let crc = checksum(&bytes);
-        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
-        Record(Bytes::from(bytes))
+        let crc = checksum(&bytes[start..]);
+        bytes[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
     }
 
     /// Takes `bytes` as a record if they are exactly one, whole.

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use t4_kv_types::{Event, Revision, Write};
 
-use crate::background::{Background, SealTicket};
+use crate::background::{Background, SealTicket, TicketTables};
 use crate::directory::DirLock;
 use crate::index::{Index, Newest, Version};
 use crate::record::{Change, Record};
@@ -20,6 +21,12 @@ const TAIL_SEALS_MAX: usize = 4;
 /// No tail is longer than this when a revision begins, whatever the
 /// configuration says.
 const TAIL_BYTES_MAX: usize = 1 << 30;
+
+/// Records up to this size share the memory of those that were applied with them.
+const TOGETHER_MAX: usize = 128;
+
+/// Room for changes that are not visible yet is kept up to so many of them.
+const UNPUBLISHED_KEPT_MAX: usize = 1 << 12;
 
 /// The one writer of a key space.
 #[derive(Debug)]
@@ -125,41 +132,58 @@ impl Store {
     /// # Panics
     /// When the revision is not new, or a key to be deleted does not exist:
     /// whoever evaluated the request has a bug.
-    pub fn apply(&mut self, revision: Revision, writes: &[Write]) -> Vec<Event> {
+    pub fn apply(&mut self, revision: Revision, writes: &[Write]) -> Arc<[Event]> {
         assert!(revision.0 > self.revision, "{revision} is not after {}", self.revision);
         if self.active_bytes >= self.tail_max() {
             self.close_tail();
         }
-        let mut events = Vec::with_capacity(writes.len());
+        let mut records = Vec::with_capacity(writes.len());
+        let all = writes.len();
         for (hold, writes) in writes.chunks(WRITE_HOLD).enumerate() {
             let first_sub = u32::try_from(hold * WRITE_HOLD).expect("fewer than 2^32 changes");
-            self.apply_some(revision.0, first_sub, writes, &mut events);
+            self.apply_some(revision.0, first_sub, writes, all, &mut records);
         }
         self.revision = revision.0;
-        events
+        // In one piece, at once: there may be a million of them.
+        records.into_iter().map(Record::into_event).collect()
     }
 
-    fn apply_some(&mut self, main: i64, first_sub: u32, writes: &[Write], events: &mut Vec<Event>) {
+    /// Applies the changes of one hold of the lock; the revision has `all`.
+    fn apply_some(
+        &mut self,
+        main: i64,
+        first_sub: u32,
+        writes: &[Write],
+        all: usize,
+        records: &mut Vec<Record>,
+    ) {
         let changes = self.prepare(main, first_sub, writes);
         self.active_bytes += changes.iter().map(|(record, _)| record.len()).sum::<usize>();
         let mut core = self.shared.core.write();
         if first_sub == 0 && self.shared.visible() >= self.revision {
+            if core.unpublished.capacity() > UNPUBLISHED_KEPT_MAX {
+                core.unpublished = Vec::new();
+            }
             core.unpublished.clear();
+            core.unpublished.reserve(all);
         }
         for (record, newest) in &changes {
             insert(&mut core, record.clone(), *newest);
         }
         drop(core);
-        events.extend(changes.into_iter().map(|(record, _)| record.into_event()));
+        records.extend(changes.into_iter().map(|(record, _)| record));
     }
 
     /// The records of some changes, encoded outside of the lock for writing:
     /// nobody else changes what they depend on.
     fn prepare(&self, main: i64, first_sub: u32, writes: &[Write]) -> Vec<(Record, Newest)> {
         let mut newest = Vec::with_capacity(writes.len());
+        // As those of a range are.
+        let distinct = writes.is_sorted_by(|one, next| one.key() < next.key());
         let core = self.shared.core.read();
         for (at, write) in writes.iter().enumerate() {
-            let earlier = writes[..at].iter().rposition(|earlier| earlier.key() == write.key());
+            let same = |earlier: &Write| earlier.key() == write.key();
+            let earlier = if distinct { None } else { writes[..at].iter().rposition(same) };
             let before = match earlier {
                 Some(earlier) => Some(newest[earlier]),
                 None => before(&core.index, write.key()),
@@ -167,7 +191,7 @@ impl Store {
             newest.push(next(main, first_sub + at as u32, before, write));
         }
         drop(core);
-        writes.iter().zip(newest).map(|(write, newest)| encode(write, newest)).collect()
+        encode_all(writes, newest)
     }
 
     /// From how many bytes on the tail is closed without a seal.
@@ -224,6 +248,20 @@ impl Store {
     /// applied revisions make. Constant time; the ticket is for
     /// [`Background::seal`]. With an empty tail only the manifest advances.
     pub fn seal(&mut self, position: LogPosition, tables: Tables) -> SealTicket {
+        self.seal_with(position, TicketTables::Made(tables))
+    }
+
+    /// The same with tables that are made when the ticket is sealed, where that
+    /// is done: the writer does not wait for them.
+    pub fn seal_later(
+        &mut self,
+        position: LogPosition,
+        tables: impl FnOnce() -> Tables + Send + 'static,
+    ) -> SealTicket {
+        self.seal_with(position, TicketTables::ToBeMade(Box::new(tables)))
+    }
+
+    fn seal_with(&mut self, position: LogPosition, tables: TicketTables) -> SealTicket {
         self.close_tail();
         self.closed_bytes = 0;
         SealTicket {
@@ -258,23 +296,49 @@ fn next(main: i64, sub: u32, before: Option<Newest>, write: &Write) -> Newest {
     }
 }
 
-fn encode(write: &Write, mut newest: Newest) -> (Record, Newest) {
-    let (key, value) = match write {
-        Write::Put { key, value, .. } => (key, value.as_ref()),
-        Write::Delete { key } => (key, &[][..]),
-    };
-    let record = Record::encode(
-        &Change {
-            main: newest.version.main,
-            sub: newest.version.sub,
-            deleted: newest.version.deleted,
-            create: newest.create,
-            version: newest.count,
-            lease: newest.lease,
-            key,
-        },
-        value,
-    );
+/// The records of some writes: short ones in one piece of memory, as they live
+/// and go together. The others each in its own.
+fn encode_all(writes: &[Write], newest: Vec<Newest>) -> Vec<(Record, Newest)> {
+    let lengths = || writes.iter().map(|write| Record::length(write.key(), value_of(write)));
+    let together = writes.len() > 1 && lengths().all(|length| length <= TOGETHER_MAX);
+    let mut buffer = Vec::with_capacity(if together { lengths().sum() } else { 0 });
+    let each = writes.iter().zip(newest);
+    if !together {
+        return each.map(|(write, newest)| sized(encode(write, &newest), newest)).collect();
+    }
+    for (write, newest) in each.clone() {
+        Record::encode_into(&mut buffer, &change_of(write, &newest), value_of(write));
+    }
+    let mut buffer = Bytes::from(buffer);
+    each.zip(lengths())
+        .map(|((_, newest), length)| sized(Record::split_copy(&mut buffer, length), newest))
+        .collect()
+}
+
+fn encode(write: &Write, newest: &Newest) -> Record {
+    Record::encode(&change_of(write, newest), value_of(write))
+}
+
+fn change_of<'a>(write: &'a Write, newest: &Newest) -> Change<'a> {
+    Change {
+        main: newest.version.main,
+        sub: newest.version.sub,
+        deleted: newest.version.deleted,
+        create: newest.create,
+        version: newest.count,
+        lease: newest.lease,
+        key: write.key(),
+    }
+}
+
+fn value_of(write: &Write) -> &[u8] {
+    match write {
+        Write::Put { value, .. } => value,
+        Write::Delete { .. } => &[],
+    }
+}
+
+fn sized(record: Record, mut newest: Newest) -> (Record, Newest) {
     newest.version.size = size_hint(record.len());
     (record, newest)
 }

@@ -74,5 +74,7 @@ pub use node::{HashKv, Member, Node, Status};
 pub use offline::{LogSummary, Offline};
 pub use watch::WatchStream;
 
+pub use t4_state_machine::ANSWER_BYTES_MAX;
+
 pub use t4_watch_hub as watch_hub;
 pub use t4_watch_hub::{Message as WatchMessage, WatchSpec};

@@ -13,7 +13,7 @@ use t4_kv_types::{
     AlarmKind, ClusterId, DeleteRangeRequest, DeleteRangeResult, Epoch, KeyValue, LogIndex, NodeId,
     OpError, PutRequest, PutResult, RangeRequest, RangeResult, Revision, TxnRequest, TxnResult,
 };
-use t4_state_machine::{AuthMark, Request, Response};
+use t4_state_machine::{ANSWER_BYTES_MAX, AuthMark, Request, Response};
 use t4_wal::{FileDir, SegmentDir};
 use tokio::sync::oneshot;
 
@@ -25,7 +25,7 @@ use crate::error::{Closed, OpenError};
 use crate::lane::Lane;
 use crate::lanes::LaneRegistry;
 use crate::open::{self, Started};
-use crate::reads::Reads;
+use crate::reads::{Reads, is_heavy, txn_is_heavy};
 use crate::shared::Shared;
 use crate::submissions::ReplyTo;
 use crate::watch::WatchStream;
@@ -248,9 +248,25 @@ impl Node {
     /// it sees every write that was acknowledged before it was asked. On a replica that leads alone this costs nothing,
     /// so `serializable` makes no difference.
     pub async fn range(&self, request: RangeRequest) -> Result<RangeResult, OpError> {
+        self.range_as(request, ANSWER_BYTES_MAX, |result| result).await
+    }
+
+    /// The same, of at most `bytes_max` bytes as a
+    /// [`Budget`](t4_mvcc::Budget) counts them, and `make` of it: a large answer
+    /// is made on the blocking thread that has read it. Dropping the future ends
+    /// the work soon.
+    ///
+    /// # Errors
+    /// [`OpError::AnswerTooLarge`] before it was gathered, and as of every read.
+    pub async fn range_as<T: Send + 'static>(
+        &self,
+        request: RangeRequest,
+        bytes_max: usize,
+        make: impl Fn(RangeResult) -> T + Clone + Send + 'static,
+    ) -> Result<T, OpError> {
         bump(&self.shared().counters.ranges);
         let (right, reads) = (Operation::Range(&request), &self.lane.core.reads);
-        self.read_by_right(right, || reads.range(&request)).await
+        self.read_by_right(right, || reads.range(&request, bytes_max, &make)).await
     }
 
     /// Sets a key.
@@ -267,9 +283,21 @@ impl Node {
         &self,
         request: DeleteRangeRequest,
     ) -> Result<DeleteRangeResult, OpError> {
+        self.delete_range_as(request, |result| result).await
+    }
+
+    /// The same, and `make` of it: on a blocking thread if it is large.
+    pub async fn delete_range_as<T: Send + 'static>(
+        &self,
+        request: DeleteRangeRequest,
+        make: impl Fn(DeleteRangeResult) -> T + Send + 'static,
+    ) -> Result<T, OpError> {
         bump(&self.shared().counters.deletes);
         match self.submit(Request::DeleteRange(request)).await? {
-            Response::DeleteRange(result) => Ok(result),
+            Response::DeleteRange(result) => {
+                let is_heavy = is_heavy(&result.prev_kvs);
+                self.lane.core.reads.answer(result, is_heavy, make).await
+            }
             other => unreachable!("a delete was answered with {other:?}"),
         }
     }
@@ -277,13 +305,30 @@ impl Node {
     /// Compares, then does one of two lists of operations. One of which no
     /// operation writes is answered without the log.
     pub async fn txn(&self, request: TxnRequest) -> Result<TxnResult, OpError> {
+        self.txn_as(request, |result| result).await
+    }
+
+    /// The same, and `make` of it: a large answer is made on a blocking thread.
+    ///
+    /// # Errors
+    /// [`OpError::AnswerTooLarge`] if all answers together would be too large,
+    /// with nothing done, and as of every write.
+    pub async fn txn_as<T: Send + 'static>(
+        &self,
+        request: TxnRequest,
+        make: impl Fn(TxnResult) -> T + Clone + Send + 'static,
+    ) -> Result<T, OpError> {
         bump(&self.shared().counters.txns);
+        let reads = &self.lane.core.reads;
         if request.is_read_only() {
-            let (right, reads) = (Operation::Txn(&request), &self.lane.core.reads);
-            return self.read_by_right(right, || reads.read_only_txn(&request)).await;
+            let right = Operation::Txn(&request);
+            return self.read_by_right(right, || reads.read_only_txn(&request, &make)).await;
         }
         match self.submit(Request::Txn(request)).await? {
-            Response::Txn(result) => Ok(result),
+            Response::Txn(result) => {
+                let is_heavy = txn_is_heavy(&result);
+                reads.answer(result, is_heavy, make).await
+            }
             other => unreachable!("a transaction was answered with {other:?}"),
         }
     }
@@ -394,7 +439,7 @@ impl Node {
         loop {
             let revision = self.revision();
             let target = if at.0 <= 0 { revision } else { at };
-            match self.lane.core.reads.block(move |reader| reader.hash(target)).await {
+            match self.lane.core.reads.hash(target).await {
                 // What was the newest is compacted by now.
                 Err(OpError::Compacted) if at.0 <= 0 && self.revision() > revision => {}
                 Err(error) => return Err(error),

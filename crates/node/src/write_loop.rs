@@ -37,8 +37,12 @@ const AHEAD_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// The same for submissions that go ahead.
 const AHEAD_BATCH_BYTES_MAX: usize = 2 * BATCH_BYTES_MAX;
-/// Leases revoked in one go when many expire together.
-const EXPIRED_MAX: usize = 500;
+/// Leases and keys of them that go in one entry when many leases expire
+/// together: what clients write meanwhile shares the entry, and waits no longer
+/// than it takes to delete so many keys.
+const EXPIRED_MAX: usize = 256;
+/// Leases taken from the agenda in one go.
+const EXPIRED_STEP: usize = 16;
 /// How long an expired lease waits when its revocation was refused.
 const REVOKE_RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct WriteLoop {
@@ -58,6 +62,10 @@ pub(crate) struct WriteLoop {
     staged: bool,
     /// Expired leases whose revocation is in flight.
     revoking: Vec<LeaseId>,
+    /// Leases in the open batch that expired, and keys of them.
+    expired_open: usize,
+    /// A revocation was refused, and this was told.
+    revoke_refused: bool,
     token_expiry: TokenExpiry,
     /// How many have been told of a time-out since the log last answered.
     timed_out: usize,
@@ -102,6 +110,8 @@ impl WriteLoop {
             backlog: Submissions::default(),
             staged: false,
             revoking: Vec::new(),
+            expired_open: 0,
+            revoke_refused: false,
             token_expiry: TokenExpiry::default(),
             timed_out: 0,
         };
@@ -166,7 +176,10 @@ impl WriteLoop {
         if self.pipeline.log_is_free() && !self.backlog.is_empty() {
             return Some(Instant::now());
         }
-        let expiry = self.state.leases().lock().next_deadline().map(|at| self.shared.instant(at));
+        // Those that have no room in the open batch wait until the log is free.
+        let room = self.expired_open < EXPIRED_MAX;
+        let expiry = room.then(|| self.state.leases().lock().next_deadline()).flatten();
+        let expiry = expiry.map(|at| self.shared.instant(at));
         let timeouts = [self.pipeline.next_deadline(), self.backlog.next_deadline()];
         let tokens = self.token_expiry.deadline(&self.shared, &self.state);
         let tokens = tokens.map(|at| self.shared.instant(at));
@@ -222,17 +235,35 @@ impl WriteLoop {
         self.sequencer.evaluate(&self.state, &Identity::Server, request).is_ok()
     }
 
-    /// Revokes leases whose time is over.
+    /// Revokes leases whose time is over, as many as the open batch has room for.
     fn expire_leases(&mut self) {
         let now = self.shared.now();
-        let expired = self.state.leases().lock().take_expired(now, EXPIRED_MAX);
-        for id in expired {
-            if self.evaluate_own(Request::LeaseRevoke(id)) {
+        while self.expired_open < EXPIRED_MAX {
+            let expired = self.state.leases().lock().take_expired(now, EXPIRED_STEP);
+            if expired.is_empty() {
+                return;
+            }
+            expired.into_iter().for_each(|id| self.expire_lease(id, now));
+        }
+    }
+
+    fn expire_lease(&mut self, id: LeaseId, now: Duration) {
+        let keys = self.state.leases().lock().key_count(id);
+        match self.sequencer.evaluate(&self.state, &Identity::Server, Request::LeaseRevoke(id)) {
+            Ok(_) => {
+                self.expired_open += 1 + keys;
+                self.revoke_refused = false;
                 self.revoking.push(id);
                 self.shared.counters.leases_expired.fetch_add(1, Ordering::Relaxed);
-            } else if self.state.leases().lock().exists(id) {
+            }
+            Err(why) if self.state.leases().lock().exists(id) => {
+                if !std::mem::replace(&mut self.revoke_refused, true) {
+                    tracing::error!(%id, %why, "an expired lease cannot be revoked; it is tried again each second");
+                }
                 self.state.leases().lock().unreport(id, now + REVOKE_RETRY);
             }
+            // It was revoked by its holder meanwhile.
+            Err(_) => {}
         }
     }
 
@@ -249,6 +280,7 @@ impl WriteLoop {
         if !self.pipeline.log_is_free() || self.sequencer.batch().is_empty() {
             return;
         }
+        self.expired_open = 0;
         let batch = self.sequencer.take_batch();
         let at = LogPosition { epoch: self.epoch, index: self.next_index };
         self.next_index = self.next_index.next();
@@ -310,6 +342,7 @@ impl WriteLoop {
         let replies = self.pipeline.refused();
         self.next_index = self.state.position().index.next();
         self.sequencer.discard(&self.state);
+        self.expired_open = 0;
         tracing::error!(
             refused = replies.len(),
             "the disk is full: writes are refused until there is room"

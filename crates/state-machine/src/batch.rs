@@ -11,9 +11,11 @@ use thiserror::Error;
 /// The newest version of the encoding, and the newest that is read. An entry is
 /// written in the oldest version that can say it, so that an older program
 /// reads what it understands, and names its own age where it does not.
-pub const FORMAT_VERSION: u8 = 2;
-/// The version that entries have without effects on authentication.
-const VERSION_WITHOUT_AUTH: u8 = 1;
+pub const FORMAT_VERSION: u8 = 3;
+/// The version of entries with effects on authentication.
+const VERSION_WITH_AUTH: u8 = 2;
+/// The version of entries with neither these nor what came later.
+const FIRST_VERSION: u8 = 1;
 
 const TAG_REVISION: u8 = 1;
 const TAG_LEASE_GRANT: u8 = 2;
@@ -24,6 +26,7 @@ const TAG_BARRIER: u8 = 6;
 const TAG_LEASES_LEFT: u8 = 7;
 const TAG_MEMBER: u8 = 8;
 const TAG_AUTH: u8 = 9;
+const TAG_LEASE_END: u8 = 10;
 
 const WRITE_PUT: u8 = 1;
 const WRITE_DELETE: u8 = 2;
@@ -50,6 +53,13 @@ pub enum Effect {
         id: LeaseId,
         /// How many deletes belong to it.
         writes: u32,
+    },
+    /// A lease ends, and all keys with it that it has by then: one revision if
+    /// there are any. Says what [`LeaseRevoke`](Self::LeaseRevoke) says, in few
+    /// bytes however many keys there are.
+    LeaseEnd {
+        /// Its id.
+        id: LeaseId,
     },
     /// History at and below a revision is given up.
     Compact {
@@ -119,6 +129,35 @@ pub enum DecodeError {
     Malformed(&'static str),
 }
 
+impl Effect {
+    /// The oldest version of the encoding that can say it.
+    fn version(&self) -> u8 {
+        match self {
+            Effect::LeaseEnd { .. } => FORMAT_VERSION,
+            Effect::Auth(_) => VERSION_WITH_AUTH,
+            _ => FIRST_VERSION,
+        }
+    }
+
+    /// What it adds to the encoding at most, in bytes, without its writes.
+    pub(crate) fn size_max(&self) -> usize {
+        let own = match self {
+            Effect::Member { attributes, .. } => {
+                let urls = attributes.peer_urls.iter().chain(&attributes.client_urls);
+                urls.map(|url| url.len() + 10).sum::<usize>() + attributes.name.len() + 30
+            }
+            Effect::LeasesLeft { left } => left.len() * 20,
+            Effect::Auth(effect) => effect.encode().len(),
+            _ => 0,
+        };
+        EFFECT_BYTES_MAX + own
+    }
+}
+
+/// What an effect of constant size adds to the encoding at most, and one of any
+/// size beside its content, in bytes.
+const EFFECT_BYTES_MAX: usize = 24;
+
 impl Batch {
     /// Whether there is nothing to log.
     #[must_use]
@@ -130,17 +169,19 @@ impl Batch {
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let size: usize = self.writes.iter().map(write_size_max).sum();
-        let mut out = BytesMut::with_capacity(size + self.effects.len() * 24 + 16);
-        out.put_u8(VERSION_WITHOUT_AUTH);
+        let mut out = BytesMut::with_capacity(size + self.effects.len() * EFFECT_BYTES_MAX + 16);
+        out.put_u8(self.version());
         let mut writes = self.writes.iter();
         for effect in &self.effects {
             encode_effect(&mut out, effect, &mut writes);
-            if matches!(effect, Effect::Auth(_)) {
-                out[0] = FORMAT_VERSION;
-            }
         }
         debug_assert!(writes.next().is_none(), "every write is owned by an effect");
         out.freeze()
+    }
+
+    /// The oldest version of the encoding that can say it.
+    fn version(&self) -> u8 {
+        self.effects.iter().map(Effect::version).max().unwrap_or(FIRST_VERSION)
     }
 
     /// Reads what [`encode`](Self::encode) wrote. Keys and values are slices
@@ -149,7 +190,7 @@ impl Batch {
         let mut input = Input { rest: payload.clone() };
         let version = input.u8("version")?;
         match version {
-            VERSION_WITHOUT_AUTH | FORMAT_VERSION => {}
+            FIRST_VERSION..=FORMAT_VERSION => {}
             newer if newer > FORMAT_VERSION => return Err(DecodeError::NewerFormat(newer)),
             _ => return Err(DecodeError::Malformed("version")),
         }
@@ -158,15 +199,15 @@ impl Batch {
             decode_effect(&mut input, &mut batch)?;
         }
         // The version follows from what is in it: each batch has one encoding.
-        let has_auth = batch.effects.iter().any(|effect| matches!(effect, Effect::Auth(_)));
-        if has_auth != (version == FORMAT_VERSION) {
+        if version != batch.version() {
             return Err(DecodeError::Malformed("version does not fit the effects"));
         }
         Ok(batch)
     }
 }
 
-fn write_size_max(write: &Write) -> usize {
+/// What a write adds to the encoding at most, in bytes.
+pub(crate) fn write_size_max(write: &Write) -> usize {
     match write {
         Write::Put { key, value, .. } => key.len() + value.len() + 31,
         Write::Delete { key } => key.len() + 11,
@@ -192,6 +233,10 @@ fn encode_effect<'a>(
             out.put_u8(TAG_LEASE_REVOKE);
             put_signed(out, id.0);
             encode_writes(out, *count, writes);
+        }
+        Effect::LeaseEnd { id } => {
+            out.put_u8(TAG_LEASE_END);
+            put_signed(out, id.0);
         }
         Effect::Compact { at } => {
             out.put_u8(TAG_COMPACT);
@@ -244,6 +289,7 @@ fn decode_effect(input: &mut Input, batch: &mut Batch) -> Result<(), DecodeError
             let id = LeaseId(input.signed("lease id")?);
             Effect::LeaseRevoke { id, writes: decode_writes(input, batch)? }
         }
+        TAG_LEASE_END => Effect::LeaseEnd { id: LeaseId(input.signed("lease id")?) },
         TAG_COMPACT => Effect::Compact { at: Revision(input.signed("compaction revision")?) },
         TAG_ALARM => Effect::Alarm {
             member: NodeId(input.varint("alarm member")?),

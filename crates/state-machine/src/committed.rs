@@ -1,7 +1,7 @@
 //! Reads of what is committed: what a replica answers without its log.
 
 use t4_kv_types::{RangeRequest, RangeResult, Revision, TxnRequest, TxnResult};
-use t4_mvcc::{Io, KeyMeta, Page, Projection, ReadError, Reader};
+use t4_mvcc::{Budget, Io, KeyMeta, Page, Projection, ReadError, Reader};
 
 use crate::read::{self, View, meta_of};
 use t4_kv_types::{KeyRange, KeyValue};
@@ -11,15 +11,30 @@ struct Committed<'a> {
     reader: &'a Reader,
     at: Revision,
     io: Io,
+    budget: &'a Budget<'a>,
 }
 
 /// Runs a range on the newest committed state.
-pub fn range(reader: &Reader, request: &RangeRequest, io: Io) -> Result<RangeResult, ReadError> {
-    pinned(reader, io, request.revision.0 <= 0, |view| read::range(view, request))
+///
+/// # Errors
+///
+/// [`ReadError::OverBudget`] before more than `budget` was gathered, and as
+/// every read.
+pub fn range(
+    reader: &Reader,
+    request: &RangeRequest,
+    io: Io,
+    budget: &Budget<'_>,
+) -> Result<RangeResult, ReadError> {
+    pinned(reader, io, budget, request.revision.0 <= 0, |view| read::range(view, request))
 }
 
 /// Runs a transaction of which no operation writes on the newest committed
-/// state.
+/// state. All its answers share one budget.
+///
+/// # Errors
+///
+/// As [`range`].
 ///
 /// # Panics
 ///
@@ -28,8 +43,9 @@ pub fn read_only_txn(
     reader: &Reader,
     request: &TxnRequest,
     io: Io,
+    budget: &Budget<'_>,
 ) -> Result<TxnResult, ReadError> {
-    pinned(reader, io, true, |view| read::read_only_txn(view, request))
+    pinned(reader, io, budget, true, |view| read::read_only_txn(view, request))
 }
 
 /// Reads at the newest visible revision. A compaction can overtake it while
@@ -38,14 +54,19 @@ pub fn read_only_txn(
 fn pinned<T>(
     reader: &Reader,
     io: Io,
+    budget: &Budget<'_>,
     newest: bool,
     mut read: impl FnMut(&Committed<'_>) -> Result<T, ReadError>,
 ) -> Result<T, ReadError> {
+    let whole = budget.bytes_left();
     loop {
         let at = reader.revision();
-        match read(&Committed { reader, at, io }) {
+        match read(&Committed { reader, at, io, budget }) {
             Err(ReadError::Compacted)
-                if newest && reader.compacted().is_some_and(|compacted| compacted > at) => {}
+                if newest && reader.compacted().is_some_and(|compacted| compacted > at) =>
+            {
+                budget.give_back_to(whole);
+            }
             result => return result,
         }
     }
@@ -58,6 +79,10 @@ impl View for Committed<'_> {
 
     fn compacted(&self) -> Option<Revision> {
         self.reader.compacted()
+    }
+
+    fn budget(&self) -> &Budget<'_> {
+        self.budget
     }
 
     fn get(&self, key: &[u8], at: Revision) -> Result<Option<KeyValue>, ReadError> {
@@ -83,8 +108,9 @@ impl View for Committed<'_> {
     ) -> Result<Page, ReadError> {
         if range.is_single() && projection == Projection::Full {
             let kvs: Vec<KeyValue> = self.get(&range.start, at)?.into_iter().collect();
+            kvs.iter().try_for_each(|kv| self.budget.pair(kv))?;
             return Ok(Page { count: kvs.len() as u64, kvs });
         }
-        self.reader.range(range, at, limit, projection, self.io)
+        self.reader.range_within(range, at, limit, projection, self.io, self.budget)
     }
 }

@@ -3,13 +3,15 @@
 //! making the last ones durable.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use t4_kv_types::{KeyRange, KeyValue, LeaseId, RangeEnd, Revision, Write};
-use t4_mvcc::{Io, KeyMeta, Page, Projection, ReadError, Reader};
+use t4_mvcc::ReadError;
 
-use crate::read::{View, meta_of};
+/// Deletes of so many keys at once are kept as a list of the keys: a million
+/// single changes take a third of a gigabyte, and a second to come and go.
+const BULK_MIN: usize = 256;
 
 /// One change of a key that is in flight.
 struct Change {
@@ -20,7 +22,7 @@ struct Change {
 
 /// The changes of one key that are in flight, oldest first.
 #[derive(Default)]
-struct Pending {
+pub(crate) struct Pending {
     changes: Vec<Change>,
     /// What the key is after all of them, once somebody asked: a hot key is
     /// compared and swapped many times in one flight, and folding all its
@@ -36,8 +38,14 @@ impl Pending {
         self.changes.push(change);
     }
 
+    /// The lease that the newest change attaches the key to.
+    fn lease(&self) -> LeaseId {
+        let newest = self.changes.last().and_then(|last| last.put.as_ref());
+        newest.map_or(LeaseId::NONE, |(_, lease)| *lease)
+    }
+
     /// The key after its changes up to `at`; `base` is what it was before them.
-    fn at(
+    pub(crate) fn at(
         &self,
         key: &Bytes,
         at: Revision,
@@ -75,10 +83,38 @@ impl Change {
     }
 }
 
+/// Many keys that one revision deletes.
+struct Bulk {
+    main: Revision,
+    /// Those that had no change in flight when they were deleted, in order.
+    keys: Vec<Bytes>,
+    /// The others, and those that were changed since: they have this as one of
+    /// their changes.
+    others: Vec<Bytes>,
+}
+
+impl Bulk {
+    fn has(&self, key: &[u8]) -> bool {
+        self.keys.binary_search_by(|one| one.as_ref().cmp(key)).is_ok()
+    }
+}
+
+/// What is in flight of a key.
+pub(crate) enum Found<'a> {
+    /// Changes of its own.
+    Changes(&'a Bytes, &'a Pending),
+    /// It was deleted with many others.
+    DeletedAt(Revision),
+}
+
 /// Changes in flight, by key.
 #[derive(Default)]
 pub(crate) struct InFlight {
     keys: BTreeMap<Bytes, Pending>,
+    /// Oldest first; few, as each makes its batch full.
+    bulks: Vec<Bulk>,
+    /// The keys whose newest change attaches them to a lease.
+    attached: BTreeMap<LeaseId, BTreeSet<Bytes>>,
 }
 
 impl InFlight {
@@ -87,53 +123,124 @@ impl InFlight {
             Write::Put { key, value, lease } => (key, Some((value.clone(), *lease))),
             Write::Delete { key } => (key, None),
         };
-        self.keys.entry(key.clone()).or_default().push(key, Change { main, put });
+        self.change(key, Change { main, put });
+    }
+
+    fn change(&mut self, key: &Bytes, change: Change) {
+        let lease = change.put.as_ref().map_or(LeaseId::NONE, |(_, lease)| *lease);
+        let before = match self.keys.get_mut(key) {
+            Some(pending) => {
+                let before = pending.lease();
+                pending.push(key, change);
+                before
+            }
+            None => {
+                let mut pending = Pending::default();
+                if let Some(bulk) = self.bulks.iter_mut().rev().find(|bulk| bulk.has(key)) {
+                    pending.push(key, Change { main: bulk.main, put: None });
+                    bulk.others.push(key.clone());
+                }
+                pending.push(key, change);
+                self.keys.insert(key.clone(), pending);
+                LeaseId::NONE
+            }
+        };
+        move_lease(&mut self.attached, key, before, lease);
+    }
+
+    /// Deletes live keys, which are in order, by writes of their batch.
+    pub(crate) fn delete(&mut self, main: Revision, keys: Vec<Bytes>) {
+        if keys.len() < BULK_MIN {
+            keys.iter().for_each(|key| self.change(key, Change { main, put: None }));
+        } else {
+            self.delete_in_bulk(main, keys);
+        }
+    }
+
+    /// Deletes live keys, which are in order; no write of their batch need tell
+    /// of them.
+    pub(crate) fn delete_in_bulk(&mut self, main: Revision, mut keys: Vec<Bytes>) {
+        let others: Vec<Bytes> = if self.keys.is_empty() {
+            Vec::new()
+        } else {
+            keys.extract_if(.., |key| self.changes(key)).collect()
+        };
+        others.iter().for_each(|key| self.change(key, Change { main, put: None }));
+        self.bulks.push(Bulk { main, keys, others });
     }
 
     /// Forgets the changes of `writes` up to a revision: they are applied.
     pub(crate) fn applied(&mut self, writes: &[Write], through: Revision) {
-        self.forget(writes, |pending| {
-            // Oldest first, so that a key written many times is cut once.
+        // Oldest first, so that a key written many times is cut once.
+        let cut = |pending: &mut Pending| {
             if pending.changes.first().is_some_and(|first| first.main <= through) {
                 pending.changes.retain(|change| change.main > through);
             }
-        });
+        };
+        self.forget(writes.iter().map(Write::key), cut);
+        let applied = self.bulks.partition_point(|bulk| bulk.main <= through);
+        for bulk in self.bulks.drain(..applied).collect::<Vec<_>>() {
+            self.forget(bulk.others.iter(), cut);
+        }
     }
 
     /// Forgets the changes made after a revision: their request was refused.
     pub(crate) fn withdraw(&mut self, writes: &[Write], after: Revision) {
-        self.forget(writes, |pending| {
+        let cut = |pending: &mut Pending| {
             pending.changes.retain(|change| change.main <= after);
             *pending.newest.get_mut() = None;
-        });
+        };
+        self.forget(writes.iter().map(Write::key), cut);
+        let kept = self.bulks.partition_point(|bulk| bulk.main <= after);
+        for bulk in self.bulks.split_off(kept) {
+            self.forget(bulk.others.iter(), cut);
+        }
     }
 
-    fn forget(&mut self, writes: &[Write], mut cut: impl FnMut(&mut Pending)) {
-        for write in writes {
-            if let Some(pending) = self.keys.get_mut(write.key()) {
-                cut(pending);
-                if pending.changes.is_empty() {
-                    self.keys.remove(write.key());
-                }
+    fn forget<'a>(
+        &mut self,
+        keys: impl Iterator<Item = &'a Bytes>,
+        mut cut: impl FnMut(&mut Pending),
+    ) {
+        for key in keys {
+            if self.keys.is_empty() {
+                return;
+            }
+            let Some(pending) = self.keys.get_mut(key) else { continue };
+            let before = pending.lease();
+            cut(pending);
+            move_lease(&mut self.attached, key, before, pending.lease());
+            if pending.changes.is_empty() {
+                self.keys.remove(key);
             }
         }
     }
 
+    /// What is in flight of a key.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Found<'_>> {
+        match self.keys.get_key_value(key) {
+            Some((key, pending)) => Some(Found::Changes(key, pending)),
+            None => self.deleted_at(key).map(Found::DeletedAt),
+        }
+    }
+
+    /// The revision that deletes a key together with many others.
+    fn deleted_at(&self, key: &[u8]) -> Option<Revision> {
+        self.bulks.iter().rev().find(|bulk| bulk.has(key)).map(|bulk| bulk.main)
+    }
+
     /// Whether a key has changes.
     pub(crate) fn changes(&self, key: &[u8]) -> bool {
-        self.keys.contains_key(key)
+        self.keys.contains_key(key) || self.deleted_at(key).is_some()
     }
 
     /// The keys whose newest change attaches them to a lease, in order.
     pub(crate) fn attached_to(&self, lease: LeaseId) -> impl Iterator<Item = &Bytes> {
-        let attached = move |pending: &Pending| {
-            let newest = pending.changes.last().and_then(|last| last.put.as_ref());
-            newest.is_some_and(|(_, held_by)| *held_by == lease)
-        };
-        self.keys.iter().filter_map(move |(key, pending)| attached(pending).then_some(key))
+        self.attached.get(&lease).into_iter().flatten()
     }
 
-    fn range(&self, range: &KeyRange) -> impl Iterator<Item = (&Bytes, &Pending)> {
+    /// The keys of a range that have changes of their own, in order.
+    pub(crate) fn range(&self, range: &KeyRange) -> impl Iterator<Item = (&Bytes, &Pending)> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         // An empty range has its bounds in the wrong order, which the tree
         // does not take.
@@ -149,121 +256,49 @@ impl InFlight {
             .into_iter()
             .flatten()
     }
-}
 
-/// The applied state with the changes in flight on top.
-pub(crate) struct Newest<'a> {
-    pub(crate) reader: &'a Reader,
-    /// The newest applied revision.
-    pub(crate) applied: Revision,
-    /// The newest revision in flight.
-    pub(crate) revision: Revision,
-    pub(crate) compacted: Option<Revision>,
-    pub(crate) in_flight: &'a InFlight,
-}
-
-impl Newest<'_> {
-    /// The applied revision that underlies a view at `at`.
-    fn base(&self, at: Revision) -> Revision {
-        at.min(self.applied)
+    /// Whether a key of a range has changes.
+    pub(crate) fn touches(&self, range: &KeyRange) -> bool {
+        let newest = Revision(i64::MAX);
+        self.range(range).next().is_some() || !self.deleted_in(range, newest).is_empty()
     }
 
-    fn check(&self, at: Revision) -> Result<(), ReadError> {
-        if at > self.revision {
-            return Err(ReadError::Future);
-        }
-        if self.compacted.is_some_and(|compacted| at < compacted) {
-            return Err(ReadError::Compacted);
-        }
-        Ok(())
-    }
-}
-
-impl View for Newest<'_> {
-    fn revision(&self) -> Revision {
-        self.revision
-    }
-
-    fn compacted(&self) -> Option<Revision> {
-        self.compacted
-    }
-
-    fn get(&self, key: &[u8], at: Revision) -> Result<Option<KeyValue>, ReadError> {
-        self.check(at)?;
-        let base = || self.reader.get(key, self.base(at), Io::Blocking);
-        match self.in_flight.keys.get_key_value(key) {
-            Some((key, pending)) => pending.at(key, at, base),
-            None => base(),
-        }
-    }
-
-    fn meta(&self, key: &[u8]) -> Result<Option<KeyMeta>, ReadError> {
-        match self.in_flight.keys.get_key_value(key) {
-            Some((key, pending)) => {
-                let base = || self.reader.get(key, self.applied, Io::Blocking);
-                Ok(pending.at(key, self.revision, base)?.as_ref().map(meta_of))
-            }
-            None => Ok(self.reader.newest(key)),
-        }
-    }
-
-    fn page(
-        &self,
-        range: &KeyRange,
-        at: Revision,
-        limit: usize,
-        projection: Projection,
-    ) -> Result<Page, ReadError> {
-        self.check(at)?;
-        let mut changed: Vec<(&Bytes, Option<KeyValue>)> = Vec::new();
-        let mut count_change = 0i64;
-        for (key, pending) in self.in_flight.range(range) {
-            let before = self.reader.get(key, self.base(at), Io::Blocking)?;
-            let was_live = before.is_some();
-            let after = pending.at(key, at, || Ok(before))?;
-            count_change += i64::from(after.is_some()) - i64::from(was_live);
-            changed.push((key, after));
-        }
-        if changed.is_empty() {
-            return self.reader.range(range, self.base(at), limit, projection, Io::Blocking);
-        }
-        // Each changed key can hide one key of the base.
-        let base_limit = if limit == 0 { 0 } else { limit + changed.len() };
-        let base = self.reader.range(range, self.base(at), base_limit, projection, Io::Blocking)?;
-        let count = base.count.saturating_add_signed(count_change);
-        let kvs = match projection {
-            Projection::CountOnly => Vec::new(),
-            Projection::Full | Projection::KeysOnly => merge(base.kvs, changed, projection, limit),
+    /// The keys of a range that were deleted together with many others up to a
+    /// revision: of each time, in order.
+    pub(crate) fn deleted_in(&self, range: &KeyRange, at: Revision) -> Vec<&[Bytes]> {
+        let of_range = |bulk: &'_ Bulk| {
+            let from = bulk.keys.partition_point(|key| *key < range.start);
+            let length = match &range.end {
+                RangeEnd::Single => bulk.keys[from..].partition_point(|key| *key == range.start),
+                RangeEnd::Before(end) => bulk.keys[from..].partition_point(|key| key < end),
+                RangeEnd::Open => bulk.keys.len() - from,
+            };
+            from..from + length
         };
-        Ok(Page { kvs, count })
+        let bulks = self.bulks.iter().take_while(|bulk| bulk.main <= at);
+        bulks.map(|bulk| &bulk.keys[of_range(bulk)]).filter(|keys| !keys.is_empty()).collect()
     }
 }
 
-fn merge(
-    base: Vec<KeyValue>,
-    changed: Vec<(&Bytes, Option<KeyValue>)>,
-    projection: Projection,
-    limit: usize,
-) -> Vec<KeyValue> {
-    let mut merged = Vec::with_capacity(base.len() + changed.len());
-    let mut base = base.into_iter().peekable();
-    for (key, after) in changed {
-        while base.peek().is_some_and(|kv| kv.key < *key) {
-            merged.extend(base.next());
-        }
-        if base.peek().is_some_and(|kv| kv.key == *key) {
-            base.next();
-        }
-        merged.extend(after.map(|mut kv| {
-            if matches!(projection, Projection::KeysOnly) {
-                kv.value = Bytes::new();
-            }
-            kv
-        }));
+/// A key's newest change attaches it to another lease than before.
+fn move_lease(
+    attached: &mut BTreeMap<LeaseId, BTreeSet<Bytes>>,
+    key: &Bytes,
+    before: LeaseId,
+    after: LeaseId,
+) {
+    if before == after {
+        return;
     }
-    merged.extend(base);
-    if limit > 0 {
-        merged.truncate(limit);
+    if before.is_some()
+        && let Some(keys) = attached.get_mut(&before)
+    {
+        keys.remove(key);
+        if keys.is_empty() {
+            attached.remove(&before);
+        }
     }
-    merged
+    if after.is_some() {
+        attached.entry(after).or_default().insert(key.clone());
+    }
 }

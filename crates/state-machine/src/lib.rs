@@ -38,6 +38,7 @@
 mod batch;
 mod committed;
 mod in_flight;
+mod newest;
 mod permission;
 mod published_auth;
 mod read;
@@ -49,6 +50,7 @@ mod tables;
 pub use batch::{Batch, DecodeError, Effect, FORMAT_VERSION, MemberAttributes};
 pub use committed::{range, read_only_txn};
 pub use published_auth::{AuthMark, PublishedAuth};
+pub use read::ANSWER_BYTES_MAX;
 pub use request::{Request, Response};
 pub use sequencer::Sequencer;
 pub use state::{Applied, RestoreError, SharedAlarms, SharedLeases, StateMachine};

@@ -5,7 +5,16 @@ use t4_kv_types::{
     Compare, CompareResult, CompareTarget, KeyRange, KeyValue, LeaseId, RangeRequest, RangeResult,
     Revision, SortOrder, SortTarget, TxnOp, TxnOpResult, TxnRequest, TxnResult,
 };
-use t4_mvcc::{KeyMeta, Page, Projection, ReadError};
+use t4_mvcc::{Budget, KeyMeta, Page, Projection, ReadError};
+
+/// The most that the answer to a request may have, in bytes: what etcd's server
+/// and its clients send and take in one message. More is refused before it is
+/// gathered, and before anything is written.
+pub const ANSWER_BYTES_MAX: usize = i32::MAX as usize;
+
+/// What an answer may have beside pairs, for itself and for each operation of a
+/// transaction, in bytes: headers, counts, tags and lengths.
+pub(crate) const ANSWER_OVERHEAD_BYTES: usize = 128;
 
 /// The key space as one evaluation sees it.
 pub(crate) trait View {
@@ -15,14 +24,17 @@ pub(crate) trait View {
     /// The oldest revision that can be read; `None` before any compaction.
     fn compacted(&self) -> Option<Revision>;
 
-    /// One key at a revision.
+    /// What the answer that is gathered from this view may have.
+    fn budget(&self) -> &Budget<'_>;
+
+    /// One key at a revision. Not counted.
     fn get(&self, key: &[u8], at: Revision) -> Result<Option<KeyValue>, ReadError>;
 
     /// The marks of one key at the newest revision of this view.
     fn meta(&self, key: &[u8]) -> Result<Option<KeyMeta>, ReadError>;
 
     /// The keys of a range at a revision, at most `limit` (0: all), and how
-    /// many there are.
+    /// many there are. Each is counted.
     fn page(
         &self,
         range: &KeyRange,
@@ -44,6 +56,7 @@ pub(crate) fn meta_of(kv: &KeyValue) -> KeyMeta {
 /// Runs a range on a view.
 pub(crate) fn range(view: &impl View, request: &RangeRequest) -> Result<RangeResult, ReadError> {
     let revision = view.revision();
+    view.budget().bytes(ANSWER_OVERHEAD_BYTES)?;
     let at = if request.revision.0 > 0 { request.revision } else { revision };
     if at > revision {
         return Err(ReadError::Future);
@@ -186,7 +199,11 @@ pub(crate) struct Path<'a> {
 pub(crate) fn path<'a>(view: &impl View, txn: &'a TxnRequest) -> Result<Path<'a>, ReadError> {
     let mut succeeded = true;
     for compare in &txn.compares {
-        if !holds(view, compare)? {
+        // What a compare looks at is no part of the answer.
+        let left = view.budget().bytes_left();
+        let holds = holds(view, compare)?;
+        view.budget().give_back_to(left);
+        if !holds {
             succeeded = false;
             break;
         }
@@ -223,6 +240,7 @@ pub(crate) fn check_ranges(view: &impl View, path: &Path<'_>) -> Result<(), Read
 
 /// Runs a transaction of which no operation writes.
 pub(crate) fn read_only_txn(view: &impl View, txn: &TxnRequest) -> Result<TxnResult, ReadError> {
+    view.budget().bytes(ANSWER_OVERHEAD_BYTES)?;
     let path = path(view, txn)?;
     check_ranges(view, &path)?;
     let mut responses = Vec::with_capacity(path.ops.len());

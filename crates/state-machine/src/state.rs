@@ -225,19 +225,25 @@ impl StateMachine {
     }
 
     /// Closes the tail of the key space at the present position, with the
-    /// tables as they are. Constant time but for the tables.
+    /// tables as they are. Constant time: leases, users and roles are shared with
+    /// the ticket, and encoded when it is sealed.
     pub fn seal(&mut self) -> SealTicket {
-        let mut tables: Tables = vec![
-            (tables::LEASES.to_owned(), self.leases.lock().encode(None)),
-            (tables::ALARMS.to_owned(), tables::encode_alarms(&self.alarms.read())),
-            (tables::MEMBERS.to_owned(), tables::encode_members(&self.members)),
-        ];
-        // Nothing was ever changed: programs that know no authentication can
-        // still read the manifest.
-        if self.auth.revision() > AuthState::new().revision() {
-            tables.push((tables::AUTH.to_owned(), self.auth.encode()));
-        }
-        self.store.seal(self.position, tables)
+        let leases = self.leases.lock().snapshot();
+        let alarms = self.alarms.read().clone();
+        let (auth, members) = (self.auth.clone(), self.members.clone());
+        self.store.seal_later(self.position, move || {
+            let mut tables: Tables = vec![
+                (tables::LEASES.to_owned(), leases.encode()),
+                (tables::ALARMS.to_owned(), tables::encode_alarms(&alarms)),
+                (tables::MEMBERS.to_owned(), tables::encode_members(&members)),
+            ];
+            // Nothing was ever changed: programs that know no authentication can
+            // still read the manifest.
+            if auth.revision() > AuthState::new().revision() {
+                tables.push((tables::AUTH.to_owned(), auth.encode()));
+            }
+            tables
+        })
     }
 
     /// Applies an entry of the log that comes back at a start. Entries that
@@ -292,6 +298,10 @@ impl StateMachine {
                     (0, Some((*id, true)))
                 }
                 Effect::LeaseRevoke { id, writes: count } => (*count, Some((*id, false))),
+                Effect::LeaseEnd { id } => {
+                    self.check_lease_end(*id, &mut live);
+                    (0, Some((*id, false)))
+                }
                 Effect::Auth(effect) => {
                     let auth = auth.get_or_insert_with(|| self.auth.clone());
                     auth.apply(effect).map_err(|diverged| diverged.what)?;
@@ -312,22 +322,33 @@ impl StateMachine {
         Ok(())
     }
 
+    /// The keys of the lease are gone after it, those that it got in this batch
+    /// too.
+    fn check_lease_end(&self, id: LeaseId, live: &mut BTreeMap<Bytes, Option<LeaseId>>) {
+        live.values_mut().filter(|lease| **lease == Some(id)).for_each(|lease| *lease = None);
+        for key in self.leases.lock().keys(id) {
+            live.entry(key.clone()).or_insert(None);
+        }
+    }
+
+    /// `live` has the keys that were changed before in the batch: deleted, or
+    /// attached to which lease.
     fn check_write(
         &self,
         write: &Write,
-        live: &mut BTreeMap<Bytes, bool>,
+        live: &mut BTreeMap<Bytes, Option<LeaseId>>,
         leases: &BTreeMap<LeaseId, bool>,
     ) -> Result<(), &'static str> {
         match write {
             Write::Put { key, lease, .. } => {
-                live.insert(key.clone(), true);
+                live.insert(key.clone(), Some(*lease));
                 let known = leases.get(lease).copied();
                 if lease.is_some() && !known.unwrap_or_else(|| self.lease_exists(*lease)) {
                     return Err("it attaches a key to a lease that does not exist");
                 }
             }
             Write::Delete { key } => {
-                let was = live.insert(key.clone(), false);
+                let was = live.insert(key.clone(), None).map(|lease| lease.is_some());
                 if !was.unwrap_or_else(|| self.reader.newest(key).is_some()) {
                     return Err("it deletes a key that is not there");
                 }
@@ -355,6 +376,10 @@ impl StateMachine {
                 Effect::LeaseRevoke { id, writes: count } => {
                     let owned = take(&mut writes, *count);
                     applied.revisions.extend(self.apply_writes(owned, Some(*id)));
+                    applied.leases_changed = true;
+                }
+                Effect::LeaseEnd { id } => {
+                    applied.revisions.extend(self.end_lease(*id));
                     applied.leases_changed = true;
                 }
                 Effect::Compact { at } => applied.compacted = Some(*at),
@@ -393,29 +418,50 @@ impl StateMachine {
 
     /// Applies the writes of a revision, if there are any, and the end of the
     /// lease that they come with.
-    ///
-    /// Readers of the key space and of the lease table see that at one moment:
-    /// the revision becomes visible under the table's lock. So whoever has seen
-    /// a key attached, detached or deleted in one of them finds it so in the other.
     fn apply_writes(
         &mut self,
         writes: &[Write],
         revoked: Option<LeaseId>,
     ) -> Option<(Revision, Arc<[Event]>)> {
         let moves = self.lease_moves(writes);
+        self.apply_with_leases(writes, |leases| {
+            for (key, from, to) in moves {
+                leases.detach(from, key);
+                leases.attach(to, Bytes::copy_from_slice(key));
+            }
+            if let Some(id) = revoked {
+                leases.revoke(id);
+            }
+        })
+    }
+
+    /// Ends a lease and deletes its keys, in one revision if there are any.
+    fn end_lease(&mut self, id: LeaseId) -> Option<(Revision, Arc<[Event]>)> {
+        let delete = |key: &Bytes| Write::Delete { key: key.clone() };
+        let writes: Vec<Write> = self.leases.lock().keys(id).map(delete).collect();
+        self.apply_with_leases(&writes, |leases| {
+            leases.revoke(id);
+        })
+    }
+
+    /// Applies the writes of a revision, if there are any, and a change of the
+    /// lease table.
+    ///
+    /// Readers of the key space and of the lease table see both at one moment:
+    /// the revision becomes visible under the table's lock. So whoever has seen
+    /// a key attached, detached or deleted in one of them finds it so in the other.
+    fn apply_with_leases(
+        &mut self,
+        writes: &[Write],
+        change: impl FnOnce(&mut LeaseTable),
+    ) -> Option<(Revision, Arc<[Event]>)> {
         let revision = self.store.revision().next();
         let events = (!writes.is_empty()).then(|| self.store.apply(revision, writes));
         let mut leases = self.leases.lock();
-        for (key, from, to) in moves {
-            leases.detach(from, key);
-            leases.attach(to, Bytes::copy_from_slice(key));
-        }
-        if let Some(id) = revoked {
-            leases.revoke(id);
-        }
+        change(&mut leases);
         let events = events?;
         self.store.publish(revision);
-        Some((revision, events.into()))
+        Some((revision, events))
     }
 
     /// Which keys these writes move from which lease to which; before they are
@@ -428,6 +474,7 @@ impl StateMachine {
         // What this very revision has attached already: a transaction may put
         // a key and then delete it.
         let mut moved: BTreeMap<&Bytes, LeaseId> = BTreeMap::new();
+        let distinct = writes.is_sorted_by(|a, b| a.key() < b.key());
         for write in writes {
             let key = write.key();
             let held_by = moved.get(key).copied().unwrap_or_else(|| {
@@ -440,7 +487,7 @@ impl StateMachine {
             if held_by != holder {
                 moves.push((key, held_by, holder));
             }
-            if writes.len() > 1 {
+            if !distinct {
                 moved.insert(key, holder);
             }
         }

@@ -26,7 +26,8 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 pub enum Event {
     /// Entries are on the disk.
     Durable(Durable),
-    /// Entries were refused for want of room, and are not in the log. The
+    /// Entries were refused for want of room, or because one of them is too large
+    /// for the log, and are not in it. The
     /// caller may append again from the first of them on. Entries that were
     /// queued behind them are refused too, each call with its own event.
     Refused(Refused),
@@ -65,7 +66,8 @@ pub struct Refused {
     pub from: LogIndex,
     /// The last of its entries.
     pub through: LogIndex,
-    /// Why; [`WalError::NoSpace`].
+    /// Why; [`WalError::NoSpace`], or [`WalError::TooLarge`], which callers should
+    /// never come to: they bound what they append.
     pub error: Arc<WalError>,
 }
 
@@ -249,7 +251,8 @@ impl<F: FnMut(Event)> Committer<F> {
         let before = self.wal.counters();
         match self.wal.append_all(batches.iter().flat_map(|batch| &batch.entries)) {
             Ok(()) => {}
-            Err(error) if error.is_no_space() => {
+            // Nothing was written of what is too large, as of what finds no room.
+            Err(error) if error.is_no_space() || matches!(error, WalError::TooLarge { .. }) => {
                 self.refuse(&batches, &Arc::new(error));
                 return Ok(());
             }

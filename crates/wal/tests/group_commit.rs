@@ -141,6 +141,30 @@ fn refused_calls_and_those_behind_them_can_be_tried_again() {
     assert_eq!(entries[3].payload.len(), 10, "not the refused one");
 }
 
+/// Callers bound what they append; one that does not is told, and loses nothing.
+#[test]
+fn what_is_too_large_is_refused_and_the_log_goes_on() {
+    let dir = MemoryDir::new();
+    let stepped = stepped(&dir);
+    stepped.append(1, 1, 10);
+    durable(stepped.event());
+    let ticket = stepped.append(2, 1, (256 << 20) + 1);
+    stepped.go_on();
+    match stepped.event() {
+        Event::Refused(refused) => {
+            assert_eq!((refused.ticket, refused.from), (ticket, LogIndex(2)));
+            assert!(matches!(*refused.error, WalError::TooLarge { .. }), "{:?}", refused.error);
+        }
+        other => panic!("{other:?}"),
+    }
+    stepped.append(2, 1, 10);
+    stepped.go_on();
+    assert_eq!(durable(stepped.event()).index, LogIndex(2));
+    stepped.go_on();
+    let (_, entries) = open(&dir.power_cut(&mut |_| 0), 0).expect("open");
+    assert_eq!(entries.len(), 2);
+}
+
 #[test]
 fn a_failed_sync_is_the_last_event() {
     let dir = MemoryDir::new();

@@ -18,6 +18,12 @@ use crate::login::Secret;
 /// then the client shall try again.
 const ATTEMPTS: usize = 8;
 
+/// The most that the name of a user who logs in may have, and the password, in
+/// bytes. Logins wait, a thousand at a time and for anybody who asks, so what
+/// each of them holds must be small.
+pub(super) const LOGIN_NAME_BYTES_MAX: usize = 4 << 10;
+const LOGIN_PASSWORD_BYTES_MAX: usize = 4 << 10;
+
 impl Api {
     /// The token that a call shows does not matter: it may be the one that
     /// shall be replaced.
@@ -30,6 +36,9 @@ impl Api {
         // Told without a wait: clients go on without a token then.
         if !self.node.auth_is_on() {
             return Err(self.refuse_login(ApiError::AuthNotEnabled).status());
+        }
+        if name.len() > LOGIN_NAME_BYTES_MAX || password.len() > LOGIN_PASSWORD_BYTES_MAX {
+            return Err(self.refuse_login(ApiError::RequestTooLarge).status());
         }
         let turn = self.logins.turn(&name, origin).await;
         turn.map_err(|refused| self.refuse_login(refused))?;

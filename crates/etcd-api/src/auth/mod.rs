@@ -8,6 +8,7 @@ mod authenticate;
 mod roles;
 mod users;
 
+use prost::Message;
 use t4_auth_rbac::{AuthState, Command, Identity};
 use t4_proto::etcdserverpb as pb;
 use t4_proto::etcdserverpb::ResponseHeader;
@@ -16,6 +17,7 @@ use tonic::Status;
 use crate::api::Api;
 use crate::errors::{ApiError, refused};
 use crate::proof::Proof;
+use crate::validate;
 
 impl Api {
     /// Carries out a change on behalf of whoever calls. Gives the header of the
@@ -27,6 +29,12 @@ impl Api {
     ) -> Result<Option<ResponseHeader>, Status> {
         self.acting(proof)?.auth_command(command).await.map_err(refused)?;
         Ok(Some(self.header_now()))
+    }
+
+    /// Whether a change is small enough for the log, as every other write; to be
+    /// asked before anything waits or is computed for it.
+    fn check_size(&self, request: &impl Message) -> Result<(), ApiError> {
+        validate::size(request, self.config.max_request_bytes)
     }
 
     /// The present state, and who asks about it.

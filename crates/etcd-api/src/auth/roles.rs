@@ -18,6 +18,7 @@ impl Api {
         proof: &Proof,
         request: pb::AuthRoleAddRequest,
     ) -> Result<pb::AuthRoleAddResponse, Status> {
+        self.check_size(&request)?;
         let command = Command::RoleAdd { name: request.name.into() };
         Ok(pb::AuthRoleAddResponse { header: self.change(proof, command).await? })
     }
@@ -50,6 +51,7 @@ impl Api {
         proof: &Proof,
         request: pb::AuthRoleDeleteRequest,
     ) -> Result<pb::AuthRoleDeleteResponse, Status> {
+        self.check_size(&request)?;
         let command = Command::RoleDelete { name: request.role.into() };
         Ok(pb::AuthRoleDeleteResponse { header: self.change(proof, command).await? })
     }
@@ -59,6 +61,7 @@ impl Api {
         proof: &Proof,
         request: pb::AuthRoleGrantPermissionRequest,
     ) -> Result<pb::AuthRoleGrantPermissionResponse, Status> {
+        self.check_size(&request)?;
         let permission = request.perm.as_ref().map(granted).transpose()?;
         let command = Command::RoleGrantPermission { role: request.name.into(), permission };
         Ok(pb::AuthRoleGrantPermissionResponse { header: self.change(proof, command).await? })
@@ -69,6 +72,7 @@ impl Api {
         proof: &Proof,
         request: pb::AuthRoleRevokePermissionRequest,
     ) -> Result<pb::AuthRoleRevokePermissionResponse, Status> {
+        self.check_size(&request)?;
         let command = Command::RoleRevokePermission {
             role: request.role.into(),
             key: convert::owned(&request.key),

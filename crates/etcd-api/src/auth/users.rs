@@ -7,6 +7,7 @@ use t4_auth_rbac::{Command, PasswordHash};
 use t4_proto::etcdserverpb as pb;
 use tonic::Status;
 
+use super::authenticate::LOGIN_NAME_BYTES_MAX;
 use crate::api::Api;
 use crate::errors::ApiError;
 use crate::login::Secret;
@@ -19,6 +20,10 @@ impl Api {
         proof: &Proof,
         request: pb::AuthUserAddRequest,
     ) -> Result<pb::AuthUserAddResponse, Status> {
+        self.check_size(&request)?;
+        if request.name.len() > LOGIN_NAME_BYTES_MAX {
+            return Err(ApiError::RequestTooLarge.status());
+        }
         let no_password = request.options.is_some_and(|options| options.no_password);
         let password = match no_password {
             true => None,
@@ -53,6 +58,7 @@ impl Api {
         proof: &Proof,
         request: pb::AuthUserDeleteRequest,
     ) -> Result<pb::AuthUserDeleteResponse, Status> {
+        self.check_size(&request)?;
         let name: Arc<str> = request.name.into();
         let header = self.change(proof, Command::UserDelete { name: name.clone() }).await?;
         self.logins.forget(&name);
@@ -66,6 +72,7 @@ impl Api {
         proof: &Proof,
         request: pb::AuthUserChangePasswordRequest,
     ) -> Result<pb::AuthUserChangePasswordResponse, Status> {
+        self.check_size(&request)?;
         let password = if request.password.is_empty() {
             let given = password::from_wire(&request.hashed_password);
             let given = given.ok().map(|hash| PasswordHash(hash.into()));
@@ -98,6 +105,7 @@ impl Api {
         proof: &Proof,
         request: pb::AuthUserGrantRoleRequest,
     ) -> Result<pb::AuthUserGrantRoleResponse, Status> {
+        self.check_size(&request)?;
         let command =
             Command::UserGrantRole { user: request.user.into(), role: request.role.into() };
         Ok(pb::AuthUserGrantRoleResponse { header: self.change(proof, command).await? })
@@ -108,6 +116,7 @@ impl Api {
         proof: &Proof,
         request: pb::AuthUserRevokeRoleRequest,
     ) -> Result<pb::AuthUserRevokeRoleResponse, Status> {
+        self.check_size(&request)?;
         let command =
             Command::UserRevokeRole { user: request.name.into(), role: request.role.into() };
         Ok(pb::AuthUserRevokeRoleResponse { header: self.change(proof, command).await? })

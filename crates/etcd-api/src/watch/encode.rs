@@ -7,12 +7,13 @@ use t4_kv_types::{Event, EventKind};
 use t4_node::Node;
 use t4_node::watch_hub::Batch;
 use t4_proto::etcdserverpb::WatchResponse;
+use tonic::Status;
 
 use super::fragment;
 use crate::api::Api;
 use crate::convert;
 use crate::sink::Sink;
-use crate::wire::{FRAME_HEADER_BYTES, put_frame_header};
+use crate::wire::{FRAME_HEADER_BYTES, check_sent, put_frame_header};
 
 /// The tag of the field `events` of a response: number 11, with a length.
 pub(super) const EVENTS_TAG: u8 = 11 << 3 | 2;
@@ -63,19 +64,27 @@ impl Default for EncodedBatches {
 impl EncodedBatches {
     /// The field `events` of a response with this batch; with what was before
     /// each change if `prev_kv`.
-    pub(crate) async fn encode(&self, node: &Node, batch: &Batch, prev_kv: bool) -> Bytes {
+    ///
+    /// # Errors
+    /// The status that ends the stream if it is too large for a message.
+    pub(crate) async fn encode(
+        &self,
+        node: &Node,
+        batch: &Batch,
+        prev_kv: bool,
+    ) -> Result<Bytes, Status> {
         let slot = slot_of(batch, prev_kv);
         if let Some(encoded) = &self.kept.lock().slots[slot]
             && encoded.prev_kv == prev_kv
             && encoded.batch.is_shared_with(batch)
         {
-            return encoded.events.clone();
+            return Ok(encoded.events.clone());
         }
-        let events = encode_events(node, batch, prev_kv).await;
+        let events = encode_events(node, batch, prev_kv).await?;
         self.kept
             .lock()
             .put(slot, Encoded { batch: batch.clone(), prev_kv, events: events.clone() });
-        events
+        Ok(events)
     }
 }
 
@@ -99,9 +108,10 @@ fn slot_of(batch: &Batch, prev_kv: bool) -> usize {
     ((address >> 6) ^ (address >> 12) ^ usize::from(prev_kv)) % SLOTS
 }
 
-async fn encode_events(node: &Node, batch: &Batch, prev_kv: bool) -> Bytes {
+async fn encode_events(node: &Node, batch: &Batch, prev_kv: bool) -> Result<Bytes, Status> {
     let payload: usize =
         batch.events().map(|event| event.kv.key.len() + event.kv.value.len()).sum();
+    check_sent(payload)?;
     // Per event: tags, lengths and numbers.
     let mut events = BytesMut::with_capacity(payload + 48 * batch.event_count());
     for event in batch.events() {
@@ -111,9 +121,10 @@ async fn encode_events(node: &Node, batch: &Batch, prev_kv: bool) -> Bytes {
         };
         let message = convert::event(event, before);
         events.put_u8(EVENTS_TAG);
+        check_sent(events.len() + message.encoded_len())?;
         message.encode_length_delimited(&mut events).expect("a growing buffer has room");
     }
-    events.freeze()
+    Ok(events.freeze())
 }
 
 /// Before it, there was no key.
@@ -135,17 +146,23 @@ impl<'a> Outbound<'a> {
     }
 
     /// Adds a response without events.
-    pub(super) async fn push(&mut self, response: &WatchResponse) {
-        self.put(response, &Bytes::new()).await;
+    ///
+    /// # Errors
+    /// The status that ends the stream if it is too large for a message.
+    pub(super) async fn push(&mut self, response: &WatchResponse) -> Result<(), Status> {
+        self.put(response, &Bytes::new()).await
     }
 
     /// Adds a response with these events; split if it is large and may be.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
     pub(super) async fn push_events(
         &mut self,
         mut response: WatchResponse,
         events: Bytes,
         may_split: bool,
-    ) {
+    ) -> Result<(), Status> {
         if !may_split || response.encoded_len() + events.len() < self.split_bytes {
             return self.put(&response, &events).await;
         }
@@ -154,14 +171,15 @@ impl<'a> Outbound<'a> {
         let mut parts = fragment::split(&events, room).peekable();
         while let Some(part) = parts.next() {
             response.fragment = parts.peek().is_some();
-            self.put(&response, &part).await;
+            self.put(&response, &part).await?;
         }
+        Ok(())
     }
 
-    async fn put(&mut self, response: &WatchResponse, events: &Bytes) {
+    async fn put(&mut self, response: &WatchResponse, events: &Bytes) -> Result<(), Status> {
         let length = response.encoded_len() + events.len();
+        put_frame_header(&mut self.chunk, length)?;
         self.sink.count_sent(FRAME_HEADER_BYTES + length);
-        put_frame_header(&mut self.chunk, length);
         response.encode(&mut self.chunk).expect("a growing buffer has room");
         if events.len() <= COPIED_BYTES_MAX {
             self.chunk.extend_from_slice(events);
@@ -172,6 +190,7 @@ impl<'a> Outbound<'a> {
         if self.chunk.len() >= CHUNK_BYTES {
             self.flush().await;
         }
+        Ok(())
     }
 
     /// Sends what was gathered.

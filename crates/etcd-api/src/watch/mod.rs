@@ -72,7 +72,7 @@ impl Api {
                             sink.count_received(bytes);
                             let interval = self.config.watch_progress_notify_interval;
                             self.serve(proof, &mut watching, request, || ticks.start(interval));
-                            self.tell_refusals(&mut watching, &mut out).await;
+                            self.tell_refusals(&mut watching, &mut out).await?;
                             out.flush().await;
                         }
                         // The client has no more to ask, but may still listen.
@@ -106,16 +106,16 @@ impl Api {
             match message {
                 Message::Events { id, header_revision, batch, prev_kv, fragment } => {
                     if watching.permits.allows(id) {
-                        let events = self.batches.encode(&self.node, &batch, prev_kv).await;
+                        let events = self.batches.encode(&self.node, &batch, prev_kv).await?;
                         let response = pb::WatchResponse {
                             header: Some(self.header(header_revision)),
                             watch_id: id,
                             ..Default::default()
                         };
-                        out.push_events(response, events, fragment).await;
+                        out.push_events(response, events, fragment).await?;
                     }
                 }
-                other => self.tell_control(other, watching, out).await,
+                other => self.tell_control(other, watching, out).await?,
             }
             next = watching.stream.try_next();
         }
@@ -128,7 +128,7 @@ impl Api {
         message: Message,
         watching: &mut Watching,
         out: &mut Outbound<'_>,
-    ) {
+    ) -> Result<(), Status> {
         let (mut created, mut reason) = (None, None);
         match &message {
             Message::Created { id, .. } => created = Some(*id),
@@ -140,17 +140,21 @@ impl Api {
         if let Some(reason) = reason {
             response.cancel_reason = errors::as_reason(reason);
         }
-        out.push(&response).await;
+        out.push(&response).await?;
         if let Some(id) = created
             && !watching.permits.created(id)
         {
             watching.stream.cancel(id);
         }
-        self.tell_refusals(watching, out).await;
+        self.tell_refusals(watching, out).await
     }
 
     /// Answers creations that were refused here and whose turn it is.
-    async fn tell_refusals(&self, watching: &mut Watching, out: &mut Outbound<'_>) {
+    async fn tell_refusals(
+        &self,
+        watching: &mut Watching,
+        out: &mut Outbound<'_>,
+    ) -> Result<(), Status> {
         while let Some(error) = watching.permits.refused() {
             let response = pb::WatchResponse {
                 header: Some(self.header_now()),
@@ -160,8 +164,9 @@ impl Api {
                 cancel_reason: errors::as_reason(error),
                 ..Default::default()
             };
-            out.push(&response).await;
+            out.push(&response).await?;
         }
+        Ok(())
     }
 
     /// Ends the watchers that have lost their permission; their end comes as a

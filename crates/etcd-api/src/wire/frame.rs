@@ -114,6 +114,10 @@ impl FrameReader {
     }
 }
 
+/// The largest message that is sent, in bytes: what grpc-go sends at most with
+/// the limit that etcd sets, and what its clients take.
+pub(crate) const SENT_BYTES_MAX: usize = i32::MAX as usize;
+
 /// Something that is encoded into a buffer of its size.
 pub(crate) trait Answer {
     /// Bytes that [`Answer::encode_into`] adds.
@@ -121,6 +125,34 @@ pub(crate) trait Answer {
 
     /// Adds its encoding.
     fn encode_into(&self, buffer: &mut BytesMut);
+
+    /// The message with its header.
+    ///
+    /// # Errors
+    /// The status that ends the call if it is too large for a message.
+    fn into_frame(self) -> Result<Bytes, Status>
+    where
+        Self: Sized,
+    {
+        encode_frame(&self)
+    }
+}
+
+/// A message that was encoded where it was made, with its header.
+pub(crate) struct Framed(pub(crate) Bytes);
+
+impl Answer for Framed {
+    fn encoded_bytes(&self) -> usize {
+        self.0.len().saturating_sub(FRAME_HEADER_BYTES)
+    }
+
+    fn encode_into(&self, buffer: &mut BytesMut) {
+        buffer.extend_from_slice(&self.0[FRAME_HEADER_BYTES..]);
+    }
+
+    fn into_frame(self) -> Result<Bytes, Status> {
+        Ok(self.0)
+    }
 }
 
 impl<M: Message> Answer for M {
@@ -134,19 +166,37 @@ impl<M: Message> Answer for M {
 }
 
 /// A message with its header, in a buffer of exactly its size.
-pub(crate) fn encode_frame(message: &impl Answer) -> Bytes {
+///
+/// # Errors
+/// The status that ends the call if it is too large for a message. What the
+/// node finds is bounded before; this is for all that is made of it.
+pub(crate) fn encode_frame(message: &impl Answer) -> Result<Bytes, Status> {
     let length = message.encoded_bytes();
+    check_sent(length)?;
     let mut frame = BytesMut::with_capacity(FRAME_HEADER_BYTES + length);
-    put_frame_header(&mut frame, length);
+    put_frame_header(&mut frame, length)?;
     message.encode_into(&mut frame);
-    frame.freeze()
+    Ok(frame.freeze())
 }
 
-/// The header of a message of `length` bytes. A response of 4 GiB cannot be
-/// framed; the limits on what is stored and returned keep far below.
-pub(crate) fn put_frame_header(buffer: &mut BytesMut, length: usize) {
+/// The header of a message of `length` bytes.
+///
+/// # Errors
+/// As [`encode_frame`]; nothing was added then.
+pub(crate) fn put_frame_header(buffer: &mut BytesMut, length: usize) -> Result<(), Status> {
+    let length = check_sent(length)?;
     buffer.put_u8(0);
-    buffer.put_u32(u32::try_from(length).expect("a response is below 4 GiB"));
+    buffer.put_u32(length);
+    Ok(())
+}
+
+/// Whether a message of so many bytes can be sent.
+pub(crate) fn check_sent(length: usize) -> Result<u32, Status> {
+    let too_large = || errors::sent_message_too_large(length, SENT_BYTES_MAX);
+    if length > SENT_BYTES_MAX {
+        return Err(too_large());
+    }
+    u32::try_from(length).map_err(|_| too_large())
 }
 
 #[cfg(test)]
@@ -156,7 +206,7 @@ mod tests {
 
     fn frame(payload: &[u8]) -> Vec<u8> {
         let mut buffer = BytesMut::new();
-        put_frame_header(&mut buffer, payload.len());
+        put_frame_header(&mut buffer, payload.len()).unwrap();
         buffer.extend_from_slice(payload);
         buffer.to_vec()
     }
@@ -197,6 +247,38 @@ mod tests {
             assert_eq!(reader.decode_next().unwrap(), None);
             assert!(!reader.is_between_messages());
         }
+    }
+
+    /// Of a size that nobody has in memory.
+    struct Huge(usize);
+
+    impl Answer for Huge {
+        fn encoded_bytes(&self) -> usize {
+            self.0
+        }
+
+        fn encode_into(&self, _: &mut BytesMut) {
+            panic!("it is refused before");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_for_a_message_is_an_error() {
+        for bytes in [SENT_BYTES_MAX + 1, u32::MAX as usize + 1, usize::MAX] {
+            let refused = encode_frame(&Huge(bytes)).unwrap_err();
+            assert_eq!(refused.code(), Code::ResourceExhausted);
+            let text =
+                format!("grpc: trying to send message larger than max ({bytes} vs. 2147483647)");
+            assert_eq!(refused.message(), text);
+        }
+        assert_eq!(check_sent(SENT_BYTES_MAX).unwrap(), 2_147_483_647);
+    }
+
+    #[test]
+    fn what_is_framed_already_is_sent_as_it_is() {
+        let framed = || Framed(Bytes::from(frame(b"hello")));
+        assert_eq!(encode_frame(&framed()).unwrap(), frame(b"hello"));
+        assert_eq!(framed().into_frame().unwrap(), frame(b"hello"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::files::{FileSnapshot, Place};
 use crate::hash::{RecordHash, Selection};
 use crate::index::Version;
 use crate::record::Record;
-use crate::{HashKv, Io, ReadError};
+use crate::{Budget, HashKv, Io, ReadError};
 
 /// How many bytes of records are read at once, and how many bytes a record that
 /// is too long to say so is taken for.
@@ -24,12 +24,20 @@ impl Reader {
     /// # Errors
     /// As [`Reader::get`].
     pub fn hash(&self, at: Revision) -> Result<HashKv, ReadError> {
+        self.hash_within(at, &Budget::unlimited())
+    }
+
+    /// The same; ends when the budget's caller is gone.
+    ///
+    /// # Errors
+    /// As [`Reader::get`]; [`ReadError::Cancelled`].
+    pub fn hash_within(&self, at: Revision, budget: &Budget<'_>) -> Result<HashKv, ReadError> {
         let (compacted, versions, files) = self.select(at.0)?;
         let mut hash = RecordHash::new();
         let mut rest = versions.as_slice();
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(batch_length(rest));
-            self.add_to_hash(&mut hash, batch, &files)?;
+            self.add_to_hash(&mut hash, batch, &files, budget)?;
             rest = after;
         }
         Ok(HashKv { hash: hash.finish(), compact_revision: compacted, hash_revision: at.0 })
@@ -64,7 +72,9 @@ impl Reader {
         hash: &mut RecordHash,
         versions: &[Version],
         files: &FileSnapshot,
+        budget: &Budget<'_>,
     ) -> Result<(), ReadError> {
+        budget.still_wanted()?;
         let mut records: Vec<Option<Record>> = vec![None; versions.len()];
         let mut fetch = Fetch::default();
         for (slot, version) in versions.iter().enumerate() {
@@ -74,7 +84,7 @@ impl Reader {
                 None => unreachable!("the index names a record that is nowhere: {version:?}"),
             }
         }
-        fetch.read(None, Io::Blocking, |slot, record| records[slot] = Some(record))?;
+        fetch.read(None, Io::Blocking, budget, |slot, record| records[slot] = Some(record))?;
         for (version, record) in versions.iter().zip(records) {
             let Some(record) = record else { unreachable!("every record was read") };
             hash.record(version.main, version.sub, version.deleted, &record.into_key_value());

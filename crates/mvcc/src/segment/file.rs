@@ -12,7 +12,7 @@ use super::{Block, Codec, FOOTER_LEN, FORMAT, Footer, KeyCursor, MAGIC, decode_t
 use crate::index::Version;
 use crate::manifest::SegmentMeta;
 use crate::record::Record;
-use crate::{Io, ReadError, StoreError, positioned, preamble};
+use crate::{Budget, Io, ReadError, StoreError, positioned, preamble};
 
 /// Consecutive reads are joined when the gap between them is at most this.
 const JOIN_GAP: u64 = 4 << 10;
@@ -148,10 +148,12 @@ impl SegmentFile {
         wanted: &[(u32, u16)],
         hold: Hold,
         io: Io,
+        budget: &Budget<'_>,
         mut found: impl FnMut(usize, Record),
     ) -> Result<(), ReadError> {
         let mut at = 0;
         while at < wanted.len() {
+            budget.still_wanted()?;
             let run = self.run(&wanted[at..])?;
             if run.count == 1 {
                 let (offset, size) = wanted[at];

@@ -188,7 +188,7 @@ impl Model {
         let revision = Revision(self.oracle.revision + 1);
         self.tell(format!("write {revision}: {}", brief(&writes)));
         let expected = self.oracle.apply(revision, &writes);
-        let found = self.store().apply(revision, &writes);
+        let found = self.store().apply(revision, &writes).to_vec();
         same(&found, &expected, || format!("events of {revision}"))?;
         self.log.push(Entry::Write(revision, writes, expected));
         if self.random.chance(80) {
@@ -359,7 +359,7 @@ impl Model {
             self.log.push(entry.clone());
             match entry {
                 Entry::Write(revision, writes, expected) => {
-                    let events = self.store().apply(revision, &writes);
+                    let events = self.store().apply(revision, &writes).to_vec();
                     same(events, expected, || format!("events of the replay of {revision}"))?;
                     self.store().publish(revision);
                 }

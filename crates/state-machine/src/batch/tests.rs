@@ -78,9 +78,37 @@ fn golden_version_2() {
     assert_eq!(Batch::decode(&Bytes::from_static(golden)), Ok(with_auth()));
 }
 
+/// What entries have since leases end without naming their keys.
+fn with_lease_end() -> Batch {
+    Batch {
+        effects: vec![Effect::Revision { writes: 1 }, Effect::LeaseEnd { id: LeaseId(7) }],
+        writes: vec![Write::Put {
+            key: Bytes::from_static(b"k"),
+            value: Bytes::from_static(b"v"),
+            lease: LeaseId(7),
+        }],
+    }
+}
+
+#[test]
+fn golden_version_3() {
+    let golden = include_bytes!("../../tests/golden/log-payload-v3.bin");
+    assert_eq!(with_lease_end().encode().as_ref(), golden.as_ref());
+    assert_eq!(Batch::decode(&Bytes::from_static(golden)), Ok(with_lease_end()));
+}
+
+#[test]
+fn sizes_are_upper_bounds() {
+    for batch in [everything(), with_auth(), with_lease_end()] {
+        let effects: usize = batch.effects.iter().map(Effect::size_max).sum();
+        let writes: usize = batch.writes.iter().map(write_size_max).sum();
+        assert!(batch.encode().len() <= 1 + effects + writes);
+    }
+}
+
 #[test]
 fn every_prefix_is_refused_or_shorter() {
-    for whole in [everything().encode(), with_auth().encode()] {
+    for whole in [everything().encode(), with_auth().encode(), with_lease_end().encode()] {
         for cut in 0..whole.len() {
             if let Ok(batch) = Batch::decode(&whole.slice(..cut)) {
                 assert_eq!(batch.encode(), whole.slice(..cut));
@@ -99,6 +127,10 @@ fn the_version_is_the_oldest_that_can_say_it() {
     let odd = Err(DecodeError::Malformed("version does not fit the effects"));
     assert_eq!(Batch::decode(&payload.into()), odd);
     let mut payload = everything().encode().to_vec();
+    payload[0] = 2;
+    assert_eq!(Batch::decode(&payload.into()), odd);
+    let mut payload = with_lease_end().encode().to_vec();
+    assert_eq!(payload[0], 3);
     payload[0] = 2;
     assert_eq!(Batch::decode(&payload.into()), odd);
 }
@@ -120,6 +152,6 @@ fn no_secret_is_shown() {
 
 #[test]
 fn newer_version_is_told_apart() {
-    assert_eq!(Batch::decode(&Bytes::from_static(&[3, 1])), Err(DecodeError::NewerFormat(3)));
+    assert_eq!(Batch::decode(&Bytes::from_static(&[4, 1])), Err(DecodeError::NewerFormat(4)));
     assert_eq!(Batch::decode(&Bytes::from_static(&[0])), Err(DecodeError::Malformed("version")));
 }

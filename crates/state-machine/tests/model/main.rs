@@ -15,7 +15,7 @@ use bytes::Bytes;
 use oracle::Oracle;
 use t4_auth_rbac::Identity;
 use t4_kv_types::*;
-use t4_mvcc::{Background, Config, Io, LogPosition, Store};
+use t4_mvcc::{Background, Budget, Config, Io, LogPosition, Store};
 use t4_state_machine::{Batch, Request, Response, Sequencer, StateMachine};
 
 const RUNS: u64 = 24;
@@ -258,7 +258,13 @@ impl Replica {
         let leases: Vec<i64> = self.state.leases().lock().ids().map(|id| id.0).collect();
         assert_eq!(leases, oracle.leases.keys().copied().collect::<Vec<_>>());
         let request = RangeRequest::new(KeyRange::all());
-        let found = t4_state_machine::range(self.state.reader(), &request, Io::Blocking).unwrap();
+        let found = t4_state_machine::range(
+            self.state.reader(),
+            &request,
+            Io::Blocking,
+            &Budget::unlimited(),
+        )
+        .unwrap();
         assert_eq!(found.kvs, oracle.live());
         for id in oracle.leases.keys() {
             let attached: Vec<Bytes> =
@@ -277,7 +283,7 @@ fn check_read_only(replica: &Replica, applied: &Oracle, rng: &mut Rng) {
         failure: vec![],
     };
     let reader = replica.state.reader();
-    let found = t4_state_machine::read_only_txn(reader, &txn, Io::Blocking);
+    let found = t4_state_machine::read_only_txn(reader, &txn, Io::Blocking, &Budget::unlimited());
     let mut clear = applied.clone();
     clear.alarms.clear();
     match (found, clear.run(&Identity::Server, &Request::Txn(txn))) {
