@@ -253,7 +253,11 @@ impl<'a> Rewrite<'a> {
         }
         let mut records: Vec<Option<Record>> = vec![None; kept.len()];
         fetch
-            .read(None, Io::Blocking, |slot, record| records[slot] = Some(record))
+            .read(None, Io::Blocking, |slot, record| {
+                let right = record.order() == kept[slot].order();
+                records[slot] = Some(record);
+                right
+            })
             .map_err(stop_reading)?;
         for record in records.into_iter().flatten() {
             self.push(record)?;

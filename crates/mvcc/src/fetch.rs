@@ -62,12 +62,14 @@ impl Fetch {
         self.files[place].wanted.push(Wanted::new(version, slot));
     }
 
-    /// Reads them. `found` gets each with its slot, in no particular order.
+    /// Reads them. `found` gets each with its slot, in no particular order, and
+    /// says whether it is the one that was wanted for the slot: revision and
+    /// place within the revision name a record.
     pub(crate) fn read(
         mut self,
         cache: Option<&RecordCache>,
         io: Io,
-        mut found: impl FnMut(usize, Record),
+        mut found: impl FnMut(usize, Record) -> bool,
     ) -> Result<(), ReadError> {
         let count: usize = self.files.iter().map(|of_file| of_file.wanted.len()).sum();
         for of_file in &mut self.files {
@@ -76,7 +78,7 @@ impl Fetch {
                 if count >= BULK {
                     of_file.read_bulk(io, &mut found)?;
                 }
-                of_file.look_up(cache, &mut found);
+                of_file.look_up(cache, &mut found)?;
             }
             of_file.read_rest(cache, io, &mut found)?;
         }
@@ -91,13 +93,13 @@ impl OfFile {
     fn read_bulk(
         &mut self,
         io: Io,
-        found: &mut impl FnMut(usize, Record),
+        found: &mut impl FnMut(usize, Record) -> bool,
     ) -> Result<(), ReadError> {
         let mut rest = Vec::new();
         for stretch in self.wanted.chunks(BULK) {
             if is_dense(stretch) {
                 self.read(stretch, Hold::Together, io, |wanted, record| {
-                    found(wanted.slot(), record);
+                    found(wanted.slot(), record)
                 })?;
             } else {
                 rest.extend_from_slice(stretch);
@@ -108,29 +110,36 @@ impl OfFile {
     }
 
     /// Takes what the cache has.
-    fn look_up(&mut self, cache: &RecordCache, found: &mut impl FnMut(usize, Record)) {
+    fn look_up(
+        &mut self,
+        cache: &RecordCache,
+        found: &mut impl FnMut(usize, Record) -> bool,
+    ) -> Result<(), ReadError> {
         let file = self.file.number();
+        let mut right = true;
         self.wanted.retain(|wanted| match cache.get(Location { file, offset: wanted.offset() }) {
             Some(record) => {
-                found(wanted.slot(), record);
+                right &= found(wanted.slot(), record);
                 false
             }
             None => true,
         });
+        if right { Ok(()) } else { Err(self.file.misplaced()) }
     }
 
     fn read_rest(
         &self,
         cache: Option<&RecordCache>,
         io: Io,
-        found: &mut impl FnMut(usize, Record),
+        found: &mut impl FnMut(usize, Record) -> bool,
     ) -> Result<(), ReadError> {
         self.read(&self.wanted, Hold::Alone, io, |wanted, record| {
-            if let Some(cache) = cache {
+            let right = found(wanted.slot(), record.clone());
+            if let (true, Some(cache)) = (right, cache) {
                 let at = Location { file: self.file.number(), offset: wanted.offset() };
-                cache.insert(at, record.clone());
+                cache.insert(at, record);
             }
-            found(wanted.slot(), record);
+            right
         })
     }
 
@@ -139,11 +148,13 @@ impl OfFile {
         wanted: &[Wanted],
         hold: Hold,
         io: Io,
-        mut found: impl FnMut(Wanted, Record),
+        mut found: impl FnMut(Wanted, Record) -> bool,
     ) -> Result<(), ReadError> {
         let places: Vec<(u32, u16)> =
             wanted.iter().map(|wanted| (wanted.offset(), wanted.size())).collect();
-        self.file.records(&places, hold, io, |place, record| found(wanted[place], record))
+        self.file.records(&places, hold, io, |place, record| {
+            if found(wanted[place], record) { Ok(()) } else { Err(self.file.misplaced()) }
+        })
     }
 }
 
