@@ -7,6 +7,7 @@
 //!   `run/settings.rs` makes the configuration of node and server of them.
 //! * `etcd`: the same server, from etcd's flags.
 //! * `inspect`: reads a data directory on which no node runs.
+//! * `verify`: reads every byte of such a directory, and says what is damaged.
 //! * `certs`: a small certificate authority.
 //! * `version`.
 //!
@@ -29,6 +30,7 @@ mod run;
 mod sources;
 mod usage;
 mod value;
+mod verify;
 mod version;
 
 use std::ffi::OsString;
@@ -58,6 +60,8 @@ enum Command {
     Etcd(etcd::EtcdArgs),
     /// Looks into a data directory while no server runs on it; changes nothing
     Inspect(inspect::InspectArgs),
+    /// Reads every byte of a data directory and says what is damaged; changes nothing
+    Verify(verify::VerifyArgs),
     /// Makes, issues, renews and shows certificates, to try TLS without openssl
     Certs(certs::CertsArgs),
     /// Prints the version, the etcd API that is served, and the build target
@@ -84,6 +88,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Etcd(args) => etcd::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Certs(args) => certs::run(args),
         Command::Version(args) => version::run(&args),
     };
@@ -94,6 +99,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn command() -> clap::Command {
     Cli::command()
         .mut_subcommand("run", |run| run.mut_args(name_variable))
+        .mut_subcommand("verify", |verify| verify.mut_arg("data_dir", name_variable))
         .mut_subcommand("inspect", |inspect| {
             inspect.mut_subcommands(|sub| sub.mut_arg("data_dir", name_variable))
         })

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -15,6 +16,8 @@ use t4_mvcc::{Io, ReadError, Reader};
 use t4_state_machine::Response;
 use t4_watch_hub::{HistoryChunk, HistoryRequest, Hub, Limits, StreamId};
 use tokio::sync::{Notify, oneshot};
+
+use crate::damage::Damage;
 
 /// Revisions that wait for a lane's task, at most. Beyond it they are dropped
 /// and read back from history when the task runs again.
@@ -79,13 +82,23 @@ pub(crate) struct Lane {
     /// Wakes the lane's task.
     wake: Notify,
     reader: Reader,
+    damage: Arc<Damage>,
+    /// History could not be read, and the operator was told.
+    history_fails: AtomicBool,
     /// `None` until the first stream is opened.
     watching: Mutex<Option<Watching>>,
 }
 
 impl Lane {
-    pub(crate) fn new(reader: Reader) -> Self {
-        Lane { inbox: Mutex::default(), wake: Notify::new(), reader, watching: Mutex::new(None) }
+    pub(crate) fn new(reader: Reader, damage: Arc<Damage>) -> Self {
+        Lane {
+            inbox: Mutex::default(),
+            wake: Notify::new(),
+            reader,
+            damage,
+            history_fails: AtomicBool::new(false),
+            watching: Mutex::new(None),
+        }
     }
 
     /// Takes over a batch's responses and events. False: the lane is closed,
@@ -259,6 +272,9 @@ impl Lane {
                     self.publish(&news);
                 }
                 Err(error) => {
+                    if let ReadError::Corrupt { .. } = error {
+                        self.damage.met(&error.to_string());
+                    }
                     tracing::warn!(%error, from = from.0, "watch streams end: their events are gone");
                     self.end_streams();
                     return;
@@ -320,6 +336,7 @@ impl Lane {
         let Some(watching) = guard.as_mut() else { return false };
         match outcome {
             Ok(revisions) => {
+                self.history_fails.store(false, Ordering::Relaxed);
                 let through = revisions.last().map_or(request.to, |(last, _)| *last);
                 watching.hub.history(HistoryChunk { from: request.from, through, revisions });
             }
@@ -327,8 +344,16 @@ impl Lane {
                 let at = self.reader.compacted().unwrap_or(request.from);
                 watching.hub.history_compacted(at);
             }
+            // What is damaged stays damaged: whoever needs it is told.
+            Err(error @ ReadError::Corrupt { .. }) => {
+                let what = error.to_string();
+                self.damage.met(&what);
+                watching.hub.history_damaged(&what);
+            }
             Err(error) => {
-                tracing::error!(%error, "watch history cannot be read; it will be tried again");
+                if !self.history_fails.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, "watch history cannot be read; it will be tried again");
+                }
                 watching.hub.history_failed();
                 let lane = self.clone();
                 tokio::spawn(async move {

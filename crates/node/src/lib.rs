@@ -43,6 +43,7 @@ mod caller;
 mod commit_queue;
 mod config;
 mod counters;
+mod damage;
 mod data_dir;
 mod error;
 mod lane;
@@ -55,6 +56,7 @@ mod open;
 mod reads;
 mod shared;
 mod token_expiry;
+mod verification;
 mod watch;
 mod write_loop;
 
@@ -67,6 +69,7 @@ pub use data_dir::Identity;
 pub use error::{Closed, OpenError};
 pub use node::{HashKv, Member, Node, Status};
 pub use offline::{LogSummary, Offline};
+pub use verification::{Fault, Verification, VerifiedState, verify};
 pub use watch::WatchStream;
 
 pub use t4_watch_hub as watch_hub;

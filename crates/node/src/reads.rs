@@ -8,6 +8,8 @@ use t4_kv_types::{KeyValue, OpError, RangeRequest, RangeResult, Revision, TxnReq
 use t4_mvcc::{Io, Projection, ReadError, Reader};
 use tokio::sync::Semaphore;
 
+use crate::damage::Damage;
+
 /// From so many keys on a range is read on a blocking thread: assembling
 /// more would hold up the other connections of this runtime.
 const INLINE_KEYS_MAX: u64 = 1_000;
@@ -20,18 +22,19 @@ const BLOCKING_READS_MAX: usize = 16;
 pub(crate) struct Reads {
     pub(crate) reader: Reader,
     blocking: Arc<Semaphore>,
+    damage: Arc<Damage>,
 }
 
 impl Reads {
-    pub(crate) fn new(reader: Reader) -> Self {
-        Reads { reader, blocking: Arc::new(Semaphore::new(BLOCKING_READS_MAX)) }
+    pub(crate) fn new(reader: Reader, damage: Arc<Damage>) -> Self {
+        Reads { reader, blocking: Arc::new(Semaphore::new(BLOCKING_READS_MAX)), damage }
     }
 
     pub(crate) async fn range(&self, request: &RangeRequest) -> Result<RangeResult, OpError> {
         if !self.is_big(request) {
             match t4_state_machine::range(&self.reader, request, Io::NoWait) {
                 Err(ReadError::WouldBlock) => {}
-                other => return other.map_err(op_error),
+                other => return other.map_err(|error| op_error(&self.damage, error)),
             }
         }
         let request = request.clone();
@@ -41,7 +44,7 @@ impl Reads {
     pub(crate) async fn read_only_txn(&self, request: &TxnRequest) -> Result<TxnResult, OpError> {
         match t4_state_machine::read_only_txn(&self.reader, request, Io::NoWait) {
             Err(ReadError::WouldBlock) => {}
-            other => return other.map_err(op_error),
+            other => return other.map_err(|error| op_error(&self.damage, error)),
         }
         let request = request.clone();
         self.block(move |reader| t4_state_machine::read_only_txn(reader, &request, Io::Blocking))
@@ -51,7 +54,7 @@ impl Reads {
     pub(crate) async fn get(&self, key: &[u8], at: Revision) -> Result<Option<KeyValue>, OpError> {
         match self.reader.get(key, at, Io::NoWait) {
             Err(ReadError::WouldBlock) => {}
-            other => return other.map_err(op_error),
+            other => return other.map_err(|error| op_error(&self.damage, error)),
         }
         let key = key.to_vec();
         self.block(move |reader| reader.get(&key, at, Io::Blocking)).await
@@ -70,7 +73,7 @@ impl Reads {
             result
         });
         match outcome.await {
-            Ok(result) => result.map_err(op_error),
+            Ok(result) => result.map_err(|error| op_error(&self.damage, error)),
             // The runtime is shutting down.
             Err(_) => Err(OpError::Stopped),
         }
@@ -91,10 +94,15 @@ impl Reads {
     }
 }
 
-pub(crate) fn op_error(error: ReadError) -> OpError {
+fn op_error(damage: &Damage, error: ReadError) -> OpError {
     match error {
         ReadError::Compacted => OpError::Compacted,
         ReadError::Future => OpError::FutureRevision,
+        ReadError::Corrupt { .. } => {
+            let what = error.to_string();
+            damage.met(&what);
+            OpError::Damaged(what)
+        }
         other => {
             tracing::error!(error = %other, "a read failed");
             OpError::Io(other.to_string())

@@ -501,6 +501,7 @@ pub(crate) fn op_error(error: ReadError) -> OpError {
     match error {
         ReadError::Compacted => OpError::Compacted,
         ReadError::Future => OpError::FutureRevision,
+        ReadError::Corrupt { .. } => OpError::Damaged(error.to_string()),
         other => OpError::Io(other.to_string()),
     }
 }

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use prost::Message;
-use t4_kv_types::{Event, EventKind};
+use t4_kv_types::{Event, EventKind, OpError};
 use t4_node::Node;
 use t4_node::watch_hub::Batch;
 use t4_proto::etcdserverpb::WatchResponse;
@@ -63,19 +63,27 @@ impl Default for EncodedBatches {
 impl EncodedBatches {
     /// The field `events` of a response with this batch; with what was before
     /// each change if `prev_kv`.
-    pub(crate) async fn encode(&self, node: &Node, batch: &Batch, prev_kv: bool) -> Bytes {
+    ///
+    /// # Errors
+    /// What was before a change cannot be read.
+    pub(crate) async fn encode(
+        &self,
+        node: &Node,
+        batch: &Batch,
+        prev_kv: bool,
+    ) -> Result<Bytes, OpError> {
         let slot = slot_of(batch, prev_kv);
         if let Some(encoded) = &self.kept.lock().slots[slot]
             && encoded.prev_kv == prev_kv
             && encoded.batch.is_shared_with(batch)
         {
-            return encoded.events.clone();
+            return Ok(encoded.events.clone());
         }
-        let events = encode_events(node, batch, prev_kv).await;
+        let events = encode_events(node, batch, prev_kv).await?;
         self.kept
             .lock()
             .put(slot, Encoded { batch: batch.clone(), prev_kv, events: events.clone() });
-        events
+        Ok(events)
     }
 }
 
@@ -99,21 +107,21 @@ fn slot_of(batch: &Batch, prev_kv: bool) -> usize {
     ((address >> 6) ^ (address >> 12) ^ usize::from(prev_kv)) % SLOTS
 }
 
-async fn encode_events(node: &Node, batch: &Batch, prev_kv: bool) -> Bytes {
+async fn encode_events(node: &Node, batch: &Batch, prev_kv: bool) -> Result<Bytes, OpError> {
     let payload: usize =
         batch.events().map(|event| event.kv.key.len() + event.kv.value.len()).sum();
     // Per event: tags, lengths and numbers.
     let mut events = BytesMut::with_capacity(payload + 48 * batch.event_count());
     for event in batch.events() {
         let before = match prev_kv && !is_creation(event) {
-            true => node.before(&event.kv.key, event.kv.mod_revision).await,
+            true => node.before(&event.kv.key, event.kv.mod_revision).await?,
             false => None,
         };
         let message = convert::event(event, before);
         events.put_u8(EVENTS_TAG);
         message.encode_length_delimited(&mut events).expect("a growing buffer has room");
     }
-    events.freeze()
+    Ok(events.freeze())
 }
 
 /// Before it, there was no key.
