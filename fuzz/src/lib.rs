@@ -18,7 +18,7 @@ use t4_lease::LeaseTable;
 use t4_mvcc::Manifest;
 use t4_node::Identity;
 use t4_state_machine::{Batch, decode_alarms, decode_members, encode_alarms, encode_members};
-use t4_wal::format::Tail;
+use t4_wal::format::{Closing, Tail};
 
 /// A decoder with what must hold of it.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,8 @@ fn wal_segment(bytes: &[u8]) -> bool {
     }
     // What is torn may be anything; all other bytes are accounted for, if the
     // file is one that a writer makes.
-    if contents.tail == Tail::Clean && has_no_sparse_sector(bytes) {
+    let whole = contents.tail == Tail::Clean && contents.closing != Closing::Torn;
+    if whole && has_no_sparse_sector(bytes) {
         let flipped = flip_one_bit(bytes);
         if let Ok(found) = t4_wal::format::decode_segment(&flipped) {
             assert!(matches!(found.tail, Tail::Stray { .. }), "a flipped bit went unnoticed");

@@ -18,11 +18,16 @@ pub(crate) fn lease_table(bytes: &mut [u8]) {
     }
 }
 
-/// `docs/formats/wal.md`: two in the header page, two per frame.
+/// `docs/formats/wal.md`: two in the header page, one in a closing mark, two per
+/// frame.
 pub(crate) fn wal_segment(bytes: &mut [u8]) {
     put(bytes, 12, 0..12);
     put(bytes, 60, 0..60);
     let Some(salt) = bytes.get(16..24).map(crc32c) else { return };
+    if let (Some(0x9d | 0x6e), Some(mark)) = (bytes.get(532), bytes.get(512..528)) {
+        let crc = crc32c_append(salt, mark);
+        put_value(bytes, 528, crc);
+    }
     for payload in wal_payloads(bytes) {
         let frame = payload.start - WAL_FRAME_HEADER;
         put(bytes, frame + 30, payload);

@@ -101,7 +101,7 @@ impl<A: clap::Args + Show> With<A> {
 }
 
 /// From the flag, else from the environment; an empty variable is unset.
-fn data_dir(from_flag: Option<String>) -> Result<std::path::PathBuf, UsageError> {
+pub(crate) fn data_dir(from_flag: Option<String>) -> Result<std::path::PathBuf, UsageError> {
     let environment = |name: &str| std::env::var_os(name);
     let given = Sources::new(&environment, None).one("data-dir", from_flag, value::path)?;
     Ok(given.unwrap_or_else(|| DATA_DIR.into()))

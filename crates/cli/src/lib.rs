@@ -7,6 +7,7 @@
 //!   `run/settings.rs` makes the configuration of node and server of them.
 //! * `etcd`: the same server, from etcd's flags.
 //! * `inspect`: reads a data directory on which no node runs.
+//! * `verify`: reads every byte of such a directory, and says what is damaged.
 //! * `certs`: a small certificate authority.
 //! * `completion`: for shells, and pages for `man`.
 //! * `version`.
@@ -33,6 +34,7 @@ mod run;
 mod sources;
 mod usage;
 mod value;
+mod verify;
 mod version;
 
 use std::ffi::OsString;
@@ -62,6 +64,8 @@ enum Command {
     Etcd(etcd::EtcdArgs),
     /// Reads a data directory while no server runs on it; changes nothing
     Inspect(inspect::InspectArgs),
+    /// Reads every byte of a data directory and says what is damaged; changes nothing
+    Verify(verify::VerifyArgs),
     /// Issues, renews, verifies and shows certificates, so that TLS needs no openssl
     Certs(certs::CertsArgs),
     /// Prints a completion script for a shell
@@ -94,6 +98,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Etcd(args) => etcd::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Certs(args) => certs::run(args),
         Command::Completion(args) => args.run(command()),
         Command::Man(args) => args.run(command()),
@@ -106,6 +111,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn command() -> clap::Command {
     Cli::command()
         .mut_subcommand("run", |run| run.mut_args(name_variable).mut_args(brief))
+        .mut_subcommand("verify", |verify| verify.mut_arg("data_dir", name_variable))
         .mut_subcommand("inspect", |inspect| {
             inspect.mut_subcommands(|sub| sub.mut_arg("data_dir", name_variable))
         })

@@ -292,9 +292,21 @@ pub fn refused(error: OpError) -> Status {
         OpError::Stopped => ApiError::Stopped.status(),
         OpError::Timeout => ApiError::Timeout.status(),
         OpError::Auth(error) => ApiError::from(error).status(),
+        OpError::Damaged(what) => damaged(&what),
         // As etcd: what has no place in the table is Unknown with its text.
         error @ OpError::Io(_) => Status::unknown(error.to_string()),
     }
+}
+
+/// What is stored is damaged; the text names the file. The code is the one of
+/// etcd's *corrupt cluster*, which clients do not retry.
+pub(crate) fn damaged(what: &str) -> Status {
+    Status::data_loss(format!("t4: {what}"))
+}
+
+/// A status as etcd writes it into the `cancel_reason` of a watcher.
+pub(crate) fn status_reason(status: &Status) -> String {
+    reason(status.code(), status.message())
 }
 
 /// What a client is told when no token can be made; `Ok`: its login is to be
@@ -309,12 +321,16 @@ pub(crate) fn login_refused(error: OpError) -> Result<(), Status> {
 /// An error as etcd writes it into the `cancel_reason` of a watcher: as Go
 /// prints a status.
 pub(crate) fn as_reason(error: ApiError) -> String {
+    reason(error.code(), error.text())
+}
+
+fn reason(code: Code, text: &str) -> String {
     // Only Go's name of this code differs from ours.
-    let code = match error.code() {
+    let code = match code {
         Code::Cancelled => "Canceled".to_owned(),
         code => format!("{code:?}"),
     };
-    format!("rpc error: code = {code} desc = {}", error.text())
+    format!("rpc error: code = {code} desc = {text}")
 }
 
 /// Why a watcher was not created: the `cancel_reason` of the response.
@@ -490,6 +506,8 @@ mod tests {
     fn every_refusal_of_the_node_has_its_status() {
         assert_eq!(refused(OpError::Compacted).code(), Code::OutOfRange);
         assert_eq!(refused(OpError::Timeout).message(), "etcdserver: request timed out");
+        let damaged = refused(OpError::Damaged("f.seg: corrupt".to_owned()));
+        assert_eq!((damaged.code(), damaged.message()), (Code::DataLoss, "t4: f.seg: corrupt"));
         let io = refused(OpError::Io("gone".to_owned()));
         assert_eq!(
             (io.code(), io.message()),

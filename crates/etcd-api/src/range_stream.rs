@@ -66,10 +66,10 @@ impl Api {
             if rest.len() == 0 {
                 let last = RangeResult { kvs: chunk, ..result };
                 let answer = RangeAnswer::new(self.header(last.revision), last);
-                sink.send(&StreamedAnswer(answer)).await;
+                sink.send(&StreamedAnswer(answer)).await?;
                 return Ok(());
             }
-            sink.send(&StreamedAnswer(RangeAnswer::part(chunk))).await;
+            sink.send(&StreamedAnswer(RangeAnswer::part(chunk))).await?;
         }
     }
 }

@@ -53,6 +53,9 @@ pub enum OpError {
     /// It is not known whether the operation was done.
     #[error("the operation timed out; it may yet take effect")]
     Timeout,
+    /// What is stored is not what was written; the text names the file.
+    #[error("{0}")]
+    Damaged(String),
     /// A value could not be read from the disk.
     #[error("reading from the disk failed: {0}")]
     Io(String),

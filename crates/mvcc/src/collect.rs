@@ -254,7 +254,9 @@ impl<'a> Rewrite<'a> {
         let mut records: Vec<Option<Record>> = vec![None; kept.len()];
         fetch
             .read(None, Io::Blocking, &Budget::unlimited(), |slot, record| {
-                records[slot] = Some(record)
+                let right = record.order() == kept[slot].order();
+                records[slot] = Some(record);
+                right
             })
             .map_err(stop_reading)?;
         for record in records.into_iter().flatten() {

@@ -28,7 +28,7 @@ pub enum ReadError {
     #[error("the read was cancelled")]
     Cancelled,
     /// A segment file does not hold what it should: stop serving, restore it.
-    #[error("{}: corrupt: {what}; restore this file from a checkpoint or another node", file.display())]
+    #[error("{}: corrupt: {what}; check the disk, then restore the whole data directory from a backup copy", file.display())]
     Corrupt {
         /// The file.
         file: PathBuf,
@@ -58,7 +58,7 @@ pub enum StoreError {
         remedy: &'static str,
     },
     /// A file of ours does not hold what it should.
-    #[error("{}: corrupt: {what}; restore it from a checkpoint or another node, or start this node with an empty directory", file.display())]
+    #[error("{}: corrupt: {what}; check the disk, then restore the whole data directory from a backup copy", file.display())]
     Corrupt {
         /// The file.
         file: PathBuf,

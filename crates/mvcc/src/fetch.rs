@@ -62,13 +62,15 @@ impl Fetch {
         self.files[place].wanted.push(Wanted::new(version, slot));
     }
 
-    /// Reads them. `found` gets each with its slot, in no particular order.
+    /// Reads them. `found` gets each with its slot, in no particular order, and
+    /// says whether it is the one that was wanted for the slot: revision and
+    /// place within the revision name a record.
     pub(crate) fn read(
         mut self,
         cache: Option<&RecordCache>,
         io: Io,
         budget: &Budget<'_>,
-        mut found: impl FnMut(usize, Record),
+        mut found: impl FnMut(usize, Record) -> bool,
     ) -> Result<(), ReadError> {
         let count: usize = self.files.iter().map(|of_file| of_file.wanted.len()).sum();
         for of_file in &mut self.files {
@@ -77,7 +79,7 @@ impl Fetch {
                 if count >= BULK {
                     of_file.read_bulk(io, budget, &mut found)?;
                 }
-                of_file.look_up(cache, &mut found);
+                of_file.look_up(cache, &mut found)?;
             }
             of_file.read_rest(cache, io, budget, &mut found)?;
         }
@@ -93,13 +95,13 @@ impl OfFile {
         &mut self,
         io: Io,
         budget: &Budget<'_>,
-        found: &mut impl FnMut(usize, Record),
+        found: &mut impl FnMut(usize, Record) -> bool,
     ) -> Result<(), ReadError> {
         let mut rest = Vec::new();
         for stretch in self.wanted.chunks(BULK) {
             if is_dense(stretch) {
                 self.read(stretch, Hold::Together, io, budget, |wanted, record| {
-                    found(wanted.slot(), record);
+                    found(wanted.slot(), record)
                 })?;
             } else {
                 rest.extend_from_slice(stretch);
@@ -110,15 +112,21 @@ impl OfFile {
     }
 
     /// Takes what the cache has.
-    fn look_up(&mut self, cache: &RecordCache, found: &mut impl FnMut(usize, Record)) {
+    fn look_up(
+        &mut self,
+        cache: &RecordCache,
+        found: &mut impl FnMut(usize, Record) -> bool,
+    ) -> Result<(), ReadError> {
         let file = self.file.number();
+        let mut right = true;
         self.wanted.retain(|wanted| match cache.get(Location { file, offset: wanted.offset() }) {
             Some(record) => {
-                found(wanted.slot(), record);
+                right &= found(wanted.slot(), record);
                 false
             }
             None => true,
         });
+        if right { Ok(()) } else { Err(self.file.misplaced()) }
     }
 
     fn read_rest(
@@ -126,14 +134,15 @@ impl OfFile {
         cache: Option<&RecordCache>,
         io: Io,
         budget: &Budget<'_>,
-        found: &mut impl FnMut(usize, Record),
+        found: &mut impl FnMut(usize, Record) -> bool,
     ) -> Result<(), ReadError> {
         self.read(&self.wanted, Hold::Alone, io, budget, |wanted, record| {
-            if let Some(cache) = cache {
+            let right = found(wanted.slot(), record.clone());
+            if let (true, Some(cache)) = (right, cache) {
                 let at = Location { file: self.file.number(), offset: wanted.offset() };
-                cache.insert(at, record.clone());
+                cache.insert(at, record);
             }
-            found(wanted.slot(), record);
+            right
         })
     }
 
@@ -143,11 +152,13 @@ impl OfFile {
         hold: Hold,
         io: Io,
         budget: &Budget<'_>,
-        mut found: impl FnMut(Wanted, Record),
+        mut found: impl FnMut(Wanted, Record) -> bool,
     ) -> Result<(), ReadError> {
         let places: Vec<(u32, u16)> =
             wanted.iter().map(|wanted| (wanted.offset(), wanted.size())).collect();
-        self.file.records(&places, hold, io, budget, |place, record| found(wanted[place], record))
+        self.file.records(&places, hold, io, budget, |place, record| {
+            if found(wanted[place], record) { Ok(()) } else { Err(self.file.misplaced()) }
+        })
     }
 }
 

@@ -38,7 +38,8 @@ pub fn fork(from: &Path, to: &Path, at: Revision) -> Result<(), StoreError> {
                 if source.kind() == io::ErrorKind::NotFound =>
             {
                 if attempt == ATTEMPTS {
-                    let remedy = "the manifest needs it; restore it from a checkpoint";
+                    let remedy =
+                        "the manifest needs it; restore the whole directory from a backup copy";
                     return Err(StoreError::Missing { file, remedy });
                 }
                 attempt += 1;

@@ -36,7 +36,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`store`], [`reader`], [`background`], [`collect`], [`fork`](fork()) | the doors, by who comes through them |
+//! | [`store`], [`reader`], [`background`], [`collect`], [`fork`](fork()), [`verification`] | the doors, by who comes through them |
 //! | [`open`], [`directory`], [`merge`] | from files to an index |
 //! | [`index`], [`liveness`], [`hash`] | pure: keys and versions, exact counts, etcd's hash |
 //! | [`record`], [`tail`], [`files`], [`fetch`], [`cache`], [`budget`], [`shared`] | where records are, and who may look |
@@ -71,6 +71,7 @@ mod store;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod verification;
 
 pub use background::{Background, SealTicket};
 pub use budget::Budget;
@@ -85,3 +86,4 @@ pub use reader::Reader;
 pub use segment::image::{SegmentSummary, decode_segment};
 pub use segment::{SegmentId, SegmentKind};
 pub use store::Store;
+pub use verification::{Verification, verify};

@@ -83,8 +83,8 @@ fn new_manifest(config: &Config) -> Result<Manifest, StoreError> {
     if any_segment(&config.dir)?.is_some() {
         return Err(StoreError::Missing {
             file: config.dir.join(manifest::NAME),
-            remedy: "there are segment files, so this was a store; restore the manifest from a \
-                     checkpoint or another node, or start this node with an empty directory",
+            remedy: "there are segment files, so this was a store; restore the whole data \
+                     directory from a backup copy",
         });
     }
     Ok(Manifest::empty())

@@ -84,15 +84,24 @@ impl Reader {
             None => unreachable!("the index names a record that is nowhere: {version:?}"),
         };
         drop(core);
-        Ok(Some(self.read(&file, &version, io)?.into_key_value()))
+        Ok(Some(self.read(&file, &version, key, io)?.into_key_value()))
     }
 
-    fn read(&self, file: &SegmentFile, version: &Version, io: Io) -> Result<Record, ReadError> {
+    fn read(
+        &self,
+        file: &SegmentFile,
+        version: &Version,
+        key: &[u8],
+        io: Io,
+    ) -> Result<Record, ReadError> {
         let cache = self.shared.cache.as_ref();
         if let Some(record) = cache.and_then(|cache| cache.get(version.at)) {
             return Ok(record);
         }
         let record = file.record(version.at.offset, version.size, io)?;
+        if record.order() != version.order() || record.key() != key {
+            return Err(file.misplaced());
+        }
         if let Some(cache) = cache {
             cache.insert(version.at, record.clone());
         }

@@ -11,7 +11,7 @@ mod keys;
 mod varint;
 mod writer;
 
-pub(crate) use file::{Hold, SegmentFile};
+pub(crate) use file::{Hold, SegmentFile, decode_block};
 pub(crate) use keys::{KeyCursor, KeyEntry};
 pub(crate) use writer::{SegmentWriter, TEMPORARY};
 
@@ -241,7 +241,7 @@ pub(crate) fn decode_table(bytes: &[u8], footer: &Footer) -> Result<Vec<Block>, 
     let mut blocks = Vec::with_capacity(footer.blocks as usize);
     let (mut logical, mut offset) = (0u32, crate::preamble::LEN as u64);
     for entry in bytes.chunks_exact(BLOCK_ENTRY) {
-        let block = decode_block(entry, logical, offset).ok_or("a block's entry is impossible")?;
+        let block = decode_entry(entry, logical, offset).ok_or("a block's entry is impossible")?;
         logical = logical.checked_add(block.length).ok_or("the blocks are too long")?;
         offset += u64::from(block.stored);
         blocks.push(block);
@@ -252,7 +252,7 @@ pub(crate) fn decode_table(bytes: &[u8], footer: &Footer) -> Result<Vec<Block>, 
     Ok(blocks)
 }
 
-fn decode_block(entry: &[u8], logical: u32, offset: u64) -> Option<Block> {
+fn decode_entry(entry: &[u8], logical: u32, offset: u64) -> Option<Block> {
     let word = |at: usize| entry.get(at..)?.first_chunk().map(|b| u32::from_le_bytes(*b));
     let (length, stored) = (word(0)?, word(4)?);
     let codec = match word(8)? {

@@ -12,7 +12,8 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use t4_kv_types::{ClusterId, NodeId};
+use t4_kv_types::{ClusterId, LogIndex, NodeId};
+use t4_wal::{FileDir, Wal};
 
 use crate::contents::Contents;
 use crate::error::OpenError;
@@ -41,7 +42,10 @@ pub(crate) struct DataDir {
 
 impl DataDir {
     /// Makes or opens the directory, and locks it against other processes.
-    pub(crate) fn open(root: &Path) -> Result<Self, OpenError> {
+    ///
+    /// A new one gets its log, then its identity: whoever finds an identity
+    /// knows that there was a log.
+    pub(crate) fn open(root: &Path, log_config: t4_wal::Config) -> Result<Self, OpenError> {
         let io = |op: &'static str, path: &Path| {
             let path = path.to_owned();
             move |source: io::Error| OpenError::DataDir { path, op, source }
@@ -51,12 +55,16 @@ impl DataDir {
         create_durably(root).map_err(io("create the directory", root))?;
         let lock = lock(root)?;
         let identity_path = root.join("IDENTITY");
-        let identity = match fs::read_to_string(&identity_path) {
-            Ok(text) => Identity::parse(&text)
+        let identity = match fs::read(&identity_path) {
+            Ok(bytes) => parse_identity(&bytes)
                 .map_err(|what| OpenError::Identity { path: identity_path, what })?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 refuse_orphans(root)?;
                 let identity = Identity::random()?;
+                let log = root.join("log");
+                create_durably(&log).map_err(io("create the directory", &log))?;
+                let log = FileDir::open(&log).map_err(io("open", &log))?;
+                drop(Wal::open(log, log_config, LogIndex(0))?);
                 write_durably(root, "IDENTITY", &identity.to_string())
                     .map_err(io("write", &identity_path))?;
                 identity
@@ -73,20 +81,9 @@ impl DataDir {
     /// Opens a directory for looking at it: nothing is made, and nobody can
     /// run a node on it meanwhile. Others may look at the same time.
     pub(crate) fn open_read_only(root: &Path) -> Result<Self, OpenError> {
-        let failed =
-            |op, path: &Path, source| OpenError::DataDir { path: path.to_owned(), op, source };
-        fs::read_dir(root).map_err(|source| failed("read the directory", root, source))?;
+        let lock = share_lock(root)?;
         Contents::of(root)?;
-        let lock = lock_shared(root)?;
-        let path = root.join("IDENTITY");
-        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => OpenError::Identity {
-                path: path.clone(),
-                what: "it is missing: no node of T4 has run in this directory".to_owned(),
-            },
-            _ => failed("read", &path, source),
-        })?;
-        let identity = Identity::parse(&text).map_err(|what| OpenError::Identity { path, what })?;
+        let identity = read_identity(root)?;
         Ok(DataDir { root: root.to_owned(), identity, _lock: lock })
     }
 
@@ -101,6 +98,37 @@ impl DataDir {
     pub(crate) fn state(&self) -> PathBuf {
         self.root.join("state")
     }
+}
+
+/// Keeps nodes from running on a directory, but not others who look at it.
+pub(crate) fn share_lock(root: &Path) -> Result<Option<File>, OpenError> {
+    let op = "read the directory";
+    fs::read_dir(root).map_err(|source| OpenError::DataDir {
+        path: root.to_owned(),
+        op,
+        source,
+    })?;
+    lock_shared(root)
+}
+
+/// The identity of a directory that is there.
+pub(crate) fn read_identity(root: &Path) -> Result<Identity, OpenError> {
+    let path = root.join("IDENTITY");
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            refuse_orphans(root)?;
+            let what = "it is missing: no node of T4 has run in this directory".to_owned();
+            return Err(OpenError::Identity { path, what });
+        }
+        Err(source) => return Err(OpenError::DataDir { path, op: "read", source }),
+    };
+    parse_identity(&bytes).map_err(|what| OpenError::Identity { path, what })
+}
+
+fn parse_identity(bytes: &[u8]) -> Result<Identity, String> {
+    let text = std::str::from_utf8(bytes);
+    Identity::parse(text.map_err(|_| "it was damaged: it is not text".to_owned())?)
 }
 
 fn lock(root: &Path) -> Result<File, OpenError> {
@@ -152,12 +180,13 @@ fn create_durably(path: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-/// A directory that has data but no identity is not a new one.
+/// A directory that has data but no identity is not a new one. A log without
+/// entries is what a first start leaves that was cut short.
 fn refuse_orphans(root: &Path) -> Result<(), OpenError> {
     for part in ["log", "state"] {
         let path = root.join(part);
         let occupied = fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some());
-        if occupied {
+        if occupied && !(part == "log" && is_unused_log(&path)) {
             return Err(OpenError::Identity {
                 path: root.join("IDENTITY"),
                 what: "it is missing, but the directory holds data".to_owned(),
@@ -165,6 +194,13 @@ fn refuse_orphans(root: &Path) -> Result<(), OpenError> {
         }
     }
     Ok(())
+}
+
+/// Whether there is a log in which nothing was ever written.
+fn is_unused_log(log: &Path) -> bool {
+    let found = FileDir::open_read_only(log).ok();
+    let found = found.and_then(|dir| t4_wal::inspect(dir, LogIndex(0)).ok());
+    found.is_some_and(|(found, _)| found.last.1 == LogIndex(0) && found.recovery.torn.is_none())
 }
 
 /// Puts a small file in place so that a crash leaves the whole of it or none.
@@ -245,6 +281,10 @@ impl std::fmt::Display for Identity {
 mod tests {
     use super::*;
 
+    fn open(root: &Path) -> Result<DataDir, OpenError> {
+        DataDir::open(root, t4_wal::Config { segment_bytes: 8192, background: false })
+    }
+
     const GOLDEN: &str = "t4 identity, format 1\ncluster 000000000000002a\n\
         replica 00000000000000070000000000000001\ncrc32c f3bc1597\n";
 
@@ -270,11 +310,11 @@ mod tests {
     #[test]
     fn a_second_opener_is_refused() {
         let scratch = tempfile::tempdir().unwrap();
-        let first = DataDir::open(scratch.path()).unwrap();
-        assert!(matches!(DataDir::open(scratch.path()), Err(OpenError::Locked { .. })));
+        let first = open(scratch.path()).unwrap();
+        assert!(matches!(open(scratch.path()), Err(OpenError::Locked { .. })));
         let identity = first.identity().clone();
         drop(first);
-        assert_eq!(DataDir::open(scratch.path()).unwrap().identity(), &identity);
+        assert_eq!(open(scratch.path()).unwrap().identity(), &identity);
     }
 
     #[test]
@@ -283,33 +323,67 @@ mod tests {
         let look = || DataDir::open_read_only(scratch.path());
         assert!(matches!(look(), Err(OpenError::Identity { .. })));
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing is made");
-        let owner = DataDir::open(scratch.path()).unwrap();
+        let owner = open(scratch.path()).unwrap();
         assert!(matches!(look(), Err(OpenError::Locked { .. })));
         drop(owner);
         let (one, two) = (look().unwrap(), look().unwrap());
         assert_eq!(one.identity(), two.identity());
-        assert!(matches!(DataDir::open(scratch.path()), Err(OpenError::Locked { .. })));
+        assert!(matches!(open(scratch.path()), Err(OpenError::Locked { .. })));
         drop((one, two));
-        DataDir::open(scratch.path()).unwrap();
+        open(scratch.path()).unwrap();
     }
 
     #[test]
     fn directories_above_are_made() {
         let scratch = tempfile::tempdir().unwrap();
         let deep = scratch.path().join("a/b/c");
-        drop(DataDir::open(&deep).unwrap());
+        drop(open(&deep).unwrap());
         assert!(deep.join("log").is_dir());
         fs::write(scratch.path().join("file"), b"").unwrap();
-        let below_a_file = DataDir::open(&scratch.path().join("file/d"));
+        let below_a_file = open(&scratch.path().join("file/d"));
         assert!(matches!(below_a_file, Err(OpenError::DataDir { .. })));
     }
 
     #[test]
     fn data_without_identity_is_not_a_new_directory() {
         let scratch = tempfile::tempdir().unwrap();
-        drop(DataDir::open(scratch.path()).unwrap());
-        fs::write(scratch.path().join("log/00000000000000000001.wal"), b"x").unwrap();
+        drop(open(scratch.path()).unwrap());
         fs::remove_file(scratch.path().join("IDENTITY")).unwrap();
-        assert!(matches!(DataDir::open(scratch.path()), Err(OpenError::Identity { .. })));
+        let state = scratch.path().join("state/MANIFEST");
+        fs::write(&state, b"x").unwrap();
+        assert!(matches!(open(scratch.path()), Err(OpenError::Identity { .. })));
+        fs::remove_file(state).unwrap();
+        fs::write(scratch.path().join("log/00000000000000000001.wal"), b"x").unwrap();
+        assert!(matches!(open(scratch.path()), Err(OpenError::Identity { .. })));
+    }
+
+    /// A first start that ended after any of its steps is taken up again; one
+    /// that had an identity had a log.
+    #[test]
+    fn the_log_is_there_before_the_identity() {
+        let scratch = tempfile::tempdir().unwrap();
+        drop(open(scratch.path()).unwrap());
+        let log = scratch.path().join("log");
+        let segments = || fs::read_dir(&log).unwrap().count();
+        assert_eq!(segments(), 1);
+        let identity = scratch.path().join("IDENTITY");
+        fs::remove_file(&identity).unwrap();
+        fs::remove_dir(scratch.path().join("state")).unwrap();
+        drop(open(scratch.path()).unwrap());
+        fs::remove_file(&identity).unwrap();
+        fs::remove_dir_all(&log).unwrap();
+        fs::create_dir(&log).unwrap();
+        fs::write(log.join("next.tmp"), [0; 99]).unwrap();
+        drop(open(scratch.path()).unwrap());
+        assert_eq!(segments(), 1);
+        // With an entry in it, it is data.
+        let dir = FileDir::open(&log).unwrap();
+        let config = t4_wal::Config { segment_bytes: 8192, background: false };
+        let mut wal = Wal::open(dir, config, LogIndex(0)).unwrap().0;
+        let (epoch, index) = (t4_kv_types::Epoch(1), LogIndex(1));
+        wal.append(&[t4_wal::Entry { epoch, index, payload: "put".into() }]).unwrap();
+        drop(wal);
+        fs::remove_file(&identity).unwrap();
+        assert!(matches!(open(scratch.path()), Err(OpenError::Identity { .. })));
     }
 }

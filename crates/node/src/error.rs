@@ -75,11 +75,13 @@ pub enum OpenError {
     /// The log and the key space do not fit together.
     #[error("state: {0}")]
     Restore(#[from] RestoreError),
-    /// There is no log, but there must be one.
+    /// There is no log, but there was one.
     #[error(
-        "the log is missing, but the key space was sealed at entry {sealed}: what was written after that is lost. Restore the whole data directory from a copy"
+        "{}: the log is missing: the directory has an identity, so there was one, and what was written after entry {sealed} is lost. Check that everything is mounted that should be, or restore the whole data directory from a backup copy; only if nothing was ever written to it, move the directory away", path.display()
     )]
     LogLost {
+        /// Its directory.
+        path: PathBuf,
         /// The entry that the sealed key space stands at.
         sealed: LogIndex,
     },

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -15,6 +16,7 @@ use t4_mvcc::{Io, ReadError, Reader};
 use t4_watch_hub::{HistoryChunk, HistoryRequest, Hub, Limits, StreamId};
 use tokio::sync::Notify;
 
+use crate::damage::Damage;
 pub(crate) use crate::inbox::{Completion, News};
 use crate::inbox::{Inbox, Revisions, Taken};
 
@@ -53,13 +55,23 @@ pub(crate) struct Lane {
     /// Wakes the lane's task.
     wake: Notify,
     reader: Reader,
+    damage: Arc<Damage>,
+    /// History could not be read, and the operator was told.
+    history_fails: AtomicBool,
     /// `None` until the first stream is opened.
     watching: Mutex<Option<Watching>>,
 }
 
 impl Lane {
-    pub(crate) fn new(reader: Reader) -> Self {
-        Lane { inbox: Mutex::default(), wake: Notify::new(), reader, watching: Mutex::new(None) }
+    pub(crate) fn new(reader: Reader, damage: Arc<Damage>) -> Self {
+        Lane {
+            inbox: Mutex::default(),
+            wake: Notify::new(),
+            reader,
+            damage,
+            history_fails: AtomicBool::new(false),
+            watching: Mutex::new(None),
+        }
     }
 
     /// Takes over a batch's responses and events. False: the lane is closed,
@@ -240,6 +252,9 @@ impl Lane {
                     return self.end_streams();
                 }
                 Err(error) => {
+                    if let ReadError::Corrupt { .. } = error {
+                        self.damage.met(&error.to_string());
+                    }
                     tracing::warn!(%error, from = from.0, "watch streams end: their events are gone");
                     return self.end_streams();
                 }
@@ -296,6 +311,7 @@ impl Lane {
         let Some(watching) = guard.as_mut() else { return false };
         match outcome {
             Ok(revisions) => {
+                self.history_fails.store(false, Ordering::Relaxed);
                 let through = revisions.last().map_or(request.to, |(last, _)| *last);
                 watching.hub.history(HistoryChunk { from: request.from, through, revisions });
             }
@@ -303,8 +319,16 @@ impl Lane {
                 let at = self.reader.compacted().unwrap_or(request.from);
                 watching.hub.history_compacted(at);
             }
+            // What is damaged stays damaged: whoever needs it is told.
+            Err(error @ ReadError::Corrupt { .. }) => {
+                let what = error.to_string();
+                self.damage.met(&what);
+                watching.hub.history_damaged(&what);
+            }
             Err(error) => {
-                tracing::error!(%error, "watch history cannot be read; it will be tried again");
+                if !self.history_fails.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, "watch history cannot be read; it will be tried again");
+                }
                 watching.hub.history_failed();
                 let lane = self.clone();
                 tokio::spawn(async move {

@@ -44,6 +44,7 @@ mod commit_queue;
 mod config;
 mod contents;
 mod counters;
+mod damage;
 mod data_dir;
 mod error;
 mod inbox;
@@ -59,6 +60,7 @@ mod reads;
 mod shared;
 mod submissions;
 mod token_expiry;
+mod verification;
 mod watch;
 mod write_loop;
 
@@ -72,6 +74,7 @@ pub use data_dir::Identity;
 pub use error::{Closed, OpenError};
 pub use node::{HashKv, Member, Node, Status};
 pub use offline::{LogSummary, Offline};
+pub use verification::{Fault, Verification, VerifiedState, verify};
 pub use watch::WatchStream;
 
 pub use t4_state_machine::ANSWER_BYTES_MAX;

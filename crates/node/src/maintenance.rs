@@ -105,6 +105,7 @@ impl Maintenance {
             }
             // The tail stays readable and the log keeps its entries; the next
             // tick tries again.
+            Err(error) if self.is_damage(&error) => {}
             Err(error) => tracing::error!(%error, "sealing failed; it will be tried again"),
         }
     }
@@ -129,8 +130,18 @@ impl Maintenance {
                     "segments collected"
                 );
             }
+            Err(error) if self.is_damage(&error) => {}
             Err(error) => tracing::error!(%error, "collecting failed; nothing was lost"),
         }
+    }
+
+    /// Whether a file is not what was written; if so it is reported.
+    fn is_damage(&self, error: &StoreError) -> bool {
+        let damaged = matches!(error, StoreError::Corrupt { .. } | StoreError::Missing { .. });
+        if damaged {
+            self.shared.damage.met(&error.to_string());
+        }
+        damaged
     }
 
     fn tick(&mut self) {
@@ -138,6 +149,7 @@ impl Maintenance {
             let outcome = self.background.retry_seals();
             self.sealed(outcome);
         }
+        self.shared.damage.retry();
         let current = self.shared.reader.revision();
         if let Some(target) = self.auto_compactor.tick(self.shared.now(), current) {
             tracing::info!(revision = target.0, "compacting by the retention that is set");

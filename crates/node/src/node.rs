@@ -133,7 +133,8 @@ impl Drop for Core {
 impl LaneHandle {
     /// Starts a lane on the present runtime.
     fn start(core: Arc<Core>) -> Arc<LaneHandle> {
-        let lane = Arc::new(Lane::new(core.shared.reader.clone()));
+        let (reader, damage) = (core.shared.reader.clone(), core.shared.damage.clone());
+        let lane = Arc::new(Lane::new(reader, damage));
         let number = core.lanes.add(lane.clone());
         tokio::spawn(lane.clone().run());
         let auth = Mutex::new(core.shared.auth.state());
@@ -176,7 +177,7 @@ impl Node {
             tokio::task::spawn_blocking(move || open::start(&opening, open_log))
                 .await
                 .map_err(|failed| OpenError::Thread(std::io::Error::other(failed)))??;
-        let reads = Reads::new(shared.reader.clone());
+        let reads = Reads::new(shared.reader.clone(), shared.damage.clone());
         let core = Arc::new(Core { config, shared, queue, lanes, reads });
         Ok(Node { lane: LaneHandle::start(core), who: Default::default() })
     }
@@ -237,7 +238,16 @@ impl Node {
             Ok(()) => response.await.unwrap_or(Err(OpError::Stopped)),
             Err(refused) => Err(refused),
         };
-        if let Err(OpError::NoSpace | OpError::Timeout | OpError::Stopped | OpError::Io(_)) = result
+        if let Err(OpError::Damaged(what)) = &result {
+            self.shared().damage.met(what);
+        }
+        if let Err(
+            OpError::NoSpace
+            | OpError::Timeout
+            | OpError::Stopped
+            | OpError::Damaged(_)
+            | OpError::Io(_),
+        ) = result
         {
             bump(&self.shared().counters.writes_failed);
         }
@@ -516,9 +526,19 @@ impl Node {
 
     /// A key as it was before a change: what a watcher's `prev_kv` shows.
     /// `None` if it was not there, or if that revision is compacted.
-    pub async fn before(&self, key: &Bytes, mod_revision: Revision) -> Option<KeyValue> {
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn before(
+        &self,
+        key: &Bytes,
+        mod_revision: Revision,
+    ) -> Result<Option<KeyValue>, OpError> {
         let at = Revision(mod_revision.0 - 1);
-        self.lane.core.reads.get(key, at).await.ok().flatten()
+        match self.lane.core.reads.get(key, at).await {
+            Err(OpError::Compacted) => Ok(None),
+            other => other,
+        }
     }
 
     /// A new, empty watch stream. It belongs to this handle's runtime.

@@ -123,6 +123,12 @@ impl Offline {
         self.state.auth()
     }
 
+    /// Whether there is such a lease.
+    #[must_use]
+    pub fn has_lease(&self, id: t4_kv_types::LeaseId) -> bool {
+        self.state.leases().lock().exists(id)
+    }
+
     /// How many leases there are.
     #[must_use]
     pub fn lease_count(&self) -> usize {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Instant;
 
-use t4_kv_types::{Epoch, LogIndex};
+use t4_kv_types::Epoch;
 use t4_mvcc::{LogPosition, Store};
 use t4_state_machine::{MemberAttributes, Sequencer, StateMachine};
 use t4_wal::{Event, GroupCommit, SegmentDir, Wal};
@@ -51,9 +51,9 @@ pub(crate) fn start<D: SegmentDir>(
     let Restored { dir, state, background, wal, epoch, origin } = restored;
 
     let identity = dir.identity().clone();
-    let shared = Arc::new(Shared::new(identity, origin, epoch, config.token_ttl, &state));
     let queue =
         Arc::new(CommitQueue::new(config.commit_queue_requests_max, config.request_timeout));
+    let shared = Arc::new(Shared::new(identity, origin, epoch, config.token_ttl, &state, &queue));
     let registry = Arc::new(LaneRegistry::default());
     let (tasks, task_queue) = mpsc::channel();
 
@@ -101,7 +101,9 @@ fn restore<D: SegmentDir>(
     config: &Config,
     open_log: impl FnOnce(PathBuf) -> io::Result<D>,
 ) -> Result<Restored, OpenError> {
-    let dir = DataDir::open(&config.data_dir)?;
+    let wal_config =
+        t4_wal::Config { segment_bytes: config.log_segment_bytes, ..Default::default() };
+    let dir = DataDir::open(&config.data_dir, wal_config.clone())?;
     let origin = Instant::now();
     let (store, background) = Store::open(t4_mvcc::Config {
         seal_bytes: config.seal_bytes,
@@ -117,8 +119,6 @@ fn restore<D: SegmentDir>(
         op: "open",
         source,
     })?;
-    let wal_config =
-        t4_wal::Config { segment_bytes: config.log_segment_bytes, ..Default::default() };
     let (wal, replay) = Wal::open(log_dir, wal_config, sealed.index)?;
     report(wal.recovery());
     for entry in replay {
@@ -148,14 +148,15 @@ fn report(recovery: &t4_wal::Recovery) {
     }
 }
 
-/// A key space that was sealed at an entry has a log, if only to say that
-/// nothing came after it. Looked at before the log is opened, which would begin
-/// one in an empty directory; a log that merely ends too early refuses itself.
+/// A data directory with an identity has a log: the log is made first, so that
+/// even before the first seal a log that is gone is missed. Looked at before the
+/// log is opened, which would begin one in an empty directory; a log that merely
+/// ends too early refuses itself.
 pub(crate) fn refuse_lost_log(log: &Path, sealed: LogPosition) -> Result<(), OpenError> {
     let is_segment = |entry: std::fs::DirEntry| entry.path().extension() == Some("wal".as_ref());
     let has_log = std::fs::read_dir(log).is_ok_and(|mut log| log.any(|e| e.is_ok_and(is_segment)));
-    if sealed.index > LogIndex(0) && !has_log {
-        return Err(OpenError::LogLost { sealed: sealed.index });
+    if !has_log {
+        return Err(OpenError::LogLost { path: log.to_owned(), sealed: sealed.index });
     }
     Ok(())
 }

@@ -13,6 +13,8 @@ use t4_mvcc::{Budget, HashKv, Io, ReadError, Reader};
 use t4_state_machine::ANSWER_BYTES_MAX;
 use tokio::sync::Semaphore;
 
+use crate::damage::Damage;
+
 /// A read does so much work on the thread that asks, in bytes copied or as many
 /// entries of the index as take as long ([`Budget::of_work`]); so it holds up the
 /// other connections of this runtime for less than a millisecond, making the
@@ -27,11 +29,12 @@ const BLOCKING_READS_MAX: usize = 16;
 pub(crate) struct Reads {
     pub(crate) reader: Reader,
     blocking: Arc<Semaphore>,
+    damage: Arc<Damage>,
 }
 
 impl Reads {
-    pub(crate) fn new(reader: Reader) -> Self {
-        Reads { reader, blocking: Arc::new(Semaphore::new(BLOCKING_READS_MAX)) }
+    pub(crate) fn new(reader: Reader, damage: Arc<Damage>) -> Self {
+        Reads { reader, blocking: Arc::new(Semaphore::new(BLOCKING_READS_MAX)), damage }
     }
 
     /// Reads a range and makes an answer of it, where it was read.
@@ -43,7 +46,7 @@ impl Reads {
     ) -> Result<T, OpError> {
         match t4_state_machine::range(&self.reader, request, Io::NoWait, &inline(bytes_max)) {
             Err(ReadError::WouldBlock | ReadError::OverBudget) => {}
-            other => return other.map(make).map_err(op_error),
+            other => return other.map(make).map_err(|error| op_error(&self.damage, error)),
         }
         let (request, make) = (request.clone(), make.clone());
         let read = move |reader: &Reader, budget: &Budget<'_>| {
@@ -61,7 +64,7 @@ impl Reads {
         let budget = inline(ANSWER_BYTES_MAX);
         match t4_state_machine::read_only_txn(&self.reader, request, Io::NoWait, &budget) {
             Err(ReadError::WouldBlock | ReadError::OverBudget) => {}
-            other => return other.map(make).map_err(op_error),
+            other => return other.map(make).map_err(|error| op_error(&self.damage, error)),
         }
         let (request, make) = (request.clone(), make.clone());
         let read = move |reader: &Reader, budget: &Budget<'_>| {
@@ -73,7 +76,7 @@ impl Reads {
     pub(crate) async fn get(&self, key: &[u8], at: Revision) -> Result<Option<KeyValue>, OpError> {
         match self.reader.get(key, at, Io::NoWait) {
             Err(ReadError::WouldBlock) => {}
-            other => return other.map_err(op_error),
+            other => return other.map_err(|error| op_error(&self.damage, error)),
         }
         let key = key.to_vec();
         let read = move |reader: &Reader, _: &Budget<'_>| reader.get(&key, at, Io::Blocking);
@@ -119,7 +122,7 @@ impl Reads {
             answer
         });
         match outcome.await {
-            Ok(result) => result.map_err(op_error),
+            Ok(result) => result.map_err(|error| op_error(&self.damage, error)),
             // The runtime is shutting down.
             Err(_) => Err(OpError::Stopped),
         }
@@ -163,13 +166,18 @@ fn fits(result: &TxnResult, budget: &Budget<'_>) -> bool {
     })
 }
 
-pub(crate) fn op_error(error: ReadError) -> OpError {
+fn op_error(damage: &Damage, error: ReadError) -> OpError {
     match error {
         ReadError::Compacted => OpError::Compacted,
         ReadError::Future => OpError::FutureRevision,
         ReadError::OverBudget => OpError::AnswerTooLarge,
         // Nobody will see it.
         ReadError::Cancelled => OpError::Stopped,
+        ReadError::Corrupt { .. } => {
+            let what = error.to_string();
+            damage.met(&what);
+            OpError::Damaged(what)
+        }
         other => {
             tracing::error!(error = %other, "a read failed");
             OpError::Io(other.to_string())

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use t4_auth_rbac::TokenClock;
-use t4_kv_types::{Epoch, LogIndex, Revision};
+use t4_kv_types::{AlarmKind, Epoch, LogIndex, Revision};
 use t4_mvcc::Reader;
-use t4_state_machine::{Members, PublishedAuth, SharedAlarms, SharedLeases, StateMachine};
+use t4_state_machine::{Alarms, Members, PublishedAuth, SharedAlarms, SharedLeases, StateMachine};
 use tokio::sync::{Notify, watch};
 
+use crate::commit_queue::CommitQueue;
 use crate::counters::Counters;
+use crate::damage::Damage;
 use crate::data_dir::Identity;
 use crate::error::{Closed, OpenError};
 
@@ -31,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) rights_changed: watch::Sender<u64>,
     pub(crate) alarms: SharedAlarms,
     pub(crate) members: RwLock<Members>,
+    /// Where damage is reported that a read meets.
+    pub(crate) damage: Arc<Damage>,
     applied_index: AtomicU64,
     /// Bytes that count towards the quota, as of the newest applied batch.
     pub(crate) bytes_in_use: AtomicU64,
@@ -66,7 +70,10 @@ impl Shared {
         epoch: Epoch,
         token_ttl: Duration,
         state: &StateMachine,
+        queue: &Arc<CommitQueue>,
     ) -> Self {
+        let corrupt = is_corrupt(&state.alarms().read());
+        let damage = Damage::new(identity.member_id, queue.clone(), corrupt);
         let alive = state.auth().tokens().map(|(id, _)| id);
         let tokens = TokenClock::start(token_ttl, alive, origin.elapsed());
         Shared {
@@ -80,6 +87,7 @@ impl Shared {
             rights_changed: watch::Sender::new(0),
             alarms: state.alarms().clone(),
             members: RwLock::new(state.members().clone()),
+            damage: Arc::new(damage),
             applied_index: AtomicU64::new(state.position().index.0),
             bytes_in_use: AtomicU64::new(state.reader().stats().bytes_in_use),
             counters: Counters::default(),
@@ -112,6 +120,7 @@ impl Shared {
 
     /// A batch was applied.
     pub(crate) fn applied(&self, state: &StateMachine, members_changed: bool) {
+        self.damage.alarm_is(is_corrupt(&state.alarms().read()));
         if members_changed {
             self.members.write().clone_from(state.members());
         }
@@ -169,4 +178,8 @@ impl Shared {
         let through = self.releasable.swap(0, Ordering::AcqRel);
         (through > 0).then_some(LogIndex(through))
     }
+}
+
+fn is_corrupt(alarms: &Alarms) -> bool {
+    alarms.iter().any(|(_, kind)| *kind == AlarmKind::Corrupt)
 }

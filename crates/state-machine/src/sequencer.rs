@@ -256,6 +256,7 @@ pub(crate) fn op_error(error: ReadError) -> OpError {
         ReadError::Compacted => OpError::Compacted,
         ReadError::Future => OpError::FutureRevision,
         ReadError::OverBudget => OpError::AnswerTooLarge,
+        ReadError::Corrupt { .. } => OpError::Damaged(error.to_string()),
         other => OpError::Io(other.to_string()),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! * [`WalError::NoSpace`]: refuse the entries, try again when there is room.
 //! * [`WalError::Corrupt`], [`WalError::NewerFormat`], [`WalError::Gap`],
-//!   [`WalError::Short`]: do not start; a person must act, and the text says how.
+//!   [`WalError::Short`], [`WalError::Lost`]: do not start; a person must act, and the text says how.
 //! * [`WalError::Io`], [`WalError::Failed`]: stop the process.
 //! * the rest: the caller asked for something impossible.
 
@@ -14,8 +14,7 @@ use thiserror::Error;
 /// What to do about a damaged log; part of the message, because the person
 /// who reads it has nothing else at hand.
 const CORRUPT_ADVICE: &str = "The log was not changed. Do not remove or edit single files. \
-     If other replicas or the bucket hold the data, remove the whole data directory and let this \
-     replica rejoin; otherwise restore the whole data directory from a copy. Check the disk first.";
+     Check the disk, then restore the whole data directory from a backup copy.";
 
 /// Why the log could not do what it was asked.
 #[derive(Debug, Error)]
@@ -79,6 +78,20 @@ pub enum WalError {
         after: LogIndex,
         /// The last entry that the log has.
         last: LogIndex,
+    },
+    /// A segment was closed because the log went on in another one, and that
+    /// is gone: acknowledged entries are lost.
+    #[error(
+        "{file}: missing: {closed} was closed when the log went on there, so its entries from \
+         {from} on are lost. {CORRUPT_ADVICE}"
+    )]
+    Lost {
+        /// The file that is missing.
+        file: String,
+        /// The newest segment that is there.
+        closed: String,
+        /// The first entry that is lost.
+        from: LogIndex,
     },
     /// The entry to append is not the one that follows the last.
     #[error("entry {got} cannot follow: the next is {expected}")]
@@ -272,6 +285,28 @@ pub enum Damage {
         /// The last one.
         through: LogIndex,
     },
+    /// The bytes of the closing mark are none.
+    #[error("the mark that closes a segment is damaged")]
+    ClosingMark,
+    /// The next segment has entries, so this one had been closed; it is not.
+    #[error("the mark is gone that closed this segment before entry {next} was written")]
+    NotClosed {
+        /// The first entry of the next segment.
+        next: LogIndex,
+    },
+    /// The next segment is not the one that this one names.
+    #[error("it says that the log goes on with entry {closed}, but the next segment has {next}")]
+    ClosedElsewhere {
+        /// The entry that the closing mark names.
+        closed: LogIndex,
+        /// The first entry of the next segment.
+        next: LogIndex,
+    },
+    /// One bit is set in space that no entry uses.
+    #[error(
+        "a bit is set in space that no entry uses: no entry is changed, but the disk loses bits"
+    )]
+    StrayBit,
     /// The segment before this one is not there.
     #[error("the segment before this one is missing")]
     MissingSegment,

@@ -18,7 +18,8 @@
 //! Modules, from the bytes up: `format` (the bytes of a segment; pure),
 //! `dir` (the seam to the disk) with `file_dir` and `memory_dir`, `segment`
 //! (an open file), `housekeeping` (prepares and removes files beside the log),
-//! `recovery` (opening), `inspection` (looking without opening), `reader`
+//! `recovery` (opening), `inspection` (looking without opening),
+//! `verification` (reading every byte), `reader`
 //! (reading back), `wal` (appending, syncing),
 //! `truncation` (taking back), `group_commit` (the thread).
 //!
@@ -38,6 +39,7 @@ mod reader;
 mod recovery;
 mod segment;
 mod truncation;
+mod verification;
 mod wal;
 
 pub use config::Config;
@@ -51,4 +53,5 @@ pub use inspection::{Inspection, inspect};
 pub use memory_dir::{Call, MemoryDir, Operation};
 pub use reader::{Reader, Replay};
 pub use recovery::{Recovery, StrayBit, TornTail};
+pub use verification::{Verification, verify};
 pub use wal::{Counters, Wal};

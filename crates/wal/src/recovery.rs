@@ -6,7 +6,7 @@ use t4_kv_types::{Epoch, LogIndex};
 
 use crate::dir::SegmentDir;
 use crate::error::{Damage, Found, WalError};
-use crate::format::{HEADER_PAGE, Next, Scan, Tail};
+use crate::format::{Closing, HEADER_PAGE, MARK_OFFSET, Next, Scan, Tail, segment_name};
 use crate::housekeeping::{PREPARED_NAME, SPARE_NAME, remove_if_there};
 use crate::segment::{Segment, sync_dir};
 
@@ -82,22 +82,68 @@ pub(crate) fn recover(
         return Err(WalError::Gap { after, first });
     }
     let mut recovered = Recovered { segments, last: (Epoch(0), after), end: HEADER_PAGE, report };
+    refuse_lost_end(&recovered.segments)?;
     recovered.check(after, mode)?;
+    if mode == Mode::Repair {
+        close_all(&recovered.segments)?;
+    }
     Ok(recovered)
+}
+
+/// A last segment that is closed is not the last.
+pub(crate) fn refuse_lost_end(segments: &[Arc<Segment>]) -> Result<(), WalError> {
+    let Some(last) = segments.last() else { return Ok(()) };
+    let Closing::Closed(next) = last.closing() else { return Ok(()) };
+    Err(WalError::Lost { file: segment_name(next), closed: last.name.clone(), from: next })
+}
+
+/// Checks that a segment is closed as the one after it, of which it is known
+/// whether it has entries or is followed by one that has, demands.
+pub(crate) fn check_closing(segment: &Segment, next: LogIndex, used: bool) -> Result<(), WalError> {
+    let corrupt = |what| Err(WalError::corrupt(&segment.name, Found::new(MARK_OFFSET, what)));
+    match segment.closing() {
+        Closing::Closed(closed) | Closing::Withdrawn(closed) if closed != next => {
+            corrupt(Damage::ClosedElsewhere { closed, next })
+        }
+        Closing::Open | Closing::Torn if used && segment.must_be_closed() => {
+            corrupt(Damage::NotClosed { next })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Closes what a crash, a withdrawal that was cut short or an older version
+/// has left open.
+fn close_all(segments: &[Arc<Segment>]) -> Result<(), WalError> {
+    for pair in segments.windows(2) {
+        let next = pair[1].header.first;
+        match pair[0].closing() {
+            Closing::Closed(_) => {}
+            Closing::Withdrawn(_) => pair[0].close_again(next)?,
+            Closing::Open | Closing::Torn => pair[0].close(next)?,
+        }
+    }
+    Ok(())
 }
 
 /// All segments, by their first entry.
 fn find_segments(dir: &dyn SegmentDir, mode: Mode) -> Result<Vec<Arc<Segment>>, WalError> {
-    let failed = |error| WalError::fatal("list", "the directory", error);
-    let mut names = dir.list().map_err(failed)?;
-    names.retain(|name| name.ends_with(".wal"));
-    names.sort();
+    let names = segment_names(dir)?;
     if mode == Mode::Repair {
         for name in [PREPARED_NAME, SPARE_NAME] {
             remove_if_there(dir, name).map_err(|error| WalError::fatal("remove", name, error))?;
         }
     }
     names.iter().map(|name| Segment::open(dir, name).map(Arc::new)).collect()
+}
+
+/// Their names, in the order of the log.
+pub(crate) fn segment_names(dir: &dyn SegmentDir) -> Result<Vec<String>, WalError> {
+    let failed = |error| WalError::fatal("list", "the directory", error);
+    let mut names = dir.list().map_err(failed)?;
+    names.retain(|name| name.ends_with(".wal"));
+    names.sort();
+    Ok(names)
 }
 
 /// Keeps the segments that follow one another without holes up to the newest.
@@ -131,6 +177,15 @@ fn drop_leftovers(
 }
 
 impl Recovered {
+    /// `used`: whether the last segment has entries, or a beginning of one.
+    fn check_closings(&self, used: bool) -> Result<(), WalError> {
+        let pairs = self.segments.len().saturating_sub(1);
+        for (at, pair) in self.segments.windows(2).enumerate() {
+            check_closing(&pair[0], pair[1].header.first, used || at + 1 < pairs)?;
+        }
+        Ok(())
+    }
+
     /// Reads and checks the segments that have entries behind `after`, and
     /// the last one in any case.
     fn check(&mut self, after: LogIndex, mode: Mode) -> Result<(), WalError> {
@@ -152,11 +207,13 @@ impl Recovered {
             }
             epoch = Some(scan.epoch);
             if next.is_none() {
+                let used = scan.last >= segment.header.first || is_torn(scan.tail);
                 // Before anything is put right: a log that has lost its end
                 // stays as it was found.
                 if scan.last < after {
                     return Err(WalError::Short { after, last: scan.last });
                 }
+                self.check_closings(used)?;
                 self.last = (scan.epoch, scan.last);
                 self.end = scan.end;
                 if let Tail::Torn { offset, end } = scan.tail {
@@ -170,6 +227,10 @@ impl Recovered {
         }
         Ok(())
     }
+}
+
+fn is_torn(tail: Tail) -> bool {
+    matches!(tail, Tail::Torn { .. })
 }
 
 /// Makes the last segment fit for appending: zeros behind the last frame, and

@@ -8,8 +8,8 @@ use t4_kv_types::{Epoch, LogIndex};
 use crate::dir::{SegmentDir, SegmentFile};
 use crate::error::{Damage, Found, WalError};
 use crate::format::{
-    FORMAT_VERSION, HEADER_PAGE, Next, Scan, SegmentHeader, Unreadable, check_length,
-    parse_segment_name, scan_segment, segment_name,
+    CLOSED_FROM_VERSION, Closing, FORMAT_VERSION, HEADER_PAGE, MARK_OFFSET, Next, Scan,
+    SegmentHeader, Unreadable, check_length, parse_segment_name, scan_segment, segment_name,
 };
 use crate::housekeeping::{PREPARED_NAME, Prepared};
 
@@ -24,12 +24,15 @@ pub(crate) struct Segment {
     /// Some entries, in order, each with the end of the frame before it:
     /// places to begin reading at.
     marks: Mutex<Vec<(LogIndex, u64)>>,
+    /// What it says about the segment after it.
+    closing: Mutex<Closing>,
 }
 
 impl Segment {
-    fn new(header: SegmentHeader, file: Arc<dyn SegmentFile>) -> Segment {
+    fn new(header: SegmentHeader, file: Arc<dyn SegmentFile>, closing: Closing) -> Segment {
         let marks = Mutex::new(vec![(header.first, HEADER_PAGE)]);
-        Segment { name: segment_name(header.first), header, file, marks }
+        let name = segment_name(header.first);
+        Segment { name, header, file, marks, closing: Mutex::new(closing) }
     }
 
     /// Opens a segment and checks what can be checked without reading frames.
@@ -50,7 +53,47 @@ impl Segment {
             return Err(corrupt(24, Damage::NameMismatch { header: header.first }));
         }
         check_length(&header, bytes).map_err(|found| WalError::corrupt(name, found))?;
-        Ok(Segment::new(header, file))
+        let closing = Closing::decode(&page, header.salt);
+        let closing = closing.map_err(|found| WalError::corrupt(name, found))?;
+        Ok(Segment::new(header, file, closing))
+    }
+
+    /// What it says about the segment after it.
+    pub(crate) fn closing(&self) -> Closing {
+        *self.closing.lock()
+    }
+
+    /// Whether it must be closed before the next segment has entries.
+    pub(crate) fn must_be_closed(&self) -> bool {
+        self.header.version >= CLOSED_FROM_VERSION
+    }
+
+    /// Says, durably, that the log goes on in the segment that begins with
+    /// `next`. Before that segment has its first entry.
+    pub(crate) fn close(&self, next: LogIndex) -> Result<(), WalError> {
+        let mark = Closing::encode(self.header.salt, next);
+        self.write_mark(&mark, MARK_OFFSET, Closing::Closed(next))
+    }
+
+    /// Says, durably, that the segment after this one may be there or not.
+    pub(crate) fn withdraw(&self) -> Result<(), WalError> {
+        let Closing::Closed(next) = self.closing() else { return Ok(()) };
+        let (offset, byte) = Closing::last_byte(true);
+        self.write_mark(&byte, offset, Closing::Withdrawn(next))
+    }
+
+    /// Takes back that it was withdrawn.
+    pub(crate) fn close_again(&self, next: LogIndex) -> Result<(), WalError> {
+        let (offset, byte) = Closing::last_byte(false);
+        self.write_mark(&byte, offset, Closing::Closed(next))
+    }
+
+    fn write_mark(&self, bytes: &[u8], offset: u64, now: Closing) -> Result<(), WalError> {
+        let written = self.file.write_at(bytes, offset);
+        written.map_err(|error| WalError::from_io("write", &self.name, error))?;
+        self.file.sync().map_err(|error| WalError::fatal("sync", &self.name, error))?;
+        *self.closing.lock() = now;
+        Ok(())
     }
 
     /// Reads and checks all of it. Takes as much memory as the file is long.
@@ -95,6 +138,7 @@ impl NewSegment {
     /// it shall have any. A full disk leaves nothing behind.
     pub(crate) fn write(self, dir: &dyn SegmentDir) -> Result<Segment, WalError> {
         let header = SegmentHeader {
+            version: FORMAT_VERSION,
             salt: self.salt,
             first: self.first,
             epoch: self.epoch,
@@ -104,7 +148,7 @@ impl NewSegment {
         let file = self.prepared.file;
         file.write_at(&header.encode(), 0).map_err(|error| discard(dir, "write", error))?;
         file.sync().map_err(|error| WalError::fatal("sync", PREPARED_NAME, error))?;
-        Ok(Segment::new(header, file))
+        Ok(Segment::new(header, file, Closing::Open))
     }
 }
 
@@ -133,13 +177,17 @@ pub(crate) fn sync_dir(dir: &dyn SegmentDir) -> Result<(), WalError> {
     dir.sync_dir().map_err(|error| WalError::fatal("sync", "the directory", error))
 }
 
-/// Removes segments, the newest first and one by one: whatever a crash leaves
-/// is the beginning of the log, without a hole.
+/// Removes the segments after `before`, the newest first and one by one:
+/// whatever a crash leaves is the beginning of the log, without a hole. Each
+/// is first withdrawn by the one before it, which would otherwise miss it.
 pub(crate) fn remove_from_the_end(
     dir: &dyn SegmentDir,
+    before: &Segment,
     segments: &[Arc<Segment>],
 ) -> Result<(), WalError> {
-    for segment in segments.iter().rev() {
+    for (at, segment) in segments.iter().enumerate().rev() {
+        let before = at.checked_sub(1).map_or(before, |at| &*segments[at]);
+        before.withdraw()?;
         dir.remove(&segment.name).map_err(|e| WalError::fatal("remove", &segment.name, e))?;
         sync_dir(dir)?;
     }

@@ -56,7 +56,8 @@ impl Wal {
         let new = begin.prepare(&*self.dir, &self.housekeeping, bytes, bytes)?;
         let (epoch, end) = self.copy_entries(&old, index, &new)?;
         let segment = new.write(&*self.dir)?;
-        remove_from_the_end(&*self.dir, &later)?;
+        // From here on there is no way back: the marks say otherwise.
+        remove_from_the_end(&*self.dir, &old, &later).map_err(no_way_back)?;
         let segment = segment.publish(&*self.dir).map_err(no_way_back)?;
         {
             let mut log = self.log.write();
@@ -64,6 +65,8 @@ impl Wal {
             log.segments.push(Arc::clone(&segment));
             log.last = index;
         }
+        // What had to be closed is gone, unless it is before what was replaced.
+        self.unclosed.take_if(|unclosed| unclosed.header.first >= segment.header.first);
         self.last = (epoch, index);
         self.synced = index;
         self.activate(segment, end);

@@ -27,6 +27,8 @@ pub struct Wal {
     pub(crate) log: Arc<RwLock<LogMap>>,
     /// The newest segment, the one that is appended to.
     pub(crate) active: Arc<Segment>,
+    /// The segment before it, if that is still to be closed.
+    pub(crate) unclosed: Option<Arc<Segment>>,
     /// The end of its last frame; everything behind is zeros.
     pub(crate) end: u64,
     pub(crate) last: (Epoch, LogIndex),
@@ -82,8 +84,8 @@ impl Wal {
     /// empty is the caller's to judge.
     ///
     /// # Errors
-    /// [`WalError::Corrupt`], [`WalError::Gap`], [`WalError::Short`] and
-    /// [`WalError::NewerFormat`] need a person; nothing was changed. [`WalError::NoSpace`] if there is no
+    /// [`WalError::Corrupt`], [`WalError::Gap`], [`WalError::Short`],
+    /// [`WalError::Lost`] and [`WalError::NewerFormat`] need a person; nothing was changed. [`WalError::NoSpace`] if there is no
     /// room for the first segment. [`WalError::Io`] otherwise.
     pub fn open(
         dir: impl SegmentDir,
@@ -115,6 +117,7 @@ impl Wal {
             paced_from: None,
             next_pace: 0,
             active,
+            unclosed: None,
             end: recovered.end,
             last,
             synced: last.1,
@@ -211,6 +214,7 @@ impl Wal {
         if end_from(self.end) > self.active.header.file_bytes {
             self.begin_segment(end_from(HEADER_PAGE))?;
         }
+        self.close_previous()?;
         self.buffer.clear();
         let salt = self.active.header.salt;
         for entry in entries {
@@ -289,7 +293,22 @@ impl Wal {
             log.segments.push(Arc::clone(&segment));
         }
         self.counters.segments_begun += 1;
+        let old = Arc::clone(&self.active);
         self.activate(segment, HEADER_PAGE);
+        if !replaces {
+            self.unclosed = Some(old);
+        }
+        Ok(())
+    }
+
+    /// Closes the segment before the active one, which is durable under its
+    /// name and has no entries yet. Without room the append is refused and the
+    /// next one tries again.
+    fn close_previous(&mut self) -> Result<(), WalError> {
+        if let Some(before) = &self.unclosed {
+            before.close(self.active.header.first)?;
+            self.unclosed = None;
+        }
         Ok(())
     }
 

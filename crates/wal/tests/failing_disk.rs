@@ -171,3 +171,45 @@ fn what_cannot_follow_is_refused_before_anything_is_written() {
     wal.append(&[]).expect("nothing");
     assert!(before == dir.contents("00000000000000000001.wal"));
 }
+
+/// Closing a segment writes in place; where even that can find no room, the
+/// append is refused and done later, and nothing lies.
+#[test]
+fn no_room_for_the_closing_mark_refuses_and_goes_on_when_there_is() {
+    let dir = MemoryDir::new();
+    let (mut wal, mut entries) = log(&dir, 3);
+    // The zeros and the header of the new segment, then the mark.
+    dir.fail(Call::Write, 2, ErrorKind::StorageFull);
+    let next = entry(4, 1, vec![b'b'; 1000]);
+    let error = wal.append(std::slice::from_ref(&next)).expect_err("full");
+    assert!(error.is_no_space() && error.to_string().contains("00000000000000000001"), "{error}");
+    assert_eq!(wal.last().1, LogIndex(3));
+    for survive in [0, usize::MAX] {
+        let left = dir.power_cut(&mut |writes| survive.min(writes));
+        assert!(open(&left, 0).expect("open").1 == entries);
+    }
+    // A small one would have had room in the segment before.
+    let small = entry(4, 1, "small");
+    wal.append(std::slice::from_ref(&small)).expect("there is room now");
+    wal.sync().expect("sync");
+    entries.push(small);
+    let (_, recovered) = open(&dir.power_cut(&mut |_| 0), 0).expect("open");
+    assert!(recovered == entries);
+    dir.remove("00000000000000000004.wal").expect("there");
+    assert!(matches!(open(&dir, 0), Err(WalError::Lost { from: LogIndex(4), .. })));
+}
+
+#[test]
+fn a_closing_mark_that_was_lost_is_missed() {
+    let dir = MemoryDir::new();
+    drop(log(&dir, 9));
+    let name = "00000000000000000001.wal";
+    let mut bytes = dir.contents(name).expect("there");
+    bytes[512..1024].fill(0);
+    dir.put(name, bytes);
+    let error = open(&dir, 0).err().expect("refused");
+    assert!(
+        error.to_string().starts_with("00000000000000000001.wal: corrupt at byte 512"),
+        "{error}"
+    );
+}

@@ -1,5 +1,5 @@
-//! Format version 1 stays what it is: bytes that were written once are read
-//! for ever, and are still what is written.
+//! What was written once is read for ever: version 1, which logs are no longer
+//! begun with, and version 2, which is still what is written.
 //!
 //! The files are small so that they can be read beside `docs/formats/wal.md`;
 //! that they are all made by the same steps is what `write_log` is for.
@@ -7,12 +7,14 @@
 mod workload;
 
 use t4_kv_types::{Epoch, LogIndex};
-use t4_wal::format::{Tail, Unreadable, decode_segment};
-use t4_wal::{Entry, MemoryDir};
+use t4_wal::format::{Closing, Tail, Unreadable, decode_segment};
+use t4_wal::{Entry, MemoryDir, SegmentDir};
 use workload::{Random, entry, open};
 
-const FIRST: &[u8] = include_bytes!("golden/v1-00000000000000000001.wal");
-const SECOND: &[u8] = include_bytes!("golden/v1-00000000000000000005.wal");
+const FIRST: &[u8] = include_bytes!("golden/v2-00000000000000000001.wal");
+const SECOND: &[u8] = include_bytes!("golden/v2-00000000000000000005.wal");
+const OLD_FIRST: &[u8] = include_bytes!("golden/v1-00000000000000000001.wal");
+const OLD_SECOND: &[u8] = include_bytes!("golden/v1-00000000000000000005.wal");
 const FIRST_NAME: &str = "00000000000000000001.wal";
 const SECOND_NAME: &str = "00000000000000000005.wal";
 
@@ -46,19 +48,59 @@ fn what_is_written_is_what_was_written() {
     assert!(dir.contents(SECOND_NAME).as_deref() == Some(SECOND));
 }
 
+/// A log in the files of one version.
+fn log_of(first: &[u8], second: &[u8]) -> MemoryDir {
+    let dir = MemoryDir::new();
+    dir.put(FIRST_NAME, first.to_vec());
+    dir.put(SECOND_NAME, second.to_vec());
+    dir
+}
+
 #[test]
 fn what_was_written_is_read() {
-    let dir = MemoryDir::new();
-    dir.put(FIRST_NAME, FIRST.to_vec());
-    dir.put(SECOND_NAME, SECOND.to_vec());
-    let (wal, recovered) = open(&dir, 0).expect("open");
-    assert_eq!(recovered, entries());
-    assert_eq!(wal.last(), (Epoch(7), LogIndex(6)));
+    for (first, second) in [(FIRST, SECOND), (OLD_FIRST, OLD_SECOND)] {
+        let (wal, recovered) = open(&log_of(first, second), 0).expect("open");
+        assert_eq!(recovered, entries());
+        assert_eq!(wal.last(), (Epoch(7), LogIndex(6)));
+    }
+    let first = decode_segment(FIRST).expect("sound");
+    assert_eq!((first.header.version, first.closing), (2, Closing::Closed(LogIndex(5))));
+    let old = decode_segment(OLD_FIRST).expect("sound");
+    assert_eq!((old.header.version, old.closing), (1, Closing::Open));
 
     let second = decode_segment(SECOND).expect("sound");
     assert_eq!((second.header.first, second.header.epoch), (LogIndex(5), Epoch(2)));
     assert_eq!(second.header.previous_salt, decode_segment(FIRST).expect("sound").header.salt);
     assert_eq!((second.entries.as_slice(), second.tail), (&entries()[4..], Tail::Clean));
+}
+
+/// A log of version 1 goes on, and from its first opening on the loss of its
+/// end is noticed.
+#[test]
+fn an_old_log_gets_its_marks_when_it_is_opened() {
+    let dir = log_of(OLD_FIRST, OLD_SECOND);
+    let unmarked = dir.duplicate();
+    unmarked.remove(SECOND_NAME).expect("there");
+    assert_eq!(open(&unmarked, 0).expect("nothing says otherwise").1, &entries()[..4]);
+
+    let (mut wal, _) = open(&dir, 0).expect("open");
+    wal.append(&[entry(7, 7, "after the upgrade"), entry(8, 7, vec![b'z'; 7000])]).expect("append");
+    wal.sync().expect("sync");
+    drop(wal);
+    let (_, recovered) = open(&dir, 0).expect("open");
+    assert_eq!(recovered.len(), 8);
+    assert_eq!(recovered[..6], entries());
+    let closed = decode_segment(&dir.contents(FIRST_NAME).expect("there")).expect("sound");
+    assert_eq!(closed.closing, Closing::Closed(LogIndex(5)));
+    let closed = decode_segment(&dir.contents(SECOND_NAME).expect("there")).expect("sound");
+    assert_eq!((closed.header.version, closed.closing), (1, Closing::Closed(LogIndex(7))));
+    let newest = "00000000000000000007.wal";
+    for lost in [&[newest][..], &[newest, SECOND_NAME]] {
+        let dir = dir.duplicate();
+        lost.iter().for_each(|name| dir.remove(name).expect("there"));
+        let error = open(&dir, 0).err().expect("refused");
+        assert!(error.to_string().starts_with(lost[lost.len() - 1]), "{error}");
+    }
 }
 
 #[test]
@@ -80,11 +122,12 @@ fn any_bytes_can_be_decoded() {
     for _ in 0..20_000 {
         let mut bytes = if random.chance(50) { FIRST } else { SECOND }.to_vec();
         for _ in 0..=random.below(3) {
-            let at = random.below(64) as usize;
+            let end = if random.chance(80) { 64 } else { 4096 };
+            let at = random.below(end) as usize;
             bytes[at] = if random.chance(50) { 0xff } else { random.next() as u8 };
         }
         if random.chance(80) {
-            bytes[8..12].copy_from_slice(&1u32.to_le_bytes());
+            bytes[8..12].copy_from_slice(&(1 + random.below(2) as u32).to_le_bytes());
             let crc = crc32c::crc32c(&bytes[..12]).to_le_bytes();
             bytes[12..16].copy_from_slice(&crc);
             let crc = crc32c::crc32c(&bytes[..60]).to_le_bytes();
@@ -93,7 +136,7 @@ fn any_bytes_can_be_decoded() {
         bytes.truncate(if random.chance(90) { 8192 } else { random.below(8192) as usize });
         match decode_segment(&bytes) {
             Ok(contents) => assert!(contents.entries.len() <= 4),
-            Err(Unreadable::Newer { version }) => assert!(version > 1),
+            Err(Unreadable::Newer { version }) => assert!(version > 2),
             Err(Unreadable::Damaged(found)) => {
                 assert!(found.offset <= 8192 && !found.what.to_string().is_empty());
                 refused += 1;

@@ -6,7 +6,7 @@
 mod workload;
 
 use t4_kv_types::LogIndex;
-use t4_wal::{Entry, MemoryDir, Operation};
+use t4_wal::{Entry, MemoryDir, Operation, SegmentDir, verify};
 use workload::{Random, entry, open};
 
 /// A run of a log: everything that was done to the disk, and what was promised
@@ -69,6 +69,8 @@ impl Run {
 
     /// Opens what is left and compares.
     fn check_recovery(&self, left: &MemoryDir, promised: usize) {
+        let faults = verify(left.duplicate(), LogIndex(0)).faults;
+        assert!(faults.is_empty(), "a power cut is not corruption: {faults:?}");
         let (wal, recovered) = open(left, 0).expect("a power cut is not corruption");
         assert!(recovered.len() >= promised, "{} of {promised} entries", recovered.len());
         assert!(recovered == self.entries[..recovered.len()], "other entries than were appended");
@@ -108,6 +110,54 @@ fn unsynced_sectors_are_lost_in_any_subset() {
             dir.repeat(operation, usize::MAX);
         }
     }
+}
+
+/// Whenever the power fails: if the newest segments, or all of them but the
+/// first few, are lost from what is left, then what was promised is still
+/// there or the log does not open.
+#[test]
+fn segments_that_are_lost_from_the_end_are_missed() {
+    let mut random = Random::seeded(15);
+    let (mut refused, mut spared) = (0, 0);
+    for _ in 0..30 {
+        let run = run(&mut random, 14, 2500);
+        let dir = MemoryDir::new();
+        for (done, operation) in run.operations.iter().enumerate() {
+            let promised = run.promised(done);
+            for kind in 0..3 {
+                let partly = dir.duplicate();
+                if let Operation::Write { bytes, .. } = operation {
+                    partly.repeat(operation, random.below(bytes.len() as u64 + 1) as usize);
+                }
+                let left = partly.power_cut(&mut |n| match kind {
+                    0 => 0,
+                    1 => n,
+                    _ => random.below(n as u64 + 1) as usize,
+                });
+                let mut names = left.list().expect("list");
+                names.retain(|name| name.ends_with(".wal"));
+                names.sort();
+                for _ in 1..names.len().min(4) {
+                    left.remove(&names.pop().expect("some")).expect("there");
+                    let faults = verify(left.duplicate(), LogIndex(0)).faults;
+                    match open(&left.duplicate(), 0) {
+                        Ok((_, recovered)) => {
+                            assert!(recovered.len() >= promised, "lost without a word");
+                            assert!(faults.is_empty(), "{faults:?}");
+                            spared += 1;
+                        }
+                        Err(error) => {
+                            assert!(error.to_string().contains(".wal: missing"), "{error}");
+                            assert_eq!(faults.len(), 1, "{faults:?}");
+                            refused += 1;
+                        }
+                    }
+                }
+            }
+            dir.repeat(operation, usize::MAX);
+        }
+    }
+    assert!(refused > 1000 && spared > 10, "{refused} refused, {spared} spared");
 }
 
 #[test]
@@ -200,6 +250,7 @@ fn truncating_and_releasing_are_cut_anywhere() {
                 }
                 let left = partly.power_cut(&mut |n| random.below(n as u64 + 1) as usize);
                 let (wal, recovered) = open(&left, after).expect("open");
+                assert!(verify(left.duplicate(), LogIndex(after)).faults.is_empty());
                 let last = wal.last().1.0;
                 assert!(last >= lowest, "{last} < {lowest}");
                 assert!(recovered == entries[after as usize..last as usize]);

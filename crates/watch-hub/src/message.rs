@@ -71,12 +71,14 @@ pub enum RefusalReason {
 }
 
 /// Why a watcher ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CancelReason {
     /// The client asked for it.
     Requested,
     /// The store was compacted at this revision and the watcher is not beyond.
     Compacted(Revision),
+    /// History that it needs is damaged; the text says where.
+    Damaged(Arc<str>),
 }
 
 /// Which events of a revision a watcher gets.

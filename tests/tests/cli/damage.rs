@@ -4,11 +4,13 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use t4_proto::etcdserverpb::PutRequest;
+use t4_proto::etcdserverpb::watch_request::RequestUnion;
+use t4_proto::etcdserverpb::{PutRequest, WatchCreateRequest, WatchRequest};
 use t4_testkit::{Rpc, T4, T4Options, poll_until};
+use tonic::Code;
 
 use crate::{
-    DEADLINE, every_file, put, refused_start, runtime, stderr, stdout, stopped_server, t4,
+    DEADLINE, every_file, get, put, refused_start, runtime, stderr, stdout, stopped_server, t4,
 };
 
 // What each way of damaging a stopped server's directory must be told.
@@ -18,6 +20,13 @@ fn a_damaged_directory_is_told_and_left_as_it_is() {
     let dir = server.data_dir();
     let segment = only_log_segment(&dir);
     let sound = every_file(&dir);
+    let verified = t4(&["verify", "--json", &format!("--data-dir={}", dir.display())]);
+    let told = stdout(&verified);
+    assert!(verified.status.success(), "{told}");
+    assert!(
+        told.starts_with(r#"{"ok":true,"files":3,"#) && told.contains(r#""faults":[]"#),
+        "{told}"
+    );
     let check = |what: &str, expected: &[&str]| {
         let before = every_file(&dir);
         let told = refused_start(&dir);
@@ -27,6 +36,11 @@ fn a_damaged_directory_is_told_and_left_as_it_is() {
         assert!(every_file(&dir) == before, "{what}: a file was changed");
         let looked = t4(&["inspect", "meta", &format!("--data-dir={}", dir.display())]);
         assert_eq!(looked.status.code(), Some(1), "{what}: inspect");
+        let verified = t4(&["verify", &format!("--data-dir={}", dir.display())]);
+        assert_eq!(verified.status.code(), Some(1), "{what}: verify");
+        for expected in expected {
+            assert!(stdout(&verified).contains(expected), "{what}: {}", stdout(&verified));
+        }
         assert!(every_file(&dir) == before, "{what}: inspect changed a file");
         for (path, bytes) in &sound {
             fs::write(path, bytes).expect("restore");
@@ -53,6 +67,10 @@ fn a_damaged_directory_is_told_and_left_as_it_is() {
     // Inside of the first entry; others follow it.
     flip(&segment, 4096 + 60);
     check("a flipped bit in the log", &[name, "corrupt at byte"]);
+
+    // Nothing is sealed yet: all that was acknowledged was in it.
+    fs::remove_file(&segment).expect("remove");
+    check("no log", &["log: the log is missing", "backup copy"]);
 
     server.start_again().expect("the restored directory is sound");
 }
@@ -136,4 +154,140 @@ fn a_damaged_segment_is_told_and_left_as_it_is() {
     fs::remove_dir_all(dir.join("log")).expect("remove");
     fs::rename(dir.join("log.away"), dir.join("log")).expect("move");
     server.start_again().expect("the restored directory is sound");
+}
+
+/// The newest segments of a log of several: the name of the first that is lost is
+/// told, by the start, `inspect` and `verify`.
+#[test]
+fn a_log_that_has_lost_its_end_is_refused_by_name() {
+    let flags = ["--segment-max-size-mb", "1"].map(str::to_owned).into();
+    let mut server = T4::start(T4Options { flags, ..T4Options::default() }).expect("start");
+    let dir = server.data_dir();
+    runtime().block_on(async {
+        let mut rpc = Rpc::connect(server.endpoint()).await.expect("connect");
+        for key in 0..9 {
+            let value = vec![b'v'; 500 << 10].into();
+            let request = PutRequest { value, ..put(&format!("{key}"), "") };
+            rpc.kv.put(request).await.expect("put");
+        }
+    });
+    server.kill().expect("kill");
+    let mut segments: Vec<PathBuf> = every_file(&dir.join("log")).into_keys().collect();
+    segments.retain(|path| path.extension().is_some_and(|ext| ext == "wal"));
+    assert!(segments.len() > 3, "{segments:?}");
+    let sound = every_file(&dir);
+    for lost in 1..=3 {
+        let first = &segments[segments.len() - lost];
+        let name = first.file_name().expect("name").to_str().expect("UTF-8");
+        fs::remove_file(first).expect("remove");
+        let expected = format!("{name}: missing");
+        let dir_flag = format!("--data-dir={}", dir.display());
+        let told = refused_start(&dir);
+        assert!(told.contains(&expected), "{told}");
+        let looked = stderr(&t4(&["inspect", "meta", &dir_flag]));
+        assert!(looked.contains(&expected), "{looked}");
+        let verified = t4(&["verify", &dir_flag]);
+        assert_eq!(verified.status.code(), Some(1));
+        assert!(stdout(&verified).contains(&expected), "{}", stdout(&verified));
+    }
+    for (path, bytes) in sound {
+        fs::write(path, bytes).expect("restore");
+    }
+    server.start_again().expect("the restored directory is sound");
+}
+
+/// Damage that a running server meets: told to the client who asked and to the
+/// watcher, in readiness and in the log, once; what is sound can be read.
+#[test]
+fn damage_that_is_met_later_is_told_to_everyone_whom_it_concerns() {
+    let mut server = T4::start(T4Options::default()).expect("start");
+    let dir = server.data_dir();
+    runtime().block_on(async {
+        let mut rpc = Rpc::connect(server.endpoint()).await.expect("connect");
+        rpc.kv.put(put("early", "1")).await.expect("put");
+        for key in 0..40 {
+            let value = vec![b'v'; 1 << 20].into();
+            rpc.kv.put(PutRequest { value, ..put(&format!("{key}"), "") }).await.expect("put");
+        }
+    });
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|ext| ext == "seg");
+    let segment = poll_until("a sealed segment", DEADLINE, || {
+        let found = every_file(&dir.join("state")).into_keys().find(is_segment);
+        found.ok_or_else(|| anyhow::anyhow!("none yet"))
+    });
+    let segment = segment.expect("sealed");
+    server.stop().expect("stop");
+    server.start_again().expect("start");
+    runtime().block_on(async {
+        let mut rpc = Rpc::connect(server.endpoint()).await.expect("connect");
+        rpc.kv.put(put("late", "1")).await.expect("put");
+    });
+    server.stop().expect("stop");
+    // The first record, which is in the first block.
+    flip(&segment, 16 + 30);
+    let name = segment.file_name().expect("name").to_str().expect("UTF-8");
+    let dir_flag = format!("--data-dir={}", dir.display());
+    let verified = t4(&["verify", &dir_flag]);
+    assert_eq!(verified.status.code(), Some(1));
+    assert!(
+        stdout(&verified).contains(&format!("{name}: corrupt: byte 16")),
+        "{}",
+        stdout(&verified)
+    );
+
+    server.start_again().expect("damage of a value does not keep it from starting");
+    let refused = t4(&["verify", &dir_flag]);
+    assert!(stderr(&refused).contains("in use by another process"), "{}", stderr(&refused));
+    let (status, _) = ask(server.metrics_endpoint(), "/readyz");
+    assert_eq!(status, 200, "nobody has met it");
+    runtime().block_on(async {
+        let mut rpc = Rpc::connect(server.endpoint()).await.expect("connect");
+        for _ in 0..3 {
+            let told = rpc.kv.range(get("early")).await.expect_err("damaged");
+            assert_eq!(told.code(), Code::DataLoss, "{told}");
+            assert!(told.message().contains(name), "{told}");
+        }
+        let create = WatchCreateRequest {
+            key: "late".into(),
+            start_revision: 2,
+            ..WatchCreateRequest::default()
+        };
+        let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+        let requests =
+            tokio_stream::StreamExt::chain(tokio_stream::iter([request]), tokio_stream::pending());
+        let mut watch = rpc.watch.watch(requests).await.expect("watch").into_inner();
+        let mut next = async || {
+            let message = tokio::time::timeout(DEADLINE, watch.message()).await;
+            message.expect("not silent").expect("no error").expect("no end")
+        };
+        assert!(next().await.created);
+        let end = next().await;
+        assert!(end.canceled && end.cancel_reason.contains(name), "{end:?}");
+        let late = rpc.kv.range(get("late")).await.expect("sound").into_inner();
+        assert_eq!(late.kvs.len(), 1);
+    });
+    poll_until("readiness to end", DEADLINE, || {
+        let (status, body) = ask(server.metrics_endpoint(), "/readyz");
+        anyhow::ensure!(status == 503 && body.contains("CORRUPT"), "{status} {body}");
+        let (status, body) = ask(server.metrics_endpoint(), "/health");
+        anyhow::ensure!(status == 503 && body.contains("CORRUPT"), "{status} {body}");
+        Ok(())
+    })
+    .expect("not ready");
+    let log = fs::read_to_string(server.log_path()).expect("read");
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("data is damaged")).collect();
+    assert!((1..=2).contains(&lines.len()), "{lines:?}");
+    assert!(lines[0].contains(name), "{lines:?}");
+}
+
+/// GET over a connection of its own.
+fn ask(endpoint: &str, path: &str) -> (u16, String) {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(endpoint).expect("connect");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {endpoint}\r\nConnection: close\r\n\r\n")
+        .expect("send");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("receive");
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.expect("a status"), answer)
 }

@@ -12,6 +12,7 @@ use tonic::Status;
 use super::fragment;
 use crate::api::Api;
 use crate::convert;
+use crate::errors::refused;
 use crate::sink::Sink;
 use crate::wire::{FRAME_HEADER_BYTES, check_sent, put_frame_header};
 
@@ -66,7 +67,8 @@ impl EncodedBatches {
     /// each change if `prev_kv`.
     ///
     /// # Errors
-    /// The status that ends the stream if it is too large for a message.
+    /// The status that ends the watcher: what was before a change cannot be read,
+    /// or it is all too large for a message.
     pub(crate) async fn encode(
         &self,
         node: &Node,
@@ -116,7 +118,10 @@ async fn encode_events(node: &Node, batch: &Batch, prev_kv: bool) -> Result<Byte
     let mut events = BytesMut::with_capacity(payload + 48 * batch.event_count());
     for event in batch.events() {
         let before = match prev_kv && !is_creation(event) {
-            true => node.before(&event.kv.key, event.kv.mod_revision).await,
+            true => {
+                let before = node.before(&event.kv.key, event.kv.mod_revision).await;
+                before.map_err(refused)?
+            }
             false => None,
         };
         let message = convert::event(event, before);

@@ -8,6 +8,7 @@ mod encode;
 mod fragment;
 mod permits;
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -49,7 +50,8 @@ impl Api {
         // Before the first watcher is allowed, so that no change is missed.
         let mut changes = self.node.auth_changes();
         let permits = Permits::of_stream(self.opened_by(proof));
-        let mut watching = Watching { stream: self.node.watch(), permits };
+        let broken = HashMap::new();
+        let mut watching = Watching { stream: self.node.watch(), permits, broken };
         let mut out = Outbound::new(self, sink);
         let mut ticks = ProgressTicks::default();
         let mut listening = true;
@@ -105,8 +107,16 @@ impl Api {
             }
             match message {
                 Message::Events { id, header_revision, batch, prev_kv, fragment } => {
-                    if watching.permits.allows(id) {
-                        let events = self.batches.encode(&self.node, &batch, prev_kv).await?;
+                    if watching.permits.allows(id) && !watching.broken.contains_key(&id) {
+                        let encoded = self.batches.encode(&self.node, &batch, prev_kv).await;
+                        let events = match encoded {
+                            Ok(events) => events,
+                            Err(why) => {
+                                watching.break_off(id, &why);
+                                next = watching.stream.try_next();
+                                continue;
+                            }
+                        };
                         let response = pb::WatchResponse {
                             header: Some(self.header(header_revision)),
                             watch_id: id,
@@ -133,12 +143,15 @@ impl Api {
         match &message {
             Message::Created { id, .. } => created = Some(*id),
             Message::CreateRefused { .. } => watching.permits.not_created(),
-            Message::Canceled { id, .. } => reason = watching.permits.canceled(*id),
+            Message::Canceled { id, .. } => {
+                let broken = watching.broken.remove(id);
+                reason = watching.permits.canceled(*id).map(errors::as_reason).or(broken);
+            }
             Message::Progress { .. } | Message::Events { .. } => {}
         }
         let mut response = self.control_response(message);
         if let Some(reason) = reason {
-            response.cancel_reason = errors::as_reason(reason);
+            response.cancel_reason = reason;
         }
         out.push(&response).await?;
         if let Some(id) = created
@@ -198,7 +211,7 @@ impl Api {
         request: pb::WatchRequest,
         wants_progress: impl FnOnce(),
     ) {
-        let Watching { stream, permits } = watching;
+        let Watching { stream, permits, .. } = watching;
         match request.request_union {
             Some(RequestUnion::CreateRequest(request)) => {
                 let spec = spec(&request);
@@ -263,6 +276,13 @@ impl Api {
                     ..response(Revision(0), id)
                 }
             }
+            Message::Canceled { id, revision, reason: CancelReason::Damaged(what) } => {
+                pb::WatchResponse {
+                    canceled: true,
+                    cancel_reason: errors::status_reason(&errors::damaged(&what)),
+                    ..response(revision, id)
+                }
+            }
             Message::Progress { id, revision }
             | Message::Events { id, header_revision: revision, .. } => response(revision, id),
         }
@@ -273,6 +293,17 @@ impl Api {
 struct Watching {
     stream: WatchStream,
     permits: Permits,
+    /// Watchers of which something could not be read, and why: until their end
+    /// comes as a message.
+    broken: HashMap<i64, String>,
+}
+
+impl Watching {
+    /// Ends a watcher whose events cannot be told in full.
+    fn break_off(&mut self, id: i64, why: &Status) {
+        self.broken.insert(id, errors::status_reason(why));
+        self.stream.cancel(id);
+    }
 }
 
 fn spec(request: &pb::WatchCreateRequest) -> WatchSpec {

@@ -3,6 +3,7 @@
 
 mod auth;
 mod cluster;
+mod damage;
 mod hyper_server;
 mod kv;
 mod lease;

@@ -84,7 +84,11 @@ impl Reader {
                 None => unreachable!("the index names a record that is nowhere: {version:?}"),
             }
         }
-        fetch.read(None, Io::Blocking, budget, |slot, record| records[slot] = Some(record))?;
+        fetch.read(None, Io::Blocking, budget, |slot, record| {
+            let right = record.order() == versions[slot].order();
+            records[slot] = Some(record);
+            right
+        })?;
         for (version, record) in versions.iter().zip(records) {
             let Some(record) = record else { unreachable!("every record was read") };
             hash.record(version.main, version.sub, version.deleted, &record.into_key_value());

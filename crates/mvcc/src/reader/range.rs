@@ -228,7 +228,7 @@ impl Gathered {
             self.kvs.push(all_but_key(entry));
         } else {
             self.wanted.push((version, self.kvs.len()));
-            self.kvs.push(KeyValue::default());
+            self.kvs.push(awaited(&version));
         }
         Ok(())
     }
@@ -276,7 +276,11 @@ impl Gathered {
             kvs[slot] = project(Record::split_copy(&mut copies, length), projection);
         }
         let cache = reader.shared.cache.as_ref();
-        fetch.read(cache, io, budget, |slot, record| kvs[slot] = project(record, projection))?;
+        fetch.read(cache, io, budget, |slot, record| {
+            let right = is_awaited(&kvs[slot], &record);
+            kvs[slot] = project(record, projection);
+            right
+        })?;
         Ok(Page { kvs, count: self.count.unwrap_or(self.counted) })
     }
 }
@@ -290,6 +294,18 @@ fn length_on_disk(version: &Version, file: &SegmentFile) -> usize {
         }
         size => size.into(),
     }
+}
+
+/// Stands in the place of a record that is to be read, and names it: the
+/// place is written to anyway, so that comparing costs nothing.
+fn awaited(version: &Version) -> KeyValue {
+    let (main, sub) = version.order();
+    KeyValue { mod_revision: Revision(main), version: i64::from(sub), ..KeyValue::default() }
+}
+
+/// Whether `record` is the one that `place` stands for.
+fn is_awaited(place: &KeyValue, record: &Record) -> bool {
+    (place.mod_revision.0, place.version) == (record.main(), i64::from(record.order().1))
 }
 
 /// From memory alone: the newest version's metadata are in the index.

@@ -39,8 +39,8 @@ impl SegmentFile {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => StoreError::Missing {
                 file: path.clone(),
-                remedy: "the manifest needs it; restore it from a checkpoint or another node, \
-                         or start this node with an empty directory",
+                remedy: "the manifest needs it; restore the whole data directory from a backup \
+                         copy",
             },
             io::ErrorKind::UnexpectedEof => corrupt("it is cut short"),
             _ => StoreError::io(&path, "opening", source),
@@ -142,14 +142,15 @@ impl SegmentFile {
     }
 
     /// Several records at ascending logical offsets, with as few reads as
-    /// makes sense. `found` gets the place in `wanted` and the record.
+    /// makes sense. `found` gets the place in `wanted` and the record; an error
+    /// of it ends the reading.
     pub(crate) fn records(
         &self,
         wanted: &[(u32, u16)],
         hold: Hold,
         io: Io,
         budget: &Budget<'_>,
-        mut found: impl FnMut(usize, Record),
+        mut found: impl FnMut(usize, Record) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         let mut at = 0;
         while at < wanted.len() {
@@ -157,16 +158,14 @@ impl SegmentFile {
             let run = self.run(&wanted[at..])?;
             if run.count == 1 {
                 let (offset, size) = wanted[at];
-                found(at, self.record(offset, size, io)?);
+                found(at, self.record(offset, size, io)?)?;
             } else {
                 self.records_of_run(
                     &run,
                     &wanted[at..at + run.count],
                     hold,
                     io,
-                    |place, record| {
-                        found(at + place, record);
-                    },
+                    |place, record| found(at + place, record),
                 )?;
             }
             at += run.count;
@@ -180,7 +179,7 @@ impl SegmentFile {
         wanted: &[(u32, u16)],
         hold: Hold,
         io: Io,
-        mut found: impl FnMut(usize, Record),
+        mut found: impl FnMut(usize, Record) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         let bytes: Bytes = match run.compressed {
             Some(block) => self.block(block, io)?,
@@ -199,7 +198,7 @@ impl SegmentFile {
                 }
                 (None, Hold::Together) => Record::slice_at(&bytes, in_run()),
             };
-            found(place, record.map_err(|what| self.corrupt(what))?);
+            found(place, record.map_err(|what| self.corrupt(what))?)?;
         }
         Ok(())
     }
@@ -241,6 +240,12 @@ impl SegmentFile {
         positioned::read(&self.file, &self.path, offset, length, io)
     }
 
+    /// The error that a record is sound, but not the one that the index names:
+    /// its checksum says nothing of where it belongs.
+    pub(crate) fn misplaced(&self) -> ReadError {
+        self.corrupt("a record lies where the index has another one")
+    }
+
     /// The error that this file is damaged.
     pub(crate) fn corrupt(&self, what: &str) -> ReadError {
         ReadError::Corrupt { file: self.path.clone(), what: what.into() }
@@ -277,7 +282,7 @@ fn record_length(block: &Block, size: u16) -> usize {
 }
 
 /// The records of a block from its stored bytes.
-pub(super) fn decode_block(block: &Block, stored: Vec<u8>) -> Result<Bytes, &'static str> {
+pub(crate) fn decode_block(block: &Block, stored: Vec<u8>) -> Result<Bytes, &'static str> {
     if crc32c::crc32c(&stored) != block.crc {
         return Err("a block's checksum does not hold");
     }

@@ -77,6 +77,9 @@ fn a_flipped_bit_anywhere_is_an_error_and_never_other_data() {
                     Ok(seen) => assert_eq!(seen, intact, "byte {at} of {name}"),
                 },
             }
+            let faults = crate::verify(dir.path()).faults;
+            assert!(!faults.is_empty(), "byte {at} of {name} is not found by verifying");
+            assert!(faults.iter().all(|fault| fault.to_string().contains(&name)), "{faults:?}");
             if name.ends_with(".seg") {
                 assert!(decode_segment(&damaged).is_err(), "byte {at} of {name}");
             }
@@ -84,7 +87,85 @@ fn a_flipped_bit_anywhere_is_an_error_and_never_other_data() {
         }
         fs::write(&path, &bytes).unwrap();
     }
+    let sound = crate::verify(dir.path());
+    assert!(sound.faults.is_empty() && sound.files == 3, "{sound:?}");
     assert_eq!(everything(&open(dir.path()).unwrap().0).unwrap(), intact);
+}
+
+/// Two records of the same length that change places in a block that is stored as
+/// it is: each has a sound checksum. Whoever asks for one gets neither.
+#[test]
+fn records_that_changed_places_are_noticed_by_every_read() {
+    let mut fixture = Fixture::new();
+    let large =
+        |dir: &Path, cache_bytes| Config { cache_bytes, block_bytes: 16 << 10, ..small(dir) };
+    let config = large(fixture.dir.path(), 0);
+    fixture.reopen_with(config);
+    let noise = |n: u64| -> String {
+        let mut random = Random(n);
+        (0..1000).map(|_| char::from(33 + random.below(90) as u8)).collect()
+    };
+    // Each has a revision of its own; the last two share one.
+    for n in 0..6 {
+        fixture.write(&[put(&format!("key{n}"), &noise(n))]);
+    }
+    fixture.write(&[put("key6", &noise(6)), put("key7", &noise(7))]);
+    fixture.seal();
+    let Fixture { dir, store, background, .. } = fixture;
+    drop((store, background));
+    let (name, bytes) =
+        files(dir.path()).into_iter().find(|(name, _)| name.ends_with(".seg")).unwrap();
+    let length = 52 + 4 + 1000;
+    let place = |n: usize| 16 + n * length;
+    for (one, other) in [(0, 1), (2, 5), (6, 7)] {
+        let mut swapped = bytes.clone();
+        swapped[place(one)..place(one) + length]
+            .copy_from_slice(&bytes[place(other)..place(other) + length]);
+        swapped[place(other)..place(other) + length]
+            .copy_from_slice(&bytes[place(one)..place(one) + length]);
+        fs::write(dir.path().join(&name), &swapped).unwrap();
+        let is_corrupt = |error: ReadError| {
+            assert!(matches!(&error, ReadError::Corrupt { file, .. } if file.ends_with(&name)));
+        };
+        for cache_bytes in [0, 1 << 20] {
+            let (store, _background) = Store::open(large(dir.path(), cache_bytes)).unwrap();
+            let (reader, at) = (store.reader(), store.revision());
+            for n in 0..8 {
+                let key = format!("key{n}");
+                for _ in 0..2 {
+                    match reader.get(key.as_bytes(), at, Io::Blocking) {
+                        Ok(found) => {
+                            assert!(n != one && n != other, "{n} of {one} and {other}");
+                            assert_eq!(found.unwrap().value, noise(n as u64));
+                        }
+                        Err(error) => {
+                            assert!(n == one || n == other, "{n} of {one} and {other}");
+                            is_corrupt(error);
+                        }
+                    }
+                }
+            }
+            // More than what is fetched in bulk, and fewer.
+            for (start, end) in [(0, 8), (one, one + 1), (other, other + 1)] {
+                let range =
+                    KeyRange::from_wire(format!("key{start}").into(), format!("key{end}").into());
+                for projection in [Projection::Full, Projection::KeysOnly] {
+                    let page = reader.range(&range, Revision(at.0), 0, projection, Io::Blocking);
+                    match page {
+                        Err(error) => is_corrupt(error),
+                        Ok(_) => assert_eq!(projection, Projection::KeysOnly),
+                    }
+                }
+            }
+            is_corrupt(reader.hash(at).unwrap_err());
+            let events = reader.events(Revision(2), at, 100, 1 << 20, Io::Blocking);
+            is_corrupt(events.unwrap_err());
+        }
+        let faults = crate::verify(dir.path()).faults;
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].to_string().contains(&name), "{}", faults[0]);
+        assert!(faults[0].to_string().contains("byte 16"), "{}", faults[0]);
+    }
 }
 
 #[test]

@@ -118,7 +118,10 @@ fn read_as_file(image: &[u8]) {
     }
     wanted.sort_unstable();
     for hold in [Hold::Alone, Hold::Together] {
-        let read = |_, record: Record| drop(record.into_key_value());
+        let read = |_, record: Record| {
+            drop(record.into_key_value());
+            Ok(())
+        };
         let _ = file.records(&wanted, hold, Io::Blocking, &crate::Budget::unlimited(), read);
     }
     drop(file);

@@ -11,23 +11,32 @@
 //! out so that no such part is ever one bit away from zeros, which is why no
 //! flipped bit looks like a tear and no tear like a flipped bit.
 
+mod closing;
 mod frame;
 mod scan;
 mod segment_header;
 mod sparse;
 mod tail;
 
+pub use closing::Closing;
 pub use scan::{SegmentContents, decode_segment};
 pub use segment_header::{SegmentHeader, Unreadable};
 pub use tail::Tail;
 
+pub(crate) use closing::MARK_OFFSET;
 pub(crate) use frame::{Fault, Frames, encode_frame, frame_end};
 pub(crate) use scan::{Next, Scan, check_length, check_order, scan_segment};
 
 use t4_kv_types::LogIndex;
 
 /// The newest format version that is read, and the one that is written.
-pub const FORMAT_VERSION: u32 = 1;
+///
+/// Version 1 is the same without the obligation to close a segment before the
+/// next one has entries.
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The first version whose segments are closed before the next one has entries.
+pub(crate) const CLOSED_FROM_VERSION: u32 = 2;
 
 /// The longest payload of an entry, in bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 256 << 20;

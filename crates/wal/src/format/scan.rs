@@ -4,7 +4,7 @@ use t4_kv_types::{Epoch, LogIndex};
 
 use super::frame::{Fault, Frame, Frames};
 use super::tail::{Tail, judge_tail};
-use super::{HEADER_PAGE, SegmentHeader, Unreadable};
+use super::{Closing, HEADER_PAGE, SegmentHeader, Unreadable};
 use crate::entry::Entry;
 use crate::error::{Damage, Found};
 
@@ -132,6 +132,8 @@ fn judge_end(
 pub struct SegmentContents {
     /// Its header.
     pub header: SegmentHeader,
+    /// What it says about the segment after it.
+    pub closing: Closing,
     /// Its entries, in order.
     pub entries: Vec<Entry>,
     /// What is behind them.
@@ -146,11 +148,12 @@ pub struct SegmentContents {
 pub fn decode_segment(image: &[u8]) -> Result<SegmentContents, Unreadable> {
     let header = SegmentHeader::decode(image)?;
     check_length(&header, image.len() as u64).map_err(Unreadable::Damaged)?;
+    let closing = Closing::decode(image, header.salt).map_err(Unreadable::Damaged)?;
     let mut entries = Vec::new();
     let scan =
         scan_segment(image, &header, Next::Nothing, &mut |frame| entries.push(frame.entry()))
             .map_err(Unreadable::Damaged)?;
-    Ok(SegmentContents { header, entries, tail: scan.tail })
+    Ok(SegmentContents { header, closing, entries, tail: scan.tail })
 }
 
 /// A file has the length that it was made with, for ever.
@@ -173,6 +176,7 @@ mod tests {
     /// A segment that begins with entry 5 after epoch 3, with sound frames.
     fn segment(entries: &[(u64, u64)]) -> Vec<u8> {
         let header = SegmentHeader {
+            version: 2,
             salt: 9,
             first: LogIndex(5),
             epoch: Epoch(3),

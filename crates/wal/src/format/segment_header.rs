@@ -2,6 +2,7 @@
 
 use t4_kv_types::{Epoch, LogIndex};
 
+use super::closing::{MARK_BYTES, MARK_OFFSET};
 use super::{FORMAT_VERSION, HEADER_PAGE};
 use crate::error::{Damage, Found};
 
@@ -13,6 +14,8 @@ const USED: usize = 64;
 /// What a segment says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
+    /// The format version that it was written with.
+    pub version: u32,
     /// Random, not 0; enters the checksum of every frame, so that bytes of
     /// another file never pass for frames of this one.
     pub salt: u64,
@@ -39,11 +42,11 @@ pub enum Unreadable {
 }
 
 impl SegmentHeader {
-    /// The page as it is written.
+    /// The page as it is written: without a closing mark.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut page = Vec::with_capacity(HEADER_PAGE as usize);
         page.extend_from_slice(&MAGIC);
-        page.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        page.extend_from_slice(&self.version.to_le_bytes());
         page.extend_from_slice(&crc32c::crc32c(&page).to_le_bytes());
         for field in [self.salt, self.first.0, self.epoch.0, self.previous_salt, self.file_bytes] {
             page.extend_from_slice(&field.to_le_bytes());
@@ -57,7 +60,8 @@ impl SegmentHeader {
 
     /// Reads the page. The first 16 bytes are the same in every version, and
     /// have a checksum of their own: a flipped bit in the version is damage,
-    /// not a newer version.
+    /// not a newer version. The closing mark is not a part of the header, and is
+    /// not looked at.
     ///
     /// # Errors
     /// What keeps it from being read.
@@ -78,17 +82,20 @@ impl SegmentHeader {
         if u32_at(page, 60) != crc32c::crc32c(&page[..60]) {
             return Err(damaged(16, Damage::HeaderChecksum));
         }
-        if let Some(at) = page[USED..].iter().position(|&byte| byte != 0) {
-            return Err(damaged((USED + at) as u64, Damage::HeaderReserved));
+        let mark = MARK_OFFSET as usize..MARK_OFFSET as usize + MARK_BYTES;
+        let is_reserved = |at: &usize| *at >= USED && !mark.contains(at);
+        if let Some(at) = (0..page.len()).filter(is_reserved).find(|&at| page[at] != 0) {
+            return Err(damaged(at as u64, Damage::HeaderReserved));
         }
         let header = SegmentHeader {
+            version,
             salt: u64_at(page, 16),
             first: LogIndex(u64_at(page, 24)),
             epoch: Epoch(u64_at(page, 32)),
             previous_salt: u64_at(page, 40),
             file_bytes: u64_at(page, 48),
         };
-        let possible = version == FORMAT_VERSION
+        let possible = version >= 1
             && u32_at(page, 56) == 0
             && header.salt != 0
             && header.first != LogIndex(0)
@@ -112,6 +119,7 @@ mod tests {
 
     fn header() -> SegmentHeader {
         SegmentHeader {
+            version: FORMAT_VERSION,
             salt: 0x1234_5678_9abc_def0,
             first: LogIndex(17),
             epoch: Epoch(3),
@@ -128,7 +136,8 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_damage() {
         let page = header().encode();
-        for bit in 0..page.len() * 8 {
+        let mark = MARK_OFFSET as usize..MARK_OFFSET as usize + MARK_BYTES;
+        for bit in (0..page.len() * 8).filter(|bit| !mark.contains(&(bit / 8))) {
             let mut flipped = page.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let got = SegmentHeader::decode(&flipped);
@@ -139,11 +148,11 @@ mod tests {
     #[test]
     fn newer_versions_are_told_apart() {
         let mut page = header().encode();
-        page[8] = 2;
+        page[8] = 3;
         let crc = crc32c::crc32c(&page[..12]).to_le_bytes();
         page[12..16].copy_from_slice(&crc);
         page[16..].fill(0xee);
-        assert_eq!(SegmentHeader::decode(&page), Err(Unreadable::Newer { version: 2 }));
+        assert_eq!(SegmentHeader::decode(&page), Err(Unreadable::Newer { version: 3 }));
     }
 
     #[test]

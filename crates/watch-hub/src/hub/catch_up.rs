@@ -12,7 +12,8 @@ use crate::recent::RevisionEvents;
 use crate::watcher::Standing;
 
 /// What the hub needs to have read. Answer with [`Hub::history`],
-/// [`Hub::history_compacted`] or [`Hub::history_failed`].
+/// [`Hub::history_compacted`], [`Hub::history_damaged`] or
+/// [`Hub::history_failed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryRequest {
     /// The first revision.
@@ -87,6 +88,17 @@ impl Hub {
     pub fn history_compacted(&mut self, at: Revision) {
         self.outstanding = None;
         self.compacted(at);
+    }
+
+    /// The outstanding request cannot be answered, now or later: what it asks
+    /// for is damaged, as `what` says. Watchers that lack what it begins with
+    /// end; those further on are asked for in their turn.
+    pub fn history_damaged(&mut self, what: &str) {
+        let Some(request) = self.outstanding.take() else { return };
+        let reason: Arc<str> = what.into();
+        for slot in self.cohorts.members(request.from..=request.from) {
+            self.end(slot, CancelReason::Damaged(Arc::clone(&reason)));
+        }
     }
 
     /// The outstanding request could not be answered for another reason. It

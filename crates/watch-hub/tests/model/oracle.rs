@@ -330,9 +330,10 @@ pub(crate) struct Now<'a> {
 }
 
 /// The reason of a cancel message, for [`Seen`].
-pub(crate) fn compacted(reason: CancelReason) -> Option<i64> {
+pub(crate) fn compacted(reason: &CancelReason) -> Option<i64> {
     match reason {
         CancelReason::Requested => None,
         CancelReason::Compacted(at) => Some(at.0),
+        CancelReason::Damaged(what) => panic!("nothing is damaged here: {what}"),
     }
 }

@@ -489,7 +489,7 @@ fn seen(message: &Message) -> Seen {
         }
         Message::Progress { id, revision } => Seen::Progress { id: *id, revision: revision.0 },
         Message::Canceled { id, revision, reason } => {
-            Seen::Canceled { id: *id, revision: revision.0, compacted: compacted(*reason) }
+            Seen::Canceled { id: *id, revision: revision.0, compacted: compacted(reason) }
         }
     }
 }

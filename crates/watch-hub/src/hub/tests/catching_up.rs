@@ -154,6 +154,32 @@ fn a_read_that_meets_a_compaction_or_fails_is_not_the_end() {
 }
 
 #[test]
+fn damaged_history_ends_those_who_need_it_and_nobody_else() {
+    let mut bed = Bed::new(tiny());
+    bed.publish_until(9, "a");
+    let stream = bed.stream(&[since(2, key("a")), since(6, key("a")), everything()]);
+    let other = bed.stream(&[since(2, key("b"))]);
+    assert_eq!(bed.hub.history_wanted().map(|request| request.from), Some(Revision(2)));
+    bed.hub.history_damaged("f.seg: corrupt");
+    assert_eq!(bed.answer_all(), [6]);
+    bed.publish(&[put("a")]);
+    let damaged = || CancelReason::Damaged("f.seg: corrupt".into());
+    let mut seen = bed.pop_all(stream);
+    seen.sort_by_key(|seen| format!("{seen:?}"));
+    assert_eq!(
+        seen,
+        [
+            Seen::Canceled(0, damaged()),
+            events(1, 10, &[(10, "a")]),
+            events(1, 9, &[(6, "a"), (7, "a"), (8, "a"), (9, "a")]),
+            events(2, 10, &[(10, "a")]),
+        ]
+    );
+    assert_eq!(bed.pop_all(other), [Seen::Canceled(0, damaged())]);
+    assert_eq!((bed.hub.stats().watchers, bed.hub.stats().slow_watchers), (2, 0));
+}
+
+#[test]
 fn revisions_may_skip_numbers() {
     let mut bed = Bed::new(tiny());
     let stream = bed.stream(&[everything()]);

@@ -1,0 +1,75 @@
+//! What is done when a read meets damage: the operator is told, once, and the
+//! alarm CORRUPT goes on, as etcd does when it finds its data inconsistent.
+//!
+//! The alarm refuses writes and shows in readiness; what is not damaged can
+//! still be read. It stays until a person switches it off, and goes on again at
+//! the next damage that is met.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use t4_kv_types::{AlarmKind, NodeId};
+use t4_state_machine::Request;
+
+use crate::commit_queue::CommitQueue;
+
+/// So many different damages are told of while the alarm is on.
+const TOLD_MAX: usize = 64;
+
+/// Where damage is reported.
+pub(crate) struct Damage {
+    member: NodeId,
+    queue: Arc<CommitQueue>,
+    /// The alarm is on.
+    on: AtomicBool,
+    /// It was asked for, and is not on yet.
+    asked: AtomicBool,
+    told: Mutex<BTreeSet<String>>,
+}
+
+impl Damage {
+    pub(crate) fn new(member: NodeId, queue: Arc<CommitQueue>, on: bool) -> Self {
+        let (on, asked) = (AtomicBool::new(on), AtomicBool::new(false));
+        Damage { member, queue, on, asked, told: Mutex::default() }
+    }
+
+    /// Damage was met; `what` names the file.
+    pub(crate) fn met(&self, what: &str) {
+        let is_news = {
+            let mut told = self.told.lock();
+            told.len() < TOLD_MAX && told.insert(what.to_owned())
+        };
+        if is_news {
+            tracing::error!(
+                error = what,
+                "data is damaged: the alarm CORRUPT goes on, and writes are refused"
+            );
+        }
+        if !self.on.load(Ordering::Acquire) && !self.asked.swap(true, Ordering::AcqRel) {
+            self.ask();
+        }
+    }
+
+    /// Asks again if the log had no room for the alarm.
+    pub(crate) fn retry(&self) {
+        if self.asked.load(Ordering::Acquire) && !self.on.load(Ordering::Acquire) {
+            self.ask();
+        }
+    }
+
+    fn ask(&self) {
+        self.queue.submit_own(Request::SetAlarm(self.member, AlarmKind::Corrupt, true));
+    }
+
+    /// The alarms have changed: this one is on or not.
+    pub(crate) fn alarm_is(&self, on: bool) {
+        if on {
+            self.asked.store(false, Ordering::Release);
+        } else if self.on.load(Ordering::Acquire) {
+            self.told.lock().clear();
+        }
+        self.on.store(on, Ordering::Release);
+    }
+}

@@ -1,0 +1,143 @@
+//! Reads every byte of a log and says everything that is wrong with it.
+
+use std::sync::Arc;
+
+use t4_kv_types::{Epoch, LogIndex};
+
+use crate::dir::SegmentDir;
+use crate::error::{Damage, Found, WalError};
+use crate::format::{Next, Scan, Tail};
+use crate::recovery::{TornTail, check_closing, refuse_lost_end, segment_names};
+use crate::segment::Segment;
+
+/// What a log holds, and what is wrong with it.
+#[derive(Debug, Default)]
+pub struct Verification {
+    /// How many segments there are.
+    pub segments: usize,
+    /// Their length in bytes.
+    pub bytes: u64,
+    /// How many sound entries they hold.
+    pub entries: u64,
+    /// The last entry, and its epoch; zeros if there is none.
+    pub last: (Epoch, LogIndex),
+    /// What the next start cuts off: a write that was never acknowledged. No
+    /// fault.
+    pub torn: Option<TornTail>,
+    /// Everything that is wrong, each with the file and the place.
+    pub faults: Vec<WalError>,
+}
+
+/// Reads and checks every byte of the log in `dir`, of whose entries those up
+/// to `after` are not needed. Unlike opening it, this does not end at the first
+/// fault, and reads the entries that are not needed too. Nothing is written.
+/// Nobody may append to the log meanwhile.
+pub fn verify(dir: impl SegmentDir, after: LogIndex) -> Verification {
+    let dir: Arc<dyn SegmentDir> = Arc::new(dir);
+    let mut this = Verification::default();
+    let names = match segment_names(&*dir) {
+        Ok(names) => names,
+        Err(error) => {
+            this.faults.push(error);
+            return this;
+        }
+    };
+    let mut segments = Vec::new();
+    for name in &names {
+        match Segment::open(&*dir, name) {
+            Ok(segment) => segments.push(Arc::new(segment)),
+            Err(error) => this.faults.push(error),
+        }
+    }
+    // What is said of neighbours makes sense only if all of them are there.
+    let whole = segments.len() == names.len();
+    this.read_all(&segments, after, whole);
+    if whole {
+        this.check_ends(&segments, after);
+    }
+    this
+}
+
+impl Verification {
+    fn read_all(&mut self, segments: &[Arc<Segment>], after: LogIndex, whole: bool) {
+        let mut before: Option<Scan> = None;
+        for (at, segment) in segments.iter().enumerate() {
+            self.segments += 1;
+            self.bytes += segment.header.file_bytes;
+            let next = segments.get(at + 1).filter(|next| follows(segment, next));
+            if whole && next.is_none() && at + 1 < segments.len() {
+                self.check_hole(&segments[at + 1], after);
+            }
+            let scan = self.read(segment, next.map(|next| next.header.first));
+            if let (Some(before), true) = (&before, at > 0 && follows(&segments[at - 1], segment))
+                && before.epoch != segment.header.epoch
+            {
+                let found = Found::new(32, Damage::HeaderValue);
+                self.faults.push(WalError::corrupt(&segment.name, found));
+            }
+            if at > 0 && follows(&segments[at - 1], segment) {
+                let used =
+                    at + 1 < segments.len() || scan.as_ref().is_some_and(|s| uses(s, segment));
+                self.note(check_closing(&segments[at - 1], segment.header.first, used));
+            }
+            before = scan;
+        }
+    }
+
+    /// Reads a segment, of which the next one begins with entry `next`.
+    fn read(&mut self, segment: &Segment, next: Option<LogIndex>) -> Option<Scan> {
+        let scan = match segment.scan(next.map_or(Next::Nothing, Next::Segment)) {
+            Ok((scan, _)) => scan,
+            Err(error) => {
+                self.faults.push(error);
+                return None;
+            }
+        };
+        self.entries += (scan.last.0 + 1).saturating_sub(segment.header.first.0);
+        self.last = (scan.epoch, scan.last);
+        match scan.tail {
+            Tail::Clean => {}
+            Tail::Torn { offset, end } => {
+                let (file, bytes) = (segment.name.clone(), end - offset);
+                self.torn = Some(TornTail { file, offset, bytes });
+            }
+            Tail::Stray { offset } => {
+                let found = Found::new(offset, Damage::StrayBit);
+                self.faults.push(WalError::corrupt(&segment.name, found));
+            }
+        }
+        Some(scan)
+    }
+
+    /// A segment may be missing before `behind` if nothing in it is needed.
+    fn check_hole(&mut self, behind: &Segment, after: LogIndex) {
+        if behind.header.first > LogIndex(after.0.saturating_add(1)) {
+            let found = Found::new(40, Damage::MissingSegment);
+            self.faults.push(WalError::corrupt(&behind.name, found));
+        }
+    }
+
+    fn check_ends(&mut self, segments: &[Arc<Segment>], after: LogIndex) {
+        let Some(first) = segments.first().map(|segment| segment.header.first) else { return };
+        if first > LogIndex(after.0.saturating_add(1)) {
+            self.faults.push(WalError::Gap { after, first });
+        }
+        self.note(refuse_lost_end(segments));
+        if self.faults.is_empty() && self.last.1 < after {
+            self.faults.push(WalError::Short { after, last: self.last.1 });
+        }
+    }
+
+    fn note(&mut self, checked: Result<(), WalError>) {
+        self.faults.extend(checked.err());
+    }
+}
+
+fn follows(segment: &Segment, next: &Segment) -> bool {
+    next.header.previous_salt == segment.header.salt
+}
+
+/// Whether a segment has an entry, or a beginning of one.
+fn uses(scan: &Scan, segment: &Segment) -> bool {
+    scan.last >= segment.header.first || matches!(scan.tail, Tail::Torn { .. })
+}
