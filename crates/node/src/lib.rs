@@ -54,6 +54,7 @@ mod offline;
 mod open;
 mod reads;
 mod shared;
+mod shortage;
 mod token_expiry;
 mod watch;
 mod write_loop;
@@ -67,6 +68,7 @@ pub use data_dir::Identity;
 pub use error::{Closed, OpenError};
 pub use node::{HashKv, Member, Node, Status};
 pub use offline::{LogSummary, Offline};
+pub use shortage::Shortage;
 pub use watch::WatchStream;
 
 pub use t4_watch_hub as watch_hub;

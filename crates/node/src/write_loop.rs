@@ -150,7 +150,8 @@ impl WriteLoop {
         match &woken.news {
             Some(LogNews::Durable) => durable = self.syncing.take(),
             Some(LogNews::Refused) if self.state.position().epoch < self.epoch => {
-                return Err("the disk is full: the first entry was not written".to_owned());
+                let why = self.shared.shortages.count_refused(0);
+                return Err(format!("{why}: the first entry was not written"));
             }
             Some(LogNews::Refused) => self.refused(),
             Some(LogNews::Fatal(why)) => return Err(why.clone()),
@@ -328,8 +329,8 @@ impl WriteLoop {
         let _ = self.tasks.send(task);
     }
 
-    /// The log has no room: nothing of what is in flight was or will be
-    /// written. Everyone is told, and the next write tries again.
+    /// The log has no room, or no file: nothing of what is in flight was or
+    /// will be written. Everyone is told, and the next write tries again.
     fn refused(&mut self) {
         let syncing = self.syncing.take();
         self.next_index = self.state.position().index.next();
@@ -339,11 +340,8 @@ impl WriteLoop {
             .flat_map(|syncing| syncing.replies)
             .chain(std::mem::take(&mut self.open_replies))
             .collect();
-        tracing::error!(
-            refused = replies.len(),
-            "the disk is full: writes are refused until there is room"
-        );
-        self.answer_all(replies, &OpError::NoSpace);
+        let error = self.shared.shortages.count_refused(replies.len());
+        self.answer_all(replies, &error);
         let retry_at = self.shared.now() + REVOKE_RETRY;
         self.token_expiry.refused(&self.shared, retry_at);
         let mut leases = self.state.leases().lock();
