@@ -1,9 +1,10 @@
 //! Logs are lines of text or of JSON, on standard error unless somebody wants
 //! them elsewhere.
 
-use std::fs::{File, OpenOptions};
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -12,6 +13,10 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+/// The mode of a file that is made for log lines: they name keys, clients and
+/// addresses.
+const FILE_MODE: u32 = 0o600;
 
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +32,7 @@ pub(crate) enum Format {
 pub(crate) enum Output {
     Stderr,
     Stdout,
-    /// Appended to; made if missing.
+    /// Appended to; made if missing, and then for its owner alone.
     File(PathBuf),
 }
 
@@ -79,10 +84,27 @@ fn open(output: &Output) -> anyhow::Result<Opened> {
         Output::Stderr => Opened::Stderr,
         Output::Stdout => Opened::Stdout,
         Output::File(path) => {
-            let file = OpenOptions::new().append(true).create(true).open(path);
+            let file = append_to(path);
             Opened::File(file.with_context(|| format!("--log-outputs: {}", path.display()))?)
         }
     })
+}
+
+/// A file that is there keeps its mode: somebody may have made it for whoever
+/// collects the lines. A new one is the owner's alone, whatever the umask.
+fn append_to(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    match options.append(true).create_new(true).mode(FILE_MODE).open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            // Unless it goes away just now.
+            options.create_new(false).create(true).open(path)
+        }
+        Ok(file) => {
+            let _ = file.set_permissions(Permissions::from_mode(FILE_MODE));
+            Ok(file)
+        }
+        failed => failed,
+    }
 }
 
 enum Opened {
@@ -126,6 +148,17 @@ mod tests {
         writer.make_writer().write_all(b"line\n").expect("written");
         assert_eq!(std::fs::read_to_string(one).expect("read"), "before\nline\n");
         assert_eq!(std::fs::read_to_string(other).expect("read"), "line\n");
+    }
+
+    #[test]
+    fn a_new_file_is_private_and_one_that_is_there_keeps_its_mode() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [new, old] = ["new", "old"].map(|name| dir.path().join(name));
+        std::fs::write(&old, "").expect("write");
+        std::fs::set_permissions(&old, Permissions::from_mode(0o640)).expect("chmod");
+        let _writer = writer(&[Output::File(new.clone()), Output::File(old.clone())]);
+        let mode = |path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!((mode(new), mode(old)), (0o600, 0o640));
     }
 
     #[test]

@@ -205,6 +205,12 @@ api_errors! {
 
     // What only this server says.
 
+    /// Not the quota, but the disk: whoever reads this needs another remedy.
+    DiskFull = ResourceExhausted,
+        "t4: the disk of the data directory is full; writes are taken again when there is room";
+    /// The log cannot make its next file.
+    Exhausted = ResourceExhausted,
+        "t4: the server has no open files or no memory left; writes are taken again when it has";
     /// No keys without users: `--auth-enabled`.
     AuthRequired = FailedPrecondition,
         "t4: no keys are served until authentication is enabled: add the user root, grant it the role root, and enable authentication";
@@ -285,6 +291,8 @@ pub fn refused(error: OpError) -> Status {
         OpError::LeaseExists => ApiError::LeaseExists.status(),
         OpError::LeaseTtlTooLarge => ApiError::LeaseTtlTooLarge.status(),
         OpError::NoSpace => ApiError::NoSpace.status(),
+        OpError::DiskFull => ApiError::DiskFull.status(),
+        OpError::Exhausted => ApiError::Exhausted.status(),
         OpError::Corrupt => ApiError::Corrupt.status(),
         OpError::AnswerTooLarge => ApiError::AnswerTooLarge.status(),
         OpError::TooLarge => ApiError::RequestTooLarge.status(),
@@ -448,6 +456,8 @@ mod tests {
             (ApiError::KeyNotFound, 3),
             (ApiError::Compacted, 11),
             (ApiError::NoSpace, 8),
+            (ApiError::DiskFull, 8),
+            (ApiError::Exhausted, 8),
             (ApiError::LeaseExists, 9),
             (ApiError::MemberNotEnoughStarted, 2),
             (ApiError::TooManyRequests, 2),

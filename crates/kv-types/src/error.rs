@@ -26,9 +26,16 @@ pub enum OpError {
     /// The time to live is over 9,000,000,000 s.
     #[error("the lease's time to live is too large")]
     LeaseTtlTooLarge,
-    /// The space quota is used up, or the disk is full.
+    /// The space quota is used up.
     #[error("no space left for writes")]
     NoSpace,
+    /// The disk is full. Nothing was written; it may be tried again.
+    #[error("the disk of the data directory is full")]
+    DiskFull,
+    /// There are no open files or no memory left for writing. Nothing was
+    /// written; it may be tried again.
+    #[error("no open files or no memory left for writing")]
+    Exhausted,
     /// The CORRUPT alarm is on.
     #[error("the data is marked corrupt")]
     Corrupt,

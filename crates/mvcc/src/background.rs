@@ -153,10 +153,19 @@ impl Background {
     ///
     /// # Errors
     /// Nothing is lost: the records stay readable and the ticket is kept.
-    /// [`Background::retry_seals`], or the next seal, does it again.
+    /// [`Background::retry_seals`], or the next seal, does it again; but not
+    /// after a flush that has failed ([`Background::failed_flush`]).
     pub fn seal(&mut self, ticket: SealTicket) -> Result<LogPosition, StoreError> {
         self.unfinished.push_back(Unfinished { ticket, files: Vec::new() });
         self.retry_seals()
+    }
+
+    /// The flush to the disk that has failed, also one whose failure stood in
+    /// nobody's way. The process must stop: no later seal can be believed, and
+    /// none is made.
+    #[must_use]
+    pub fn failed_flush(&self) -> Option<&str> {
+        self.disk.failed_flush()
     }
 
     /// How many tickets are left over from seals that failed.

@@ -4,14 +4,17 @@
 //! renamed into place, so that no name ever stands for half a file. In tests
 //! each of these steps can be made to fail.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-#[cfg(test)]
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::StoreError;
+
+/// Who may read what is made here: the owner alone, whatever the umask.
+const DIR_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 
 /// One write to the operating system.
 const PIECE: usize = 256 << 10;
@@ -23,21 +26,21 @@ const FLUSH_EVERY: usize = 1 << 20;
 /// How much of a big file goes at once when it is removed.
 const SHRINK_STEP: u64 = 4 << 20;
 
-/// The door to the file system.
+/// The door to the file system. After a flush that has failed it is closed: what
+/// is on the disk is not known then, and a second flush would say nothing about
+/// it, so nothing more is written or removed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
+    /// The flush that has failed, in words.
+    failed: Arc<OnceLock<String>>,
     #[cfg(test)]
     pub(crate) faults: Arc<faults::Faults>,
 }
 
 impl Disk {
-    /// Flushes, unless a test has no use for it.
-    fn flush(&self, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        #[cfg(test)]
-        if self.faults.skips_flushes() {
-            return Ok(());
-        }
-        act()
+    /// The flush that has failed, if one has.
+    pub(crate) fn failed_flush(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
     }
 
     fn run<T>(
@@ -46,17 +49,47 @@ impl Disk {
         op: &'static str,
         act: impl FnOnce() -> io::Result<T>,
     ) -> Result<T, StoreError> {
+        if let Some(earlier) = self.failed.get() {
+            return Err(StoreError::Failed { earlier: earlier.clone() });
+        }
         #[cfg(test)]
         let act = || self.faults.step(op, file).and_then(|()| act());
         act().map_err(|source| StoreError::io(file, op, source))
+    }
+
+    /// Makes a file's content, or the names in a directory, durable. Every
+    /// failure is final.
+    fn flush(
+        &self,
+        file: &Path,
+        op: &'static str,
+        act: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(), StoreError> {
+        if let Some(earlier) = self.failed.get() {
+            return Err(StoreError::Failed { earlier: earlier.clone() });
+        }
+        #[cfg(test)]
+        let act = || match self.faults.flush(op, file)? {
+            true => Ok(()),
+            false => act(),
+        };
+        act().map_err(|source| {
+            let error = StoreError::Flush { file: file.to_owned(), op, source };
+            // Only the first is told: the others follow from it.
+            let _ = self.failed.set(error.to_string());
+            error
+        })
     }
 
     /// A new file under a temporary name; an older one of that name is a
     /// leftover and is replaced.
     pub(crate) fn create(&self, path: PathBuf) -> Result<NewFile, StoreError> {
         let file = self.run(&path, "creating", || {
-            OpenOptions::new().write(true).create(true).truncate(true).open(&path)
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(FILE_MODE).open(&path)
         })?;
+        // What a umask took from the owner, or a leftover gave to others.
+        let _ = file.set_permissions(Permissions::from_mode(FILE_MODE));
         Ok(NewFile {
             disk: self.clone(),
             file,
@@ -69,7 +102,9 @@ impl Disk {
 
     /// Makes the names in a directory durable.
     pub(crate) fn sync_dir(&self, dir: &Path) -> Result<(), StoreError> {
-        self.run(dir, "flushing the directory", || self.flush(|| File::open(dir)?.sync_all()))
+        let opened =
+            File::open(dir).map_err(|error| StoreError::io(dir, "opening the directory", error))?;
+        self.flush(dir, "flushing the directory", || opened.sync_all())
     }
 
     /// Removes a file; one that is gone already is no error.
@@ -85,17 +120,16 @@ impl Disk {
     /// `discard` told to the disk), and the log's flushes wait for that: 16 ms
     /// for 32 MiB on ext4. A file with a second name only loses this one.
     pub(crate) fn remove_slowly(&self, path: &Path) -> Result<(), StoreError> {
-        self.run(path, "shrinking", || {
+        let (file, mut left) = self.run(path, "shrinking", || {
             let file = OpenOptions::new().write(true).open(path)?;
             let known = file.metadata()?;
-            let mut left = if known.nlink() == 1 { known.len() } else { 0 };
-            while left > SHRINK_STEP {
-                left -= SHRINK_STEP;
-                file.set_len(left)?;
-                self.flush(|| file.sync_all())?;
-            }
-            Ok(())
+            Ok((file, if known.nlink() == 1 { known.len() } else { 0 }))
         })?;
+        while left > SHRINK_STEP {
+            left -= SHRINK_STEP;
+            file.set_len(left).map_err(|error| StoreError::io(path, "shrinking", error))?;
+            self.flush(path, "flushing", || file.sync_all())?;
+        }
         self.remove(path)
     }
 
@@ -106,7 +140,13 @@ impl Disk {
 
     /// Makes a directory and those above it.
     pub(crate) fn create_dir(&self, dir: &Path) -> Result<(), StoreError> {
-        self.run(dir, "creating the directory", || fs::create_dir_all(dir))
+        self.run(dir, "creating the directory", || {
+            if !dir.is_dir() {
+                DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)?;
+                let _ = fs::set_permissions(dir, Permissions::from_mode(DIR_MODE));
+            }
+            Ok(())
+        })
     }
 }
 
@@ -141,7 +181,7 @@ impl NewFile {
         self.pending.clear();
         if self.unsynced >= FLUSH_EVERY {
             self.unsynced = 0;
-            self.disk.run(&self.path, "flushing", || self.disk.flush(|| self.file.sync_data()))?;
+            self.disk.flush(&self.path, "flushing", || self.file.sync_data())?;
         }
         Ok(())
     }
@@ -150,7 +190,7 @@ impl NewFile {
     /// is durable after [`Disk::sync_dir`].
     pub(crate) fn finish(mut self, name: &Path) -> Result<(), StoreError> {
         self.flush()?;
-        self.disk.run(&self.path, "flushing", || self.disk.flush(|| self.file.sync_all()))?;
+        self.disk.flush(&self.path, "flushing", || self.file.sync_all())?;
         self.disk.run(&self.path, "renaming", || fs::rename(&self.path, name))?;
         self.kept = true;
         Ok(())
@@ -181,6 +221,8 @@ pub(crate) mod faults {
     pub(crate) struct Faults {
         plan: Mutex<Plan>,
         skip_flushes: AtomicBool,
+        /// So many flushes succeed before one fails.
+        flushes_left: Mutex<Option<u64>>,
         /// What was done, and with which file.
         steps: Mutex<Vec<String>>,
     }
@@ -198,6 +240,7 @@ pub(crate) mod faults {
             Faults {
                 plan: Mutex::new(Plan { left: u64::MAX, failing: 0 }),
                 skip_flushes: AtomicBool::new(false),
+                flushes_left: Mutex::new(None),
                 steps: Mutex::default(),
             }
         }
@@ -220,8 +263,26 @@ pub(crate) mod faults {
             self.skip_flushes.store(true, Ordering::SeqCst);
         }
 
-        pub(super) fn skips_flushes(&self) -> bool {
-            self.skip_flushes.load(Ordering::SeqCst)
+        /// After `left` more flushes, one fails.
+        pub(crate) fn fail_flush(&self, left: u64) {
+            *self.flushes_left.lock() = Some(left);
+        }
+
+        /// Notes a flush; whether it is to do nothing.
+        pub(super) fn flush(&self, op: &str, file: &Path) -> io::Result<bool> {
+            let mut left = self.flushes_left.lock();
+            if *left == Some(0) {
+                *left = None;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            *left = left.map(|left| left - 1);
+            self.note(op, file);
+            Ok(self.skip_flushes.load(Ordering::SeqCst))
+        }
+
+        fn note(&self, op: &str, file: &Path) {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            self.steps.lock().push(format!("{op} {name}"));
         }
 
         /// What was done since the last call.
@@ -233,8 +294,7 @@ pub(crate) mod faults {
             let mut plan = self.plan.lock();
             if plan.left > 0 {
                 plan.left -= 1;
-                let name = file.file_name().unwrap_or_default().to_string_lossy();
-                self.steps.lock().push(format!("{op} {name}"));
+                self.note(op, file);
                 return Ok(());
             }
             if plan.failing > 0 {

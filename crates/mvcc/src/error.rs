@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use t4_kv_types::Revision;
 use thiserror::Error;
 
@@ -97,6 +98,34 @@ pub enum StoreError {
         /// Why it failed.
         source: io::Error,
     },
+    /// The process has used up its open files, or the system its open files or
+    /// its memory. Do the same again later.
+    #[error("{}: {op}: no open files or no memory left: {source}; it will be tried again", file.display())]
+    Exhausted {
+        /// The file.
+        file: PathBuf,
+        /// What was being done.
+        op: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A flush to the disk has failed. What is on it is not known, and a second
+    /// flush would not tell: stop the process. What was sealed before is there.
+    #[error("{}: {op} failed: {source}; check the disk", file.display())]
+    Flush {
+        /// The file or the directory.
+        file: PathBuf,
+        /// What was being done.
+        op: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A flush has failed before: nothing more is written.
+    #[error("the store has failed before ({earlier}); the process must stop")]
+    Failed {
+        /// What has failed.
+        earlier: String,
+    },
     /// The disk or the operating system refused.
     #[error("{}: {op} failed; check the disk and the permissions", file.display())]
     Io {
@@ -130,7 +159,10 @@ impl StoreError {
     /// files: the disk was full, or it refused for now.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, StoreError::NoSpace { .. } | StoreError::Io { .. })
+        matches!(
+            self,
+            StoreError::NoSpace { .. } | StoreError::Exhausted { .. } | StoreError::Io { .. }
+        )
     }
 
     /// An error of the operating system while doing `op` with `file`.
@@ -140,9 +172,16 @@ impl StoreError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 StoreError::NoSpace { file, op, source }
             }
+            _ if is_exhaustion(&source) => StoreError::Exhausted { file, op, source },
             _ => StoreError::Io { file, op, source },
         }
     }
+}
+
+/// Whether the system lacked something that has nothing to do with the disk.
+fn is_exhaustion(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::OutOfMemory
+        || matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// Why bytes are not what they were taken for.

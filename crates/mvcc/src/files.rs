@@ -156,6 +156,11 @@ impl FileTable {
         self.listed.iter().filter_map(|&number| Some((number, self.get(number)?)))
     }
 
+    /// How many files are listed.
+    pub(crate) fn listed_count(&self) -> usize {
+        self.listed.len()
+    }
+
     /// The tail.
     pub(crate) fn tail(&self) -> &Tail {
         match self.get(self.active) {

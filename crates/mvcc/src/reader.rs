@@ -148,6 +148,13 @@ impl Reader {
         stats
     }
 
+    /// How many files the store has, all of them open. Cheaper than
+    /// [`Reader::stats`].
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.shared.core.read().files.listed_count() as u64
+    }
+
     /// Visits the entries of a range in key order, a few hundred per hold of
     /// the lock, until the visitor breaks. `hold` is called at the beginning of
     /// each hold; an error of it ends the walk.

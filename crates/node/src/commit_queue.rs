@@ -26,7 +26,7 @@ const PLACES_PER_RESERVED: usize = 10;
 pub(crate) enum LogNews {
     /// It is durable.
     Durable,
-    /// It was not written and never will be: no space.
+    /// It was not written and never will be: no space, or no open files.
     Refused,
     /// The log is lost; the process must not go on.
     Fatal(String),

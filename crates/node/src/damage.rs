@@ -35,6 +35,13 @@ impl Damage {
         Damage { member, queue, on, asked, told: Mutex::default() }
     }
 
+    /// One whose reports go nowhere but to the log.
+    #[cfg(test)]
+    pub(crate) fn unheard() -> Arc<Self> {
+        let queue = CommitQueue::new(0, std::time::Duration::ZERO);
+        Arc::new(Damage::new(NodeId(0), Arc::new(queue), false))
+    }
+
     /// Damage was met; `what` names the file.
     pub(crate) fn met(&self, what: &str) {
         let is_news = {

@@ -6,9 +6,13 @@
 //!            log/        the log's segments
 //!            state/      the key space's segments and manifest
 //! ```
+//!
+//! All of it is the owner's alone, whatever the umask: it has what clients
+//! wrote, and hashes of passwords; and who can open LOCK can keep a server out.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -17,6 +21,11 @@ use t4_wal::{FileDir, Wal};
 
 use crate::contents::Contents;
 use crate::error::OpenError;
+
+const DIR_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+/// What others than the owner may do.
+const OTHERS: u32 = 0o077;
 
 const FORMAT_LINE: &str = "t4 identity, format 1";
 
@@ -53,6 +62,7 @@ impl DataDir {
         // Before anything is made: a refused start changes nothing.
         Contents::of(root)?;
         create_durably(root).map_err(io("create the directory", root))?;
+        warn_if_open_to_others(root);
         let lock = lock(root)?;
         let identity_path = root.join("IDENTITY");
         let identity = match fs::read(&identity_path) {
@@ -74,6 +84,8 @@ impl DataDir {
         let dir = DataDir { root: root.to_owned(), identity, _lock: Some(lock) };
         for part in [dir.log(), dir.state()] {
             create_durably(&part).map_err(io("create the directory", &part))?;
+            // One of an earlier version, with files that others may read.
+            make_private(&part, DIR_MODE);
         }
         Ok(dir)
     }
@@ -134,8 +146,10 @@ fn parse_identity(bytes: &[u8]) -> Result<Identity, String> {
 fn lock(root: &Path) -> Result<File, OpenError> {
     let path = root.join("LOCK");
     let failed = |source| OpenError::DataDir { path: path.clone(), op: "lock", source };
-    let file =
-        File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(FILE_MODE);
+    let file = options.open(&path).map_err(failed)?;
+    make_private(&path, FILE_MODE);
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { path: root.to_owned() }),
@@ -171,13 +185,38 @@ fn create_durably(path: &Path) -> io::Result<()> {
         None => Path::new("/"),
     };
     create_durably(parent)?;
-    match fs::create_dir(path) {
+    match DirBuilder::new().mode(DIR_MODE).create(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists || !path.is_dir() => {
             return Err(error);
         }
-        _ => {}
+        Err(_) => {}
+        Ok(()) => make_private(path, DIR_MODE),
     }
     File::open(parent)?.sync_all()
+}
+
+/// Gives `path` exactly this mode: its owner what a umask took away when it was
+/// made, and others nothing. Where that cannot be done (another owner, a file
+/// system without modes) it stays as it is.
+fn make_private(path: &Path, mode: u32) {
+    let found = fs::metadata(path).map(|found| found.permissions().mode() & 0o777);
+    if found.is_ok_and(|found| found != mode) {
+        let _ = fs::set_permissions(path, Permissions::from_mode(mode));
+    }
+}
+
+/// The directory itself may be the operator's, with rights that were given on
+/// purpose: they are told of, and not taken.
+fn warn_if_open_to_others(root: &Path) {
+    let Ok(found) = fs::metadata(root) else { return };
+    let mode = found.permissions().mode() & 0o7777;
+    if mode & OTHERS != 0 {
+        tracing::warn!(
+            mode = format_args!("{mode:04o}"),
+            "the data directory is open to others than its owner; run: chmod 700 {}",
+            root.display()
+        );
+    }
 }
 
 /// A directory that has data but no identity is not a new one. A log without
@@ -206,7 +245,10 @@ fn is_unused_log(log: &Path) -> bool {
 /// Puts a small file in place so that a crash leaves the whole of it or none.
 fn write_durably(root: &Path, name: &str, text: &str) -> io::Result<()> {
     let temporary = root.join(format!("{name}.new"));
-    let mut file = File::create(&temporary)?;
+    let mut options = OpenOptions::new();
+    let mut file =
+        options.write(true).create(true).truncate(true).mode(FILE_MODE).open(&temporary)?;
+    make_private(&temporary, FILE_MODE);
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&temporary, root.join(name))?;
@@ -331,6 +373,21 @@ mod tests {
         assert!(matches!(open(scratch.path()), Err(OpenError::Locked { .. })));
         drop((one, two));
         open(scratch.path()).unwrap();
+    }
+
+    #[test]
+    fn what_an_earlier_version_left_open_is_closed_but_for_the_root() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().join("data");
+        drop(open(&root).unwrap());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        let parts = ["log", "state", "LOCK"].map(|part| root.join(part));
+        for path in parts.iter().chain([&root]) {
+            fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+        }
+        drop(open(&root).unwrap());
+        assert_eq!(parts.each_ref().map(|part| mode(part)), [0o700, 0o700, 0o600]);
+        assert_eq!(mode(&root), 0o755, "that one is the operator's");
     }
 
     #[test]

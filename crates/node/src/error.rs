@@ -86,7 +86,9 @@ pub enum OpenError {
         sealed: LogIndex,
     },
     /// The first entry of the epoch could not be written.
-    #[error("the log did not take the first entry: {0}. Free space on the disk and check it")]
+    #[error(
+        "the log did not take the first entry: {0}. Check the disk, its space, and the limit of open files"
+    )]
     FirstEntry(String),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]

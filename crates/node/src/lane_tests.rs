@@ -23,7 +23,7 @@ impl Bed {
     fn new() -> Bed {
         let scratch = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(t4_mvcc::Config::new(scratch.path())).unwrap();
-        let lane = Arc::new(Lane::new(store.reader()));
+        let lane = Arc::new(Lane::new(store.reader(), Damage::unheard()));
         let stream = WatchStream::open(lane.clone());
         stream.create(None, WatchSpec::new(KeyRange::all()));
         assert!(matches!(stream.try_next(), Some(Message::Created { .. })));

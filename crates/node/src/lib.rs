@@ -58,6 +58,7 @@ mod open;
 mod pipeline;
 mod reads;
 mod shared;
+mod shortage;
 mod submissions;
 mod token_expiry;
 mod verification;
@@ -74,6 +75,7 @@ pub use data_dir::Identity;
 pub use error::{Closed, OpenError};
 pub use node::{HashKv, Member, Node, Status};
 pub use offline::{LogSummary, Offline};
+pub use shortage::Shortage;
 pub use verification::{Fault, Verification, VerifiedState, verify};
 pub use watch::WatchStream;
 

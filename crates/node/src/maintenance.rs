@@ -11,18 +11,25 @@ use t4_mvcc::{Background, SealTicket, StoreError};
 use t4_state_machine::Request;
 
 use crate::auto_compaction::AutoCompactor;
-use crate::commit_queue::CommitQueue;
+use crate::commit_queue::{CommitQueue, LogNews};
 use crate::shared::Shared;
+use crate::shortage::{Part, Shortage};
 
 /// How often the timers are looked at, and how long a failed seal waits.
 const TICK: Duration = Duration::from_secs(1);
+/// How long a failed collection waits: it may have written much before it failed.
+const COLLECT_RETRY: Duration = Duration::from_secs(10);
 /// The rest between two steps of a compaction pass. A step holds the lock that
 /// readers need for some tens of microseconds; a thread that never rests is
 /// what the scheduler stops in the middle of it when the cores are busy.
 const STEP_REST: Duration = Duration::from_micros(100);
-/// The space alarm goes off again when use has fallen to so many percent of
-/// the quota: a gap, so that it does not flap.
-pub(crate) const ALARM_CLEARS_AT_PERCENT: u64 = 90;
+
+/// From this use on the space alarm can go on, and below it, it goes off again.
+/// Both with one bound: a single large write that does not fit must not switch on
+/// what goes off at once.
+pub(crate) fn alarm_threshold(quota: u64) -> u64 {
+    quota / 100 * 90
+}
 
 /// What the write loop asks for.
 pub(crate) enum Task {
@@ -41,6 +48,10 @@ pub(crate) struct Maintenance {
     pub(crate) tasks: Receiver<Task>,
     pub(crate) auto_compactor: AutoCompactor,
     pub(crate) quota_bytes: Option<u64>,
+    /// The last try to seal or collect has failed, and was told of.
+    pub(crate) failing: bool,
+    /// When a collection that has failed is tried again.
+    pub(crate) collect_again: Option<Instant>,
 }
 
 impl Maintenance {
@@ -98,6 +109,7 @@ impl Maintenance {
     fn sealed(&mut self, outcome: Result<t4_mvcc::LogPosition, StoreError>) {
         match outcome {
             Ok(position) => {
+                self.works();
                 self.shared.sealing.store(false, Ordering::Release);
                 self.shared.release_log(position.index);
                 self.queue.nudge();
@@ -106,7 +118,44 @@ impl Maintenance {
             // The tail stays readable and the log keeps its entries; the next
             // tick tries again.
             Err(error) if self.is_damage(&error) => {}
-            Err(error) => tracing::error!(%error, "sealing failed; it will be tried again"),
+            Err(error) => self.failed("sealing failed; it will be tried again", &error),
+        }
+        self.stop_after_a_failed_flush();
+    }
+
+    /// A failure that is over by itself one day is told when it begins, and not
+    /// at every try.
+    fn failed(&mut self, what: &'static str, error: &StoreError) {
+        if self.background.failed_flush().is_some() {
+            // The node stops, and says why.
+            return;
+        }
+        match Shortage::of_store(error) {
+            Some(lacking) => {
+                self.shared.shortages.lacks(lacking, Part::State, error, self.shared.now());
+            }
+            None if self.failing => {}
+            None => {
+                let cause = std::error::Error::source(error).map(ToString::to_string);
+                tracing::error!(%error, cause, "{what}");
+                self.failing = true;
+            }
+        }
+    }
+
+    fn works(&mut self) {
+        self.shared.shortages.works(Part::State, self.shared.now());
+        if std::mem::take(&mut self.failing) {
+            tracing::info!("sealing and collecting work again");
+        }
+    }
+
+    /// After a flush that has failed nothing that the disk says can be believed:
+    /// the node stops before the log lets go of what that flush should have
+    /// made durable.
+    fn stop_after_a_failed_flush(&self) {
+        if let Some(why) = self.background.failed_flush() {
+            self.queue.log_news(LogNews::Fatal(why.to_owned()));
         }
     }
 
@@ -116,10 +165,15 @@ impl Maintenance {
             self.queue.nudge();
         }
         if !self.background.wants_collect() {
+            if self.collect_again.take().is_some() {
+                self.works();
+            }
             return;
         }
         match self.background.collect() {
             Ok(stats) => {
+                self.collect_again = None;
+                self.works();
                 self.shared
                     .counters
                     .records_collected
@@ -131,8 +185,12 @@ impl Maintenance {
                 );
             }
             Err(error) if self.is_damage(&error) => {}
-            Err(error) => tracing::error!(%error, "collecting failed; nothing was lost"),
+            Err(error) => {
+                self.collect_again = Some(Instant::now() + COLLECT_RETRY);
+                self.failed("collecting failed; nothing was lost", &error);
+            }
         }
+        self.stop_after_a_failed_flush();
     }
 
     /// Whether a file is not what was written; if so it is reported.
@@ -145,11 +203,15 @@ impl Maintenance {
     }
 
     fn tick(&mut self) {
+        self.shared.shortages.tick(self.shared.now());
         if self.background.unfinished_seals() > 0 {
             let outcome = self.background.retry_seals();
             self.sealed(outcome);
         }
         self.shared.damage.retry();
+        if self.collect_again.is_some_and(|at| at <= Instant::now()) {
+            self.collect();
+        }
         let current = self.shared.reader.revision();
         if let Some(target) = self.auto_compactor.tick(self.shared.now(), current) {
             tracing::info!(revision = target.0, "compacting by the retention that is set");
@@ -164,7 +226,7 @@ impl Maintenance {
         let Some(quota) = self.quota_bytes else { return };
         let alarm = (self.shared.identity.member_id, AlarmKind::NoSpace);
         let in_use = self.shared.bytes_in_use.load(Ordering::Relaxed);
-        let below = in_use < quota / 100 * ALARM_CLEARS_AT_PERCENT;
+        let below = in_use < alarm_threshold(quota);
         let cleared = below
             && self.shared.quota_alarm.load(Ordering::Relaxed)
             && self.shared.alarms.read().contains(&alarm);

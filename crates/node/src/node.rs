@@ -24,9 +24,11 @@ use crate::data_dir::Identity;
 use crate::error::{Closed, OpenError};
 use crate::lane::Lane;
 use crate::lanes::LaneRegistry;
+use crate::maintenance::alarm_threshold;
 use crate::open::{self, Started};
 use crate::reads::{Reads, is_heavy, txn_is_heavy};
 use crate::shared::Shared;
+use crate::shortage::Shortage;
 use crate::submissions::ReplyTo;
 use crate::watch::WatchStream;
 
@@ -115,6 +117,7 @@ struct Core {
     queue: Arc<CommitQueue>,
     lanes: Arc<LaneRegistry>,
     reads: Reads,
+    log: t4_wal::Reader,
 }
 
 impl Drop for LaneHandle {
@@ -173,12 +176,12 @@ impl Node {
         open_log: impl FnOnce(PathBuf) -> io::Result<D> + Send + 'static,
     ) -> Result<Node, OpenError> {
         let opening = config.clone();
-        let Started { shared, queue, lanes } =
+        let Started { shared, queue, lanes, log } =
             tokio::task::spawn_blocking(move || open::start(&opening, open_log))
                 .await
                 .map_err(|failed| OpenError::Thread(std::io::Error::other(failed)))??;
         let reads = Reads::new(shared.reader.clone(), shared.damage.clone());
-        let core = Arc::new(Core { config, shared, queue, lanes, reads });
+        let core = Arc::new(Core { config, shared, queue, lanes, reads, log });
         Ok(Node { lane: LaneHandle::start(core), who: Default::default() })
     }
 
@@ -243,6 +246,8 @@ impl Node {
         }
         if let Err(
             OpError::NoSpace
+            | OpError::DiskFull
+            | OpError::Exhausted
             | OpError::Timeout
             | OpError::Stopped
             | OpError::Damaged(_)
@@ -367,10 +372,30 @@ impl Node {
         }
     }
 
-    /// The alarms that are on.
+    /// The alarms that are on. NOSPACE is, without being written down (there is
+    /// no room to), while the disk is full and writes are refused; it goes off
+    /// when there is room.
     #[must_use]
     pub fn alarms(&self) -> Vec<(NodeId, AlarmKind)> {
-        self.shared().alarms.read().iter().copied().collect()
+        let shared = self.shared();
+        let mut alarms = shared.alarms.read().clone();
+        if shared.shortages.refusing() == Some(Shortage::DiskFull) {
+            alarms.insert((shared.identity.member_id, AlarmKind::NoSpace));
+        }
+        alarms.into_iter().collect()
+    }
+
+    /// Whether something is lacking for writing, be it that writes are still
+    /// taken: the next file of the log, or the next seal, cannot be written.
+    #[must_use]
+    pub fn lacks(&self, what: Shortage) -> bool {
+        self.shared().shortages.has(what)
+    }
+
+    /// What writes are refused with at present, for want of something.
+    #[must_use]
+    pub fn refuses_writes(&self) -> Option<OpError> {
+        self.shared().shortages.refusing().map(Shortage::error)
     }
 
     /// Switches an alarm of a member on or off. Returns the alarm if it is on
@@ -400,8 +425,9 @@ impl Node {
         }
     }
 
-    /// Whether `cost` more bytes fit the quota. If not, the NOSPACE alarm goes
-    /// on; it goes off by itself when a compaction has freed enough.
+    /// Whether `cost` more bytes fit the quota. If not, and most of the quota is
+    /// used, the NOSPACE alarm goes on; it goes off by itself when a compaction
+    /// has freed enough.
     pub async fn check_quota(&self, cost: u64) -> Result<(), OpError> {
         let Some(quota) = self.lane.core.config.quota_bytes else { return Ok(()) };
         let shared = self.shared();
@@ -410,6 +436,10 @@ impl Node {
             return Ok(());
         }
         let member = shared.identity.member_id;
+        if in_use < alarm_threshold(quota) {
+            // This one is too large; smaller ones fit.
+            return Err(OpError::NoSpace);
+        }
         if !shared.alarms.read().contains(&(member, AlarmKind::NoSpace)) {
             tracing::warn!(
                 in_use,
@@ -442,6 +472,23 @@ impl Node {
             keys: stats.keys,
             pending: self.lane.core.queue.admitted(),
         }
+    }
+
+    /// How many files the log and the key space have open: one for each of
+    /// their segments.
+    #[must_use]
+    pub fn open_files(&self) -> u64 {
+        self.shared().reader.files() + self.lane.core.log.segments() as u64
+    }
+
+    /// How many they need, as the log is when it is longest: as much as two seals
+    /// take, and the segments before and after.
+    #[must_use]
+    pub fn files_needed(&self) -> u64 {
+        let Config { seal_bytes, log_segment_bytes, .. } = self.lane.core.config;
+        let longest = 2 * (seal_bytes as u64 / log_segment_bytes.max(1) + 1) + 2;
+        let log = self.lane.core.log.segments() as u64;
+        self.shared().reader.files() + log.max(longest)
     }
 
     /// etcd's hash of the key space as it was at a revision; 0: now.

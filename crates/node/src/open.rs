@@ -20,6 +20,7 @@ use crate::error::{Closed, OpenError};
 use crate::lanes::{LaneRegistry, Lanes};
 use crate::maintenance::{Maintenance, Task};
 use crate::shared::Shared;
+use crate::shortage::{Part, Shortage};
 use crate::write_loop::{Ended, Parts, WriteLoop};
 
 /// A replica whose threads run.
@@ -27,6 +28,8 @@ pub(crate) struct Started {
     pub(crate) shared: Arc<Shared>,
     pub(crate) queue: Arc<CommitQueue>,
     pub(crate) lanes: Arc<LaneRegistry>,
+    /// Reads the log beside its owner.
+    pub(crate) log: t4_wal::Reader,
 }
 
 /// What the data directory held.
@@ -58,6 +61,7 @@ pub(crate) fn start<D: SegmentDir>(
     let (tasks, task_queue) = mpsc::channel();
 
     let log = group_commit(wal, &shared, &queue)?;
+    let log_reader = log.reader();
     let maintenance = Maintenance {
         shared: shared.clone(),
         queue: queue.clone(),
@@ -65,6 +69,8 @@ pub(crate) fn start<D: SegmentDir>(
         tasks: task_queue,
         auto_compactor: AutoCompactor::new(config.auto_compaction, shared.now()),
         quota_bytes: config.quota_bytes,
+        failing: false,
+        collect_again: None,
     };
     let sequencer = Sequencer::new(&state, config.lease_ttl_min_s);
     let attributes = attributes(config, state.members().get(&shared.identity.member_id));
@@ -82,7 +88,7 @@ pub(crate) fn start<D: SegmentDir>(
     });
     spawn_threads(dir, shared.clone(), maintenance, write_loop, tasks)?;
     shared.wait_for_first_entry()?;
-    Ok(Started { shared, queue, lanes: registry })
+    Ok(Started { shared, queue, lanes: registry, log: log_reader })
 }
 
 /// What this replica says of itself. Name and client URLs are the
@@ -174,15 +180,19 @@ fn group_commit(
                 .counters
                 .log_bytes
                 .fetch_add(durable.bytes, std::sync::atomic::Ordering::Relaxed);
+            shared.shortages.tick(shared.now());
             queue.log_news(LogNews::Durable);
         }
         Event::Refused(refused) => {
-            tracing::warn!(error = %refused.error, "the log refused an entry");
+            let what = Shortage::of_log(&refused.error).unwrap_or(Shortage::DiskFull);
+            shared.shortages.refused(what, &*refused.error, shared.now());
             queue.log_news(LogNews::Refused);
         }
-        Event::PreparationFailed(error) => {
-            tracing::warn!(%error, "the next log segment could not be prepared");
-        }
+        Event::PreparationFailed(error) => match Shortage::of_log(&error) {
+            Some(what) => shared.shortages.lacks(what, Part::Log, &error, shared.now()),
+            None => tracing::warn!(%error, "the next log segment could not be prepared"),
+        },
+        Event::PreparationRecovered => shared.shortages.works(Part::Log, shared.now()),
         Event::Fatal(error) => queue.log_news(LogNews::Fatal(error.to_string())),
     })?;
     Ok(log)

@@ -16,6 +16,7 @@ use crate::counters::Counters;
 use crate::damage::Damage;
 use crate::data_dir::Identity;
 use crate::error::{Closed, OpenError};
+use crate::shortage::Shortages;
 
 pub(crate) struct Shared {
     pub(crate) identity: Identity,
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     /// Bytes that count towards the quota, as of the newest applied batch.
     pub(crate) bytes_in_use: AtomicU64,
     pub(crate) counters: Counters,
+    /// What keeps the node from writing now.
+    pub(crate) shortages: Shortages,
     /// This epoch's first entry is committed; the atomic spares the lock.
     is_started: AtomicBool,
     /// The same, or the node is no more.
@@ -91,6 +94,7 @@ impl Shared {
             applied_index: AtomicU64::new(state.position().index.0),
             bytes_in_use: AtomicU64::new(state.reader().stats().bytes_in_use),
             counters: Counters::default(),
+            shortages: Shortages::default(),
             is_started: AtomicBool::new(false),
             start_is_decided: Mutex::new(false),
             start: Condvar::new(),

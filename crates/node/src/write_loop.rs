@@ -146,7 +146,8 @@ impl WriteLoop {
         match &woken.news {
             Some(LogNews::Durable) => self.pipeline.made_durable(),
             Some(LogNews::Refused) if self.state.position().epoch < self.epoch => {
-                return Err("the disk is full: the first entry was not written".to_owned());
+                let why = self.shared.shortages.count_refused(0);
+                return Err(format!("{why}: the first entry was not written"));
             }
             Some(LogNews::Refused) => self.refused(),
             Some(LogNews::Fatal(why)) => return Err(why.clone()),
@@ -336,18 +337,15 @@ impl WriteLoop {
         let _ = self.tasks.send(task);
     }
 
-    /// The log has no room: nothing of what is in flight was or will be
-    /// written. Everyone is told, and the next write tries again.
+    /// The log has no room, or no file: nothing of what is in flight was or
+    /// will be written. Everyone is told, and the next write tries again.
     fn refused(&mut self) {
         let replies = self.pipeline.refused();
         self.next_index = self.state.position().index.next();
         self.sequencer.discard(&self.state);
         self.expired_open = 0;
-        tracing::error!(
-            refused = replies.len(),
-            "the disk is full: writes are refused until there is room"
-        );
-        self.answer_all(replies.into_iter().map(|reply| reply.to), &OpError::NoSpace);
+        let error = self.shared.shortages.count_refused(replies.len());
+        self.answer_all(replies.into_iter().map(|reply| reply.to), &error);
         let retry_at = self.shared.now() + REVOKE_RETRY;
         self.token_expiry.refused(&self.shared, retry_at);
         let mut leases = self.state.leases().lock();

@@ -29,9 +29,14 @@ impl Checks {
     pub(crate) fn names(self) -> &'static [&'static str] {
         match self {
             Checks::Live => &["serializable_read"],
-            Checks::Ready => {
-                &["data_corruption", "serializable_read", "linearizable_read", "non_learner"]
-            }
+            // `disk` is T4's own.
+            Checks::Ready => &[
+                "data_corruption",
+                "serializable_read",
+                "linearizable_read",
+                "non_learner",
+                "disk",
+            ],
         }
     }
 }
@@ -125,6 +130,7 @@ async fn run(node: &Node, check: &str) -> Result<(), String> {
             let corrupt = node.alarms().iter().any(|(_, kind)| *kind == AlarmKind::Corrupt);
             if corrupt { Err("alarm activated: CORRUPT".to_owned()) } else { Ok(()) }
         }
+        "disk" => node.refuses_writes().map_or(Ok(()), |why| Err(why.to_string())),
         "serializable_read" => read(node, true).await,
         "linearizable_read" => read(node, false).await,
         // Nobody is one yet: a replica leads alone.

@@ -35,6 +35,7 @@ mod lent;
 mod listener;
 mod metrics;
 mod opening;
+mod places;
 mod process;
 mod security;
 mod shard;
@@ -42,7 +43,7 @@ mod socket;
 mod tls;
 mod tls_metrics;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use t4_etcd_api::ApiConfig;
 use t4_node::{Closed, Node};
@@ -62,6 +63,7 @@ use connection::Port;
 use front::{Front, Purpose};
 use listener::{Listener, plan};
 use metrics::Metrics;
+use places::Places;
 use shard::Shard;
 use tls::Tls;
 
@@ -96,7 +98,14 @@ impl Server {
         let node = t4_node::Config { token_ttl: config.auth.token_ttl, ..node };
         let node = Node::open(node).await?;
         let drain = watch::Sender::new(false);
-        let shards = Arc::new(start_shards(&node, config, auth, &tls, &drain)?);
+        let places = Arc::new(OnceLock::new());
+        let shards = Arc::new(start_shards(&node, config, auth, &tls, &drain, &places)?);
+        // Now that all is open that is open while nobody is connected.
+        let counted = node.on_own_authority();
+        let places = places.get_or_init(|| {
+            let others = process::open_files().saturating_sub(counted.open_files());
+            Places::new(open_files, others, move || counted.files_needed())
+        });
         let addresses = |of: fn(Purpose) -> bool| {
             let chosen = listeners.iter().filter(|listener| of(listener.plan.purpose));
             chosen.flat_map(Listener::addresses).collect()
@@ -108,7 +117,8 @@ impl Server {
             let purpose = listener.plan.purpose;
             let handshaker = tls.of(purpose).filter(|_| listener.plan.tls);
             let port = Port { purpose, plain: listener.plan.plain, tls: handshaker };
-            accepting.spawn(listener.accept(Arc::new(port), shards.clone(), drain.subscribe()));
+            let (port, shards) = (Arc::new(port), shards.clone());
+            accepting.spawn(listener.accept(port, shards, places.clone(), drain.subscribe()));
         }
         let reloading = tls.follow()?;
         Ok(Server {
@@ -227,6 +237,7 @@ fn start_shards(
     auth: t4_etcd_api::AuthConfig,
     tls: &Arc<Tls>,
     drain: &watch::Sender<bool>,
+    places: &Arc<OnceLock<Arc<Places>>>,
 ) -> Result<Vec<Shard>, StartError> {
     let api = ApiConfig {
         max_request_bytes: config.max_request_bytes,
@@ -241,6 +252,7 @@ fn start_shards(
         services.stats().clone(),
         services.login_stats().clone(),
         tls.clone(),
+        places.clone(),
     ));
     let access = Arc::new(Access::new(&config.security));
     let config = Arc::new(config);

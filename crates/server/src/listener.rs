@@ -1,7 +1,7 @@
 //! Bound sockets, and the tasks that accept on them.
 
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,15 @@ use crate::address::{ListenAddress, SocketAddress};
 use crate::connection::Port;
 use crate::error::StartError;
 use crate::front::Purpose;
+use crate::places::{Place, Places};
 use crate::shard::Shard;
 use crate::socket::Accepted;
 
 /// Connections that the kernel completes before they are accepted, at most.
 const BACKLOG: i32 = 4096;
-/// How long accepting rests after an error (mostly: too many open files).
+/// Who may connect to a Unix socket: its owner (and root), whatever the umask.
+const SOCKET_MODE: u32 = 0o600;
+/// How long accepting rests after an error.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// A bound socket.
@@ -83,7 +86,7 @@ impl Listener {
             }
             SocketAddress::Unix(path) => {
                 remove_stale(path).map_err(failed)?;
-                let listener = UnixListener::bind(path).map_err(failed)?;
+                let listener = bind_unix(path).map_err(failed)?;
                 let file = SocketFile(path.clone());
                 (Bound::Unix { listener, _file: file }, plan.socket.clone())
             }
@@ -98,20 +101,25 @@ impl Listener {
         spoken.map(|(_, tls)| ListenAddress { socket: self.address.clone(), tls }).collect()
     }
 
-    /// Accepts until `drain` turns true.
+    /// Accepts, while there are places, until `drain` turns true.
     pub(crate) async fn accept(
         self,
         port: Arc<Port>,
         shards: Arc<Vec<Shard>>,
+        places: Arc<Places>,
         mut drain: watch::Receiver<bool>,
     ) {
         loop {
+            let accepted = async {
+                places.wait_for_room(port.purpose).await;
+                self.socket.accept().await
+            };
             let accepted = tokio::select! {
-                accepted = self.socket.accept() => accepted,
+                accepted = accepted => accepted,
                 _ = drain.wait_for(|drain| *drain) => return,
             };
             match accepted {
-                Ok(connection) => self.dispatch(&shards, connection, &port),
+                Ok(connection) => self.dispatch(&shards, connection, &port, places.take()),
                 Err(error) => {
                     tracing::warn!(%error, address = %self.address, "a connection was not accepted");
                     tokio::time::sleep(ACCEPT_RETRY).await;
@@ -121,9 +129,9 @@ impl Listener {
     }
 
     /// To the shard with the fewest connections.
-    fn dispatch(&self, shards: &[Shard], connection: Accepted, port: &Arc<Port>) {
+    fn dispatch(&self, shards: &[Shard], connection: Accepted, port: &Arc<Port>, place: Place) {
         let Some(shard) = shards.iter().min_by_key(|shard| shard.load()) else { return };
-        if !shard.hand_over(connection, port.clone()) {
+        if !shard.hand_over(connection, port.clone(), place) {
             tracing::warn!(address = %self.address, "a connection was dropped: too many at once");
         }
     }
@@ -154,6 +162,20 @@ fn bind_tcp(address: std::net::SocketAddr, reuse_port: bool) -> io::Result<TcpLi
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket.into())
+}
+
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Before it has a name: the name takes its mode from here, so that there is
+    // no moment in which others can connect.
+    let mode = rustix::fs::Mode::from_raw_mode(SOCKET_MODE);
+    rustix::fs::fchmod(&socket, mode)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    // What a umask took from the owner.
+    let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE));
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    UnixListener::from_std(socket.into())
 }
 
 /// Removes the socket file that a killed process left behind; anything that

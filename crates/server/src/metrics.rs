@@ -2,17 +2,18 @@
 //! (reference: etcd's metrics list; for operators, `docs/operations.md`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use t4_etcd_api::{ETCD_VERSION, GrpcStats, HANDLING_BUCKETS_S, LoginStats, Method};
 use t4_kv_types::AlarmKind;
-use t4_node::{HistogramSnapshot, Node};
+use t4_node::{HistogramSnapshot, Node, Shortage};
 use tonic::Code;
 
 use crate::exposition::Exposition;
 use crate::health::{Checks, alarm_name};
+use crate::places::{Occupancy, Places};
 use crate::process::Process;
 use crate::tls::Tls;
 use crate::tls_metrics;
@@ -22,6 +23,8 @@ pub(crate) struct Metrics {
     grpc: Arc<GrpcStats>,
     logins: Arc<LoginStats>,
     tls: Arc<Tls>,
+    /// Empty until it is served.
+    places: Arc<OnceLock<Arc<Places>>>,
     health_success: AtomicU64,
     health_failures: AtomicU64,
     /// By (set, check): how often it passed, how often not, how it was last.
@@ -36,11 +39,17 @@ struct CheckCount {
 }
 
 impl Metrics {
-    pub(crate) fn new(grpc: Arc<GrpcStats>, logins: Arc<LoginStats>, tls: Arc<Tls>) -> Self {
+    pub(crate) fn new(
+        grpc: Arc<GrpcStats>,
+        logins: Arc<LoginStats>,
+        tls: Arc<Tls>,
+        places: Arc<OnceLock<Arc<Places>>>,
+    ) -> Self {
         Metrics {
             grpc,
             logins,
             tls,
+            places,
             health_success: AtomicU64::new(0),
             health_failures: AtomicU64::new(0),
             checks: Mutex::default(),
@@ -73,8 +82,19 @@ impl Metrics {
         t4(&mut out, node);
         self.auth(&mut out, node);
         tls_metrics::render(&mut out, &self.tls.observed());
+        self.connections(&mut out);
         process(&mut out);
         out.finish()
+    }
+
+    fn connections(&self, out: &mut Exposition) {
+        let Some(places) = self.places.get() else { return };
+        let Occupancy { taken, max, episodes } = places.occupancy();
+        out.single("t4_connections", "gauge", "Open connections.", taken);
+        let name = "t4_connections_max";
+        out.single(name, "gauge", "Connections that the open files allow.", max);
+        let name = "t4_connections_held_back_total";
+        out.single(name, "counter", "Times that new connections had to wait.", episodes);
     }
 
     fn server(&self, out: &mut Exposition, node: &Node) {
@@ -351,6 +371,20 @@ fn t4(out: &mut Exposition, node: &Node) {
     out.single("t4_watch_active", "gauge", "Watchers.", node.watch_stats().watchers);
     let full = status.alarms.iter().any(|(_, kind)| *kind == AlarmKind::NoSpace);
     out.single("t4_no_space", "gauge", "Whether the space alarm is on.", u64::from(full));
+    for (name, help, what) in [
+        (
+            "t4_disk_full",
+            "Whether the disk has no room for what is to be written.",
+            Shortage::DiskFull,
+        ),
+        (
+            "t4_resources_exhausted",
+            "Whether open files or memory were lacking for what is to be written.",
+            Shortage::Exhausted,
+        ),
+    ] {
+        out.single(name, "gauge", help, u64::from(node.lacks(what)));
+    }
 }
 
 fn process(out: &mut Exposition) {

@@ -37,10 +37,21 @@ impl Process {
             started: boot_time() + ticks(field(19)),
             virtual_bytes: field(20),
             resident_bytes: field(21) * page,
-            fds_open: fs::read_dir("/proc/self/fd").map_or(0, |dir| dir.count() as u64),
+            fds_open: count_open_files().unwrap_or(0),
             fds_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
         }
     }
+}
+
+fn count_open_files() -> Option<u64> {
+    // Looking is done through one.
+    fs::read_dir("/proc/self/fd").ok().map(|dir| (dir.count() as u64).saturating_sub(1))
+}
+
+/// How many files are open, or what a server has at its start as a rule where
+/// the system does not tell.
+pub(crate) fn open_files() -> u64 {
+    count_open_files().unwrap_or(48)
 }
 
 fn boot_time() -> Duration {

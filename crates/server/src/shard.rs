@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use crate::config::Config;
 use crate::connection::{Port, Serving, converse};
 use crate::front::Front;
+use crate::places::Place;
 use crate::socket::Accepted;
 
 /// Connections handed to a shard that it has not taken yet, at most.
@@ -27,11 +28,14 @@ pub(crate) struct Handed {
 }
 
 /// One open connection of a shard.
-pub(crate) struct OpenConnection(Arc<AtomicUsize>);
+pub(crate) struct OpenConnection {
+    of_shard: Arc<AtomicUsize>,
+    _place: Place,
+}
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.of_shard.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -70,9 +74,9 @@ impl Shard {
     }
 
     /// Hands a connection over. False: the shard has ended or is overrun.
-    pub(crate) fn hand_over(&self, connection: Accepted, port: Arc<Port>) -> bool {
+    pub(crate) fn hand_over(&self, connection: Accepted, port: Arc<Port>, place: Place) -> bool {
         self.open.fetch_add(1, Ordering::Relaxed);
-        let open = OpenConnection(self.open.clone());
+        let open = OpenConnection { of_shard: self.open.clone(), _place: place };
         self.connections.try_send(Handed { connection, port, open }).is_ok()
     }
 

@@ -1,8 +1,8 @@
 //! Files that appear whole or not at all.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,9 +11,9 @@ use crate::error::{FileFault, TlsError};
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrecy {
-    /// Everyone: 0644.
+    /// Everyone, unless the umask forbids it: 0644.
     Public,
-    /// The owner alone: 0600.
+    /// The owner alone, whatever the umask: 0600.
     Private,
 }
 
@@ -30,7 +30,8 @@ pub enum Existing {
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// Writes a file so that readers see the old content or the new, never a part:
-/// beside it first, then synced and renamed. Makes its directory.
+/// beside it first, then synced and renamed. Makes its directory, if it is
+/// missing, for the owner alone.
 ///
 /// # Errors
 ///
@@ -46,7 +47,7 @@ pub fn write_file(
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
-    fs::create_dir_all(dir).map_err(failed)?;
+    make_dir(dir).map_err(failed)?;
     let temporary = temporary(dir, path);
     let written = fill(&temporary, content, secrecy).and_then(|()| match existing {
         Existing::Replace => fs::rename(&temporary, path),
@@ -65,6 +66,16 @@ pub fn write_file(
     }
 }
 
+/// Keys are going to lie in it.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let _ = fs::set_permissions(dir, Permissions::from_mode(0o700));
+    Ok(())
+}
+
 fn temporary(dir: &Path, path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -79,6 +90,10 @@ fn fill(path: &Path, content: &str, secrecy: Secrecy) -> io::Result<()> {
     // Left behind by a crash of a process with our number.
     let _ = fs::remove_file(path);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    if secrecy == Secrecy::Private {
+        // What a umask took from the owner.
+        let _ = file.set_permissions(Permissions::from_mode(mode));
+    }
     file.write_all(content.as_bytes())?;
     file.sync_all()
 }
@@ -86,15 +101,15 @@ fn fill(path: &Path, content: &str, secrecy: Secrecy) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn keys_are_private_and_nothing_is_replaced_unasked() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/ca.key");
         write_file(&path, "one", Secrecy::Private, Existing::Keep).unwrap();
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(path.parent().unwrap()), 0o700);
 
         let refused = write_file(&path, "two", Secrecy::Private, Existing::Keep).unwrap_err();
         assert!(refused.to_string().contains("it exists already"), "{refused}");

@@ -1,6 +1,7 @@
 //! Why the log could not do what it was asked, by what the caller must do.
 //!
-//! * [`WalError::NoSpace`]: refuse the entries, try again when there is room.
+//! * [`WalError::NoSpace`], [`WalError::Exhausted`]: refuse the entries, try
+//!   again when there is room, or when the system has what was lacking.
 //! * [`WalError::Corrupt`], [`WalError::NewerFormat`], [`WalError::Gap`],
 //!   [`WalError::Short`], [`WalError::Lost`]: do not start; a person must act, and the text says how.
 //! * [`WalError::Io`], [`WalError::Failed`]: stop the process.
@@ -8,6 +9,7 @@
 
 use std::io;
 
+use rustix::io::Errno;
 use t4_kv_types::{Epoch, LogIndex};
 use thiserror::Error;
 
@@ -24,6 +26,18 @@ pub enum WalError {
     /// tried again at any time.
     #[error("no space left for the log ({operation} {file})")]
     NoSpace {
+        /// What was being done.
+        operation: &'static str,
+        /// The file it was done to.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The process has used up its open files, or the system its open files or
+    /// its memory. As with [`WalError::NoSpace`], nothing of the refused
+    /// entries is in the log, and appending may be tried again at any time.
+    #[error("no open files or no memory left for the log ({operation} {file}: {source})")]
+    Exhausted {
         /// What was being done.
         operation: &'static str,
         /// The file it was done to.
@@ -144,19 +158,21 @@ pub enum WalError {
 }
 
 impl WalError {
-    /// Sorts an error of the system by what the caller must do: wait for room
-    /// or stop.
+    /// Sorts an error of the system by what the caller must do: refuse and try
+    /// again later, or stop. For calls that leave the log as it was when they
+    /// fail, or that can be undone.
     pub(crate) fn from_io(operation: &'static str, file: &str, source: io::Error) -> WalError {
         let file = file.to_owned();
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 WalError::NoSpace { operation, file, source }
             }
+            _ if is_exhaustion(&source) => WalError::Exhausted { operation, file, source },
             _ => WalError::Io { operation, file, source },
         }
     }
 
-    /// The same for calls after which a full disk is fatal too: when syncing
+    /// The same for calls after which every error is fatal: when syncing
     /// failed, what reached the disk is unknown, whatever the reason was.
     pub(crate) fn fatal(operation: &'static str, file: &str, source: io::Error) -> WalError {
         WalError::Io { operation, file: file.to_owned(), source }
@@ -172,6 +188,29 @@ impl WalError {
     pub fn is_no_space(&self) -> bool {
         matches!(self, WalError::NoSpace { .. })
     }
+
+    /// Whether the entries were refused, and nothing else happened: the log
+    /// goes on, and takes them again when the reason has gone.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, WalError::NoSpace { .. } | WalError::Exhausted { .. })
+    }
+
+    /// Whether a sync has failed, which ends the log wherever it happens: the
+    /// system may have told it only once, and to a caller that had other names
+    /// and bytes to make durable than the log.
+    pub(crate) fn is_failed_sync(&self) -> bool {
+        matches!(self, WalError::Io { operation: SYNC, .. })
+    }
+}
+
+/// The operation of every sync.
+pub(crate) const SYNC: &str = "sync";
+
+/// Whether the system lacked something that has nothing to do with the disk.
+fn is_exhaustion(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::OutOfMemory
+        || matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// Damage, and where in the file it is.

@@ -1,15 +1,19 @@
 //! The real directory of segment files.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::dir::{SegmentDir, SegmentFile};
+
+/// Who may read the log: what clients wrote is in it, and hashes of passwords.
+const DIR_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 
 /// A directory of a file system. It belongs to one log; keeping a second
 /// process out is the caller's concern.
@@ -30,7 +34,9 @@ impl FileDir {
     pub fn open(path: impl Into<PathBuf>) -> io::Result<FileDir> {
         let path = path.into();
         if !path.is_dir() {
-            fs::create_dir_all(&path)?;
+            DirBuilder::new().recursive(true).mode(DIR_MODE).create(&path)?;
+            // A umask may have taken rights from the owner too.
+            let _ = fs::set_permissions(&path, Permissions::from_mode(DIR_MODE));
             if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
                 File::open(parent)?.sync_all()?;
             }
@@ -81,7 +87,9 @@ impl SegmentDir for FileDir {
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn SegmentFile>> {
         self.refuse_if_read_only()?;
         let path = self.at(name);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let mut new = OpenOptions::new();
+        let file = new.read(true).write(true).create_new(true).mode(FILE_MODE).open(&path)?;
+        let _ = file.set_permissions(Permissions::from_mode(FILE_MODE));
         if let Err(error) = reserve(&file, bytes) {
             drop(file);
             // The error that matters is the first; a file that stays behind
@@ -93,7 +101,12 @@ impl SegmentDir for FileDir {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn SegmentFile>> {
-        Ok(Arc::new(OpenOptions::new().read(true).write(self.writable).open(self.at(name))?))
+        let file = OpenOptions::new().read(true).write(self.writable).open(self.at(name))?;
+        if self.writable {
+            // A file of an earlier version may be used again under a new name.
+            let _ = file.set_permissions(Permissions::from_mode(FILE_MODE));
+        }
+        Ok(Arc::new(file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -119,7 +132,8 @@ impl SegmentDir for FileDir {
 /// Reserves the room, which says at once whether there is any. File systems
 /// that cannot reserve find out when the zeros are written.
 fn reserve(file: &File, bytes: u64) -> io::Result<()> {
-    match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+    let reserved = retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, bytes));
+    match reserved {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => file.set_len(bytes),
         Err(errno) => Err(errno.into()),

@@ -14,6 +14,7 @@ use t4_kv_types::{Epoch, LogIndex};
 
 use crate::entry::Entry;
 use crate::error::WalError;
+use crate::preparation::Preparation;
 use crate::reader::Reader;
 use crate::wal::{Counters, Wal};
 
@@ -21,19 +22,26 @@ use crate::wal::{Counters, Wal};
 /// single call to [`GroupCommit::append`] brings more.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
+/// How often the next segment is tried again after it could not be made.
+const PREPARATION_RETRY: Duration = Duration::from_secs(1);
+
 /// What the thread reports, in the order in which it happened.
 #[derive(Debug)]
 pub enum Event {
     /// Entries are on the disk.
     Durable(Durable),
-    /// Entries were refused for want of room, or because one of them is too large
-    /// for the log, and are not in it. The
+    /// Entries were refused, for want of room or of what the system has too little
+    /// of, or because one of them is too large for the log, and are not in it. The
     /// caller may append again from the first of them on. Entries that were
     /// queued behind them are refused too, each call with its own event.
     Refused(Refused),
     /// The next segment could not be prepared: if it is for want of room,
-    /// entries will be refused when this one is full. Nothing is lost yet.
+    /// entries will be refused when this one is full. Nothing is lost yet. Told
+    /// once, until it can.
     PreparationFailed(WalError),
+    /// The next segment can be made again, after it could not: entries were
+    /// refused, or the preparation had failed.
+    PreparationRecovered,
     /// The log has failed and the thread does nothing more. Stop the process:
     /// what was appended and not reported as durable may or may not be on the
     /// disk.
@@ -66,8 +74,8 @@ pub struct Refused {
     pub from: LogIndex,
     /// The last of its entries.
     pub through: LogIndex,
-    /// Why; [`WalError::NoSpace`], or [`WalError::TooLarge`], which callers should
-    /// never come to: they bound what they append.
+    /// Why; [`WalError::is_refusal`], or [`WalError::TooLarge`], which callers
+    /// should never come to: they bound what they append.
     pub error: Arc<WalError>,
 }
 
@@ -122,7 +130,7 @@ impl GroupCommit {
         let shared = Arc::new(Shared::default());
         let reader = wal.reader();
         let committer =
-            Committer { shared: Arc::clone(&shared), wal, on_event, refused_from: None };
+            Committer { shared: Arc::clone(&shared), wal, on_event, refused: None, retry_at: None };
         let thread = std::thread::Builder::new()
             .name("wal-commit".into())
             .spawn(move || committer.run())
@@ -202,6 +210,7 @@ impl Drop for GroupCommit {
 }
 
 /// What the thread takes out of the queue at once.
+#[derive(Default)]
 struct Work {
     batches: Vec<Batch>,
     release: Option<LogIndex>,
@@ -211,18 +220,20 @@ struct Committer<F> {
     shared: Arc<Shared>,
     wal: Wal,
     on_event: F,
-    /// Set when entries were refused, to the first of them, until entries were
-    /// accepted again: what comes behind them does not fit the log, and that
-    /// is not the caller's mistake.
-    refused_from: Option<LogIndex>,
+    /// Set when entries were refused, to the first of them and why, until
+    /// entries were accepted again: what comes behind them does not fit the
+    /// log, and that is not the caller's mistake.
+    refused: Option<(LogIndex, Arc<WalError>)>,
+    /// When the next segment is tried again, if it could not be made.
+    retry_at: Option<Instant>,
 }
 
 impl<F: FnMut(Event)> Committer<F> {
     fn run(mut self) -> Option<Wal> {
         // Also when the callback panics: appending must not queue for nobody.
         let _ended = MarkEnded(Arc::clone(&self.shared));
-        while let Some(work) = self.shared.wait_for_work() {
-            if let Err(error) = self.carry_out(work) {
+        while let Some(work) = self.shared.wait_for_work(self.retry_at) {
+            if let Err(error) = self.carry_out(work).and_then(|()| self.prepare_again()) {
                 self.shared.queue.lock().end();
                 (self.on_event)(Event::Fatal(error));
                 return None;
@@ -239,8 +250,26 @@ impl<F: FnMut(Event)> Committer<F> {
             self.wal.release(through)?;
         }
         self.shared.queue.lock().counters = self.wal.counters();
-        if let Some(error) = self.wal.take_preparation_failure() {
-            (self.on_event)(Event::PreparationFailed(error));
+        Ok(())
+    }
+
+    /// Tries again to make the next segment when it is time, and tells what has
+    /// changed.
+    fn prepare_again(&mut self) -> Result<(), WalError> {
+        let now = Instant::now();
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+            self.wal.retry_preparation()?;
+        }
+        match self.wal.take_preparation_news() {
+            Some(Preparation::Failed(error)) => (self.on_event)(Event::PreparationFailed(error)),
+            Some(Preparation::Recovered) => (self.on_event)(Event::PreparationRecovered),
+            None => {}
+        }
+        if self.wal.preparation_fails() {
+            self.retry_at.get_or_insert(now + PREPARATION_RETRY);
+        } else {
+            self.retry_at = None;
         }
         Ok(())
     }
@@ -252,7 +281,7 @@ impl<F: FnMut(Event)> Committer<F> {
         match self.wal.append_all(batches.iter().flat_map(|batch| &batch.entries)) {
             Ok(()) => {}
             // Nothing was written of what is too large, as of what finds no room.
-            Err(error) if error.is_no_space() || matches!(error, WalError::TooLarge { .. }) => {
+            Err(error) if error.is_refusal() || matches!(error, WalError::TooLarge { .. }) => {
                 self.refuse(&batches, &Arc::new(error));
                 return Ok(());
             }
@@ -265,7 +294,7 @@ impl<F: FnMut(Event)> Committer<F> {
         if after.entries == before.entries {
             return Ok(());
         }
-        self.refused_from = None;
+        self.refused = None;
         self.shared.queue.lock().counters = after;
         let (epoch, index) = self.wal.last();
         (self.on_event)(Event::Durable(Durable {
@@ -282,19 +311,14 @@ impl<F: FnMut(Event)> Committer<F> {
     /// Refuses the batches that were queued behind refused ones, before their
     /// caller knew.
     fn refuse_followers(&mut self, batches: Vec<Batch>) -> Vec<Batch> {
-        let Some(refused_from) = self.refused_from else {
+        let Some((refused_from, error)) = self.refused.clone() else {
             return batches;
         };
         let fits = |batch: &Batch| batch.entries[0].index <= refused_from;
         let kept = batches.iter().position(fits).unwrap_or(batches.len());
         let mut followers = batches;
         let kept = followers.split_off(kept);
-        let error = WalError::NoSpace {
-            operation: "append behind refused entries to",
-            file: "the log".to_owned(),
-            source: std::io::ErrorKind::StorageFull.into(),
-        };
-        self.refuse(&followers, &Arc::new(error));
+        self.refuse(&followers, &error);
         kept
     }
 
@@ -302,7 +326,8 @@ impl<F: FnMut(Event)> Committer<F> {
         for batch in batches {
             let from = batch.entries[0].index;
             let through = batch.entries[batch.entries.len() - 1].index;
-            self.refused_from = Some(self.refused_from.map_or(from, |first| first.min(from)));
+            let first = self.refused.as_ref().map_or(from, |(first, _)| from.min(*first));
+            self.refused = Some((first, Arc::clone(error)));
             let error = Arc::clone(error);
             (self.on_event)(Event::Refused(Refused { ticket: batch.ticket, from, through, error }));
         }
@@ -311,7 +336,8 @@ impl<F: FnMut(Event)> Committer<F> {
 
 impl Shared {
     /// Waits; `None` when there is nothing left and the thread shall stop.
-    fn wait_for_work(&self) -> Option<Work> {
+    /// Nothing to do at `until`.
+    fn wait_for_work(&self, until: Option<Instant>) -> Option<Work> {
         let mut queue = self.queue.lock();
         loop {
             if !queue.batches.is_empty() || queue.release.is_some() {
@@ -320,7 +346,14 @@ impl Shared {
             if queue.stop {
                 return None;
             }
-            self.changed.wait(&mut queue);
+            match until {
+                None => self.changed.wait(&mut queue),
+                Some(until) => {
+                    if self.changed.wait_until(&mut queue, until).timed_out() {
+                        return Some(Work::default());
+                    }
+                }
+            }
         }
     }
 }

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::dir::{SegmentDir, SegmentFile};
-use crate::segment::Segment;
+use crate::error::{SYNC, WalError};
+use crate::segment::{Segment, sync_dir};
 
 /// The name of the next segment while it has no entries.
 pub(crate) const PREPARED_NAME: &str = "next.tmp";
@@ -58,15 +59,16 @@ fn prepare(
     bytes: u64,
     spare: Option<Spare>,
     rest: &mut dyn FnMut(u64, Duration) -> bool,
-) -> io::Result<Prepared> {
+) -> Result<Prepared, WalError> {
+    let failed = |operation, name| move |error| WalError::from_io(operation, name, error);
     let file = match spare {
         Some(spare) if spare.bytes == bytes => {
-            dir.rename(SPARE_NAME, PREPARED_NAME)?;
+            dir.rename(SPARE_NAME, PREPARED_NAME).map_err(failed("rename", SPARE_NAME))?;
             spare.file
         }
         _ => {
-            remove_if_there(dir, PREPARED_NAME)?;
-            dir.create(PREPARED_NAME, bytes)?
+            remove_if_there(dir, PREPARED_NAME).map_err(failed("remove", PREPARED_NAME))?;
+            dir.create(PREPARED_NAME, bytes).map_err(failed("create", PREPARED_NAME))?
         }
     };
     match fill_with_zeros(&*file, bytes, rest) {
@@ -83,18 +85,19 @@ fn fill_with_zeros(
     file: &dyn SegmentFile,
     bytes: u64,
     rest: &mut dyn FnMut(u64, Duration) -> bool,
-) -> io::Result<()> {
+) -> Result<(), WalError> {
+    let failed = |error| WalError::from_io("write", PREPARED_NAME, error);
     let zeros = vec![0; ZERO_PIECE.min(bytes) as usize];
     let mut offset = 0;
     let mut begin = Instant::now();
     while offset < bytes {
         let piece = (bytes - offset).min(zeros.len() as u64);
-        file.write_at(&zeros[..piece as usize], offset)?;
+        file.write_at(&zeros[..piece as usize], offset).map_err(failed)?;
         offset += piece;
         if offset % ZERO_SYNC == 0 || offset == bytes {
-            file.sync()?;
+            file.sync().map_err(|error| WalError::fatal(SYNC, PREPARED_NAME, error))?;
             if offset < bytes && !rest(offset, begin.elapsed()) {
-                return Err(io::ErrorKind::Interrupted.into());
+                return Err(failed(io::ErrorKind::Interrupted.into()));
             }
             begin = Instant::now();
         }
@@ -120,7 +123,9 @@ struct Jobs {
     /// Whether the thread is at it.
     preparing: bool,
     prepared: Option<Prepared>,
-    failure: Option<io::Error>,
+    failure: Option<WalError>,
+    /// A sync has failed: the log must stop, whatever was being done.
+    failed_sync: Option<WalError>,
     released: Vec<Arc<Segment>>,
     /// Whether the thread is letting go of some.
     releasing: bool,
@@ -184,13 +189,23 @@ impl Housekeeping {
     }
 
     /// Why the last segment asked for is not there; told once.
-    pub(crate) fn take_failure(&self) -> Option<io::Error> {
+    pub(crate) fn take_failure(&self) -> Option<WalError> {
         self.shared.jobs.lock().failure.take()
+    }
+
+    /// The sync that has failed beside the log's own, told once.
+    pub(crate) fn take_failed_sync(&self) -> Option<WalError> {
+        self.shared.jobs.lock().failed_sync.take()
+    }
+
+    /// Whether the next segment is there, waiting to be taken.
+    pub(crate) fn is_prepared(&self) -> bool {
+        self.shared.jobs.lock().prepared.is_some()
     }
 
     /// The next segment, of at least `bytes_min` bytes: the prepared one if it
     /// is large enough, otherwise one that is made now, of `bytes` bytes.
-    pub(crate) fn take(&self, bytes_min: u64, bytes: u64) -> io::Result<Prepared> {
+    pub(crate) fn take(&self, bytes_min: u64, bytes: u64) -> Result<Prepared, WalError> {
         let mut jobs = self.shared.jobs.lock();
         jobs.wanted = None;
         jobs.hurry = true;
@@ -272,6 +287,7 @@ impl Shared {
                 jobs.preparing = false;
                 match result {
                     Ok(prepared) => jobs.prepared = Some(prepared),
+                    Err(error) if error.is_failed_sync() => jobs.failed_sync = Some(error),
                     Err(error) => jobs.failure = Some(error),
                 }
                 self.changed.notify_all();
@@ -294,11 +310,13 @@ impl Shared {
                 }
             }
             // Before its content goes, its name must certainly be gone.
-            self.dir.sync_dir().ok().and(spare)
+            sync_dir(&*self.dir).map(|()| spare)
         });
         jobs.releasing = false;
-        if spare.is_some() {
-            jobs.spare = spare;
+        match spare {
+            Ok(None) => {}
+            Ok(spare) => jobs.spare = spare,
+            Err(error) => jobs.failed_sync = Some(error),
         }
     }
 
@@ -390,7 +408,7 @@ mod tests {
         housekeeping.request(3 << 20);
         housekeeping.wait_until_idle();
         let failure = housekeeping.take_failure().expect("no room");
-        assert_eq!(failure.kind(), io::ErrorKind::StorageFull);
+        assert!(failure.is_no_space(), "{failure}");
         assert!(housekeeping.take_failure().is_none());
         assert_eq!(dir.list().expect("list"), Vec::<String>::new());
     }

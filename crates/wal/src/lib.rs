@@ -9,8 +9,9 @@
 //! 3. A tail torn by a power cut is cut off and reported; anything that a power
 //!    cut cannot do is [`WalError::Corrupt`], is not repaired, and says what to
 //!    do.
-//! 4. Entries refused for want of room never come back.
-//! 5. After a failed sync nothing more is written, ever.
+//! 4. Entries refused (for want of room, open files or memory) never come back.
+//! 5. After a failed sync, of whatever file or directory, nothing more is
+//!    written, ever.
 //!
 //! What it leaves to others: what a payload means, keeping a second process out
 //! of the directory, bounding what is queued, stopping the process, logging.
@@ -20,7 +21,8 @@
 //! (an open file), `housekeeping` (prepares and removes files beside the log),
 //! `recovery` (opening), `inspection` (looking without opening),
 //! `verification` (reading every byte), `reader`
-//! (reading back), `wal` (appending, syncing),
+//! (reading back), `wal` (appending, syncing), `preparation` (when the next
+//! segment is prepared),
 //! `truncation` (taking back), `group_commit` (the thread).
 //!
 #![doc = include_str!("../README.md")]
@@ -35,6 +37,7 @@ mod group_commit;
 mod housekeeping;
 mod inspection;
 mod memory_dir;
+mod preparation;
 mod reader;
 mod recovery;
 mod segment;
@@ -51,6 +54,7 @@ pub use format::PAYLOAD_BYTES_MAX;
 pub use group_commit::{Durable, Event, GroupCommit, Refused, Ticket};
 pub use inspection::{Inspection, inspect};
 pub use memory_dir::{Call, MemoryDir, Operation};
+pub use preparation::Preparation;
 pub use reader::{Reader, Replay};
 pub use recovery::{Recovery, StrayBit, TornTail};
 pub use verification::{Verification, verify};

@@ -52,6 +52,12 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// How many segment files the log has, all of them open.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.log.read().segments.len()
+    }
+
     /// The first entry that the log has, or will have if it is empty.
     #[must_use]
     pub fn first_index(&self) -> LogIndex {

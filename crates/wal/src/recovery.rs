@@ -5,7 +5,7 @@ use std::sync::Arc;
 use t4_kv_types::{Epoch, LogIndex};
 
 use crate::dir::SegmentDir;
-use crate::error::{Damage, Found, WalError};
+use crate::error::{Damage, Found, SYNC, WalError};
 use crate::format::{Closing, HEADER_PAGE, MARK_OFFSET, Next, Scan, Tail, segment_name};
 use crate::housekeeping::{PREPARED_NAME, SPARE_NAME, remove_if_there};
 use crate::segment::{Segment, sync_dir};
@@ -253,5 +253,5 @@ fn mend(segment: &Segment, scan: &Scan, image: &[u8]) -> Result<(), WalError> {
     {
         write(frames, from)?;
     }
-    segment.file.sync().map_err(|error| WalError::fatal("sync", &segment.name, error))
+    segment.file.sync().map_err(|error| WalError::fatal(SYNC, &segment.name, error))
 }

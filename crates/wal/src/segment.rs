@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use t4_kv_types::{Epoch, LogIndex};
 
 use crate::dir::{SegmentDir, SegmentFile};
-use crate::error::{Damage, Found, WalError};
+use crate::error::{Damage, Found, SYNC, WalError};
 use crate::format::{
     CLOSED_FROM_VERSION, Closing, FORMAT_VERSION, HEADER_PAGE, MARK_OFFSET, Next, Scan,
     SegmentHeader, Unreadable, check_length, parse_segment_name, scan_segment, segment_name,
@@ -91,7 +91,7 @@ impl Segment {
     fn write_mark(&self, bytes: &[u8], offset: u64, now: Closing) -> Result<(), WalError> {
         let written = self.file.write_at(bytes, offset);
         written.map_err(|error| WalError::from_io("write", &self.name, error))?;
-        self.file.sync().map_err(|error| WalError::fatal("sync", &self.name, error))?;
+        self.file.sync().map_err(|error| WalError::fatal(SYNC, &self.name, error))?;
         *self.closing.lock() = now;
         Ok(())
     }
@@ -147,12 +147,13 @@ impl NewSegment {
         };
         let file = self.prepared.file;
         file.write_at(&header.encode(), 0).map_err(|error| discard(dir, "write", error))?;
-        file.sync().map_err(|error| WalError::fatal("sync", PREPARED_NAME, error))?;
+        file.sync().map_err(|error| WalError::fatal(SYNC, PREPARED_NAME, error))?;
         Ok(Segment::new(header, file, Closing::Open))
     }
 }
 
-/// Removes the prepared file after a write to it failed, and says why it did.
+/// Removes the prepared file after a write to it or a rename failed, and says
+/// why it did.
 pub(crate) fn discard(
     dir: &dyn SegmentDir,
     operation: &'static str,
@@ -174,7 +175,7 @@ impl Segment {
 
 /// Makes names durable; a failure is always fatal.
 pub(crate) fn sync_dir(dir: &dyn SegmentDir) -> Result<(), WalError> {
-    dir.sync_dir().map_err(|error| WalError::fatal("sync", "the directory", error))
+    dir.sync_dir().map_err(|error| WalError::fatal(SYNC, "the directory of the log", error))
 }
 
 /// Removes the segments after `before`, the newest first and one by one:

@@ -8,9 +8,10 @@ use t4_kv_types::{Epoch, LogIndex};
 use crate::config::Config;
 use crate::dir::SegmentDir;
 use crate::entry::Entry;
-use crate::error::WalError;
+use crate::error::{SYNC, WalError};
 use crate::format::{HEADER_PAGE, PAYLOAD_BYTES_MAX, encode_frame, frame_end};
 use crate::housekeeping::Housekeeping;
+use crate::preparation::Preparation;
 use crate::reader::{LogMap, Reader, Replay};
 use crate::recovery::{Mode, Recovery, recover};
 use crate::segment::{NewSegment, Segment};
@@ -38,25 +39,19 @@ pub struct Wal {
     /// for.
     pub(crate) prepare_at: u64,
     /// Where the active segment ended when the next one was asked for.
-    paced_from: Option<u64>,
+    pub(crate) paced_from: Option<u64>,
     /// Where the preparation is next told how far it may go.
-    next_pace: u64,
+    pub(crate) next_pace: u64,
     buffer: Vec<u8>,
     pub(crate) housekeeping: Housekeeping,
-    preparation_failure: Option<WalError>,
-    counters: Counters,
+    /// There is no next segment, and the last try to make one has failed.
+    pub(crate) preparation_fails: bool,
+    pub(crate) preparation_news: Option<Preparation>,
+    pub(crate) counters: Counters,
     recovery: Recovery,
     /// An error has made the state of the disk unknown.
     failed: bool,
 }
-
-/// How often the preparation of the next segment is told how far the active
-/// one is filled, in bytes appended.
-const PACE_STEP: u64 = 64 << 10;
-
-/// How far the preparation is ahead of the filling: done when this segment
-/// still has a quarter of its second half.
-const PACE_AHEAD: f64 = 1.33;
 
 /// What the log has done since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,7 +118,8 @@ impl Wal {
             synced: last.1,
             buffer: Vec::new(),
             housekeeping,
-            preparation_failure: None,
+            preparation_fails: false,
+            preparation_news: None,
             counters,
             recovery: recovered.report,
             failed: false,
@@ -181,8 +177,8 @@ impl Wal {
     /// them or none: an error means none.
     ///
     /// # Errors
-    /// [`WalError::NoSpace`]: refused, and may be tried again; none of the
-    /// entries comes back after a restart. [`WalError::OutOfOrder`],
+    /// [`WalError::NoSpace`], [`WalError::Exhausted`]: refused, and may be tried
+    /// again; none of the entries comes back after a restart. [`WalError::OutOfOrder`],
     /// [`WalError::EpochBackwards`], [`WalError::TooLarge`]: refused, the
     /// caller's mistake. [`WalError::Io`], [`WalError::Failed`]: stop.
     pub fn append(&mut self, entries: &[Entry]) -> Result<(), WalError> {
@@ -234,11 +230,11 @@ impl Wal {
         Ok(())
     }
 
-    /// After a write that found no room, removes what was written of it, so
-    /// that entries which were refused never come back. If that does not work
+    /// After a write that was refused, removes what was written of it, so that
+    /// entries which were refused never come back. If that does not work
     /// either, the log cannot go on.
     fn undo_write(&mut self, error: WalError) -> WalError {
-        if !error.is_no_space() {
+        if !error.is_refusal() {
             return error;
         }
         self.buffer.fill(0);
@@ -246,6 +242,7 @@ impl Wal {
         match zeroed.and_then(|()| self.active.file.sync()) {
             Ok(()) => {
                 self.synced = self.last.1;
+                self.preparation_fails = true;
                 error
             }
             Err(source) => WalError::fatal("undo a write to", &self.active.name, source),
@@ -268,7 +265,7 @@ impl Wal {
             return Ok(());
         }
         let synced = self.active.file.sync();
-        synced.map_err(|error| WalError::fatal("sync", &self.active.name, error))?;
+        synced.map_err(|error| WalError::fatal(SYNC, &self.active.name, error))?;
         self.synced = self.last.1;
         self.counters.syncs += 1;
         Ok(())
@@ -285,7 +282,16 @@ impl Wal {
         let begin = Begin { first, epoch: self.last.0, previous_salt };
         self.sync_active()?;
         let bytes = self.next_segment_bytes(end);
-        let segment = begin.segment(&*self.dir, &self.housekeeping, end, bytes)?;
+        let segment = match begin.segment(&*self.dir, &self.housekeeping, end, bytes) {
+            Ok(segment) => segment,
+            Err(error) => {
+                // The refusal is told to those who appended; that segments can
+                // be made again is told when it is so.
+                self.preparation_fails = error.is_refusal();
+                return Err(error);
+            }
+        };
+        self.note_prepared();
         {
             let mut log = self.log.write();
             let kept = log.segments.len() - usize::from(replaces);
@@ -320,45 +326,6 @@ impl Wal {
         self.end = end;
     }
 
-    /// Has the next segment prepared when this one is half full; if that
-    /// failed, again after every further sixteenth.
-    fn prepare_next(&mut self) {
-        let bytes = self.active.header.file_bytes;
-        if let Some(error) = self.housekeeping.take_failure() {
-            self.counters.preparations_failed += 1;
-            self.prepare_at = self.end + bytes / 16;
-            self.preparation_failure = Some(WalError::from_io("prepare", "a segment", error));
-        }
-        if self.end >= self.prepare_at {
-            self.prepare_at = u64::MAX;
-            self.paced_from = Some(self.end);
-            self.housekeeping.request(self.next_segment_bytes(0));
-        }
-        // In steps, so that most appends need not ask.
-        if let Some(from) = self.paced_from
-            && self.end >= self.next_pace
-        {
-            self.next_pace = self.end + PACE_STEP;
-            let filled = (self.end - from) as f64 / (bytes - from).max(1) as f64;
-            let wanted = self.next_segment_bytes(0) as f64;
-            self.housekeeping.allow((filled * wanted * PACE_AHEAD) as u64);
-        }
-    }
-
-    /// The size of the segment after this one, which must hold at least
-    /// `needed` bytes. A log grows into its full size by doubling: a small one
-    /// must not be made to write many times what it holds.
-    fn next_segment_bytes(&self, needed: u64) -> u64 {
-        self.config.segment_bytes_for(needed).min(needed.max(2 * self.active.header.file_bytes))
-    }
-
-    /// Why the next segment could not be prepared ahead, told once per
-    /// failure: a warning that appends will be refused when this segment is
-    /// full, or that the disk fails.
-    pub fn take_preparation_failure(&mut self) -> Option<WalError> {
-        self.preparation_failure.take()
-    }
-
     /// Gives up the entries up to `through`: whole segments that hold nothing
     /// later are removed, or kept to be used again, the newest segment never. The next
     /// [`Wal::open`] must be given this entry or a later one.
@@ -380,8 +347,14 @@ impl Wal {
         Ok(())
     }
 
-    pub(crate) fn alive(&self) -> Result<(), WalError> {
-        if self.failed { Err(WalError::Failed) } else { Ok(()) }
+    /// Also after a sync that has failed beside: of the names of released
+    /// segments, or of a segment that is being prepared.
+    pub(crate) fn alive(&mut self) -> Result<(), WalError> {
+        if self.failed {
+            return Err(WalError::Failed);
+        }
+        let beside = self.housekeeping.take_failed_sync();
+        self.note_failure(beside.map_or(Ok(()), Err))
     }
 
     pub(crate) fn note_failure<T>(&mut self, result: Result<T, WalError>) -> Result<T, WalError> {
@@ -419,8 +392,7 @@ impl Begin {
         bytes_min: u64,
         bytes: u64,
     ) -> Result<NewSegment, WalError> {
-        let prepared = housekeeping.take(bytes_min, bytes);
-        let prepared = prepared.map_err(|e| WalError::from_io("prepare", "a segment", e))?;
+        let prepared = housekeeping.take(bytes_min, bytes)?;
         let salt = dir.fresh_salt().map_err(|e| WalError::fatal("draw", "a salt", e))?;
         let Begin { first, epoch, previous_salt } = self;
         Ok(NewSegment { prepared, first, epoch, previous_salt, salt })
@@ -464,40 +436,6 @@ mod tests {
     fn open(dir: &MemoryDir) -> Wal {
         let config = Config { segment_bytes: 1 << 20, background: true };
         Wal::open(dir.clone(), config, LogIndex(0)).expect("open").0
-    }
-
-    #[test]
-    fn the_next_segment_is_prepared_at_half() {
-        let dir = MemoryDir::new();
-        let mut wal = open(&dir);
-        append(&mut wal, 500 << 10).expect("append");
-        wal.housekeeping.wait_until_idle();
-        assert_eq!(dir.contents("next.tmp"), None);
-        append(&mut wal, 50 << 10).expect("append");
-        wal.housekeeping.wait_until_idle();
-        assert_eq!(dir.contents("next.tmp").map(|zeros| zeros.len()), Some(1 << 20));
-        // Less than half of the new one, so that no other is prepared.
-        append(&mut wal, 480 << 10).expect("append");
-        assert_eq!(dir.contents("next.tmp"), None);
-        assert!(dir.contents("00000000000000000003.wal").is_some());
-    }
-
-    #[test]
-    fn a_full_disk_is_noticed_ahead_and_forgotten_when_there_is_room() {
-        let dir = MemoryDir::new();
-        let mut wal = open(&dir);
-        dir.set_capacity(Some(3 << 19));
-        append(&mut wal, 600 << 10).expect("append");
-        wal.housekeeping.wait_until_idle();
-        append(&mut wal, 1).expect("this segment goes on");
-        let warning = wal.take_preparation_failure().expect("told ahead");
-        assert!(warning.is_no_space(), "{warning}");
-        assert!(wal.take_preparation_failure().is_none());
-        assert!(append(&mut wal, 600 << 10).expect_err("full").is_no_space());
-        append(&mut wal, 100 << 10).expect("what fits is taken");
-        dir.set_capacity(None);
-        append(&mut wal, 600 << 10).expect("there is room");
-        assert_eq!(wal.counters().preparations_failed, 1);
     }
 
     #[test]

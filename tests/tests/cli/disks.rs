@@ -95,11 +95,19 @@ fn a_full_disk_refuses_writes_and_recovers_by_itself() {
             assert!(acknowledged.len() < 1000, "the disk does not get full");
         };
         assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+        // Not the quota's text: that one has another remedy.
+        assert!(refused.message().starts_with("t4: the disk of the data directory is full"));
         // It still reads, and one write that is refused leaves no trace.
         let found = rpc.kv.range(get("/0")).await.expect("read").into_inner();
         assert_eq!(found.count, 1);
         assert!(rpc.kv.put(put("/refused", &value)).await.is_err());
+        for _ in 0..50 {
+            rpc.kv.put(put("/refused", &value)).await.expect_err("the disk is full");
+        }
     });
+    // Not a line for each of them, to a disk that has no room for lines.
+    let lines = |level: &str| program.log().iter().filter(|line| line.contains(level)).count();
+    assert_eq!((lines(" WARN "), lines(" ERROR ")), (0, 1), "{}", program.log_tail());
     fs::remove_file(&ballast).expect("free space");
     runtime.block_on(async {
         let rpc = Rpc::connect(&endpoint).await.expect("connect");

@@ -7,6 +7,7 @@ mod disks;
 mod documents;
 mod ending;
 mod inspect;
+mod modes;
 mod settings;
 mod socket;
 

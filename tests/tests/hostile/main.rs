@@ -3,6 +3,7 @@
 //!
 //! * `crowd`: ten thousand connections that do nothing.
 //! * `deaf`: clients that ask and do not read.
+//! * `files`: connections until no file can be opened.
 //! * `silent`: peers that are gone without a word.
 //! * `handshakes`: TLS that fails, in every way.
 //! * `noise`: what is not HTTP/2, and what is a flood of it.
@@ -14,6 +15,7 @@
 mod calls;
 mod crowd;
 mod deaf;
+mod files;
 mod frames;
 mod handshakes;
 mod noise;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use t4_kv_types::KeyRange;
@@ -319,6 +320,50 @@ fn a_full_disk_loses_nothing_and_the_same_is_done_again() {
             return assert!(left > 10, "the faults were somewhere");
         }
     }
+}
+
+#[test]
+fn a_failed_flush_is_final_and_loses_nothing() {
+    for left in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::default();
+        disk.faults.skip_flushes();
+        let (mut store, mut background) = laden(dir.path(), &disk);
+        let before = everything(&store).unwrap();
+        disk.faults.take_steps();
+        disk.faults.fail_flush(left);
+        let ticket = store.seal(at(2), Vec::new());
+        let sealed = background.seal(ticket);
+        let collected = background.collect();
+        assert!(everything(&store).unwrap() == before, "after {left} flushes");
+        let Some(told) = background.failed_flush().map(str::to_owned) else {
+            sealed.and(collected.map(|_| at(2))).unwrap();
+            return assert!(left > 5, "the faults were somewhere");
+        };
+        assert!(told.contains("flushing") && told.contains("failed"), "{told}");
+        // Even if the disk has recovered, it is not asked again.
+        disk.faults.take_steps();
+        let ticket = store.seal(at(3), Vec::new());
+        let error = background.seal(ticket).unwrap_err();
+        assert!(matches!(error, StoreError::Failed { .. }) && !error.is_retryable(), "{error}");
+        assert_eq!(disk.faults.take_steps(), Vec::<String>::new());
+        drop((store, background));
+        let (store, _) = open(dir.path()).unwrap();
+        // Perhaps the last seal is there, and then all of it.
+        let reached = store.position();
+        assert!([at(1), at(2)].contains(&reached), "{reached:?}");
+        assert!(sealed.is_err() || reached == at(2), "a seal that was reported is durable");
+        assert!(reached == at(1) || everything(&store).unwrap() == before);
+    }
+}
+
+#[test]
+fn without_files_to_open_a_seal_is_tried_again() {
+    let mfile = || io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+    let error = StoreError::io("segment.tmp", "creating", mfile());
+    assert!(matches!(error, StoreError::Exhausted { .. }) && error.is_retryable());
+    let told = error.to_string();
+    assert!(told.contains("no open files") && told.contains("Too many open files"), "{told}");
 }
 
 #[test]

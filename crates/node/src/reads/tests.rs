@@ -28,7 +28,7 @@ fn reads_of(count: usize, value_bytes: usize) -> (Reads, Store, tempfile::TempDi
     let (next, writes) = (store.revision().next(), (0..count).map(put).collect::<Vec<_>>());
     store.apply(next, &writes);
     store.publish(next);
-    (Reads::new(store.reader()), store, dir)
+    (Reads::new(store.reader(), Damage::unheard()), store, dir)
 }
 
 fn all() -> RangeRequest {
