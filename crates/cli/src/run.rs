@@ -6,9 +6,12 @@ mod ready;
 pub(crate) mod security;
 mod settings;
 mod signals;
+mod summary;
 mod supervisor;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use t4_node::Closed;
@@ -48,7 +51,8 @@ pub(crate) fn start(settings: Settings, notices: &Notices) -> anyhow::Result<Exi
 
 async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let Settings { node, mut server, security, logging } = settings;
-    server.security = security.for_server(&node, &server)?;
+    let quota_bytes = node.quota_bytes;
+    server.security = security.clone().for_server(&node, &server)?;
     t4_tls_config::install_crypto_provider();
     // Before the start, which may take a while: it can be cut short.
     let mut signals = Signals::listen().context("cannot listen for signals")?;
@@ -66,13 +70,15 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
+    summary::tell(&server, &security, quota_bytes);
     ready::tell(logging.format, server.client_addresses(), server.metrics_addresses());
     supervisor::tell(supervisor::State::Ready);
+    let stopping = Arc::new(AtomicBool::new(false));
     let ended = loop {
         tokio::select! {
             closed = server.closed() => break Err(closed),
             asked = signals.next() => match asked {
-                Asked::Reload => reload(&server),
+                Asked::Reload => reload(&server, &stopping),
                 Asked::End(signal) => break Ok(signal),
             },
         }
@@ -81,6 +87,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         Err(closed) => closed,
         Ok(signal) => {
             tracing::info!(%signal, "draining; a second signal ends it at once");
+            stopping.store(true, Ordering::SeqCst);
             supervisor::tell(supervisor::State::Stopping);
             tokio::select! {
                 closed = server.stop() => closed,
@@ -103,12 +110,24 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn reload(server: &Server) {
-    if server.reload_files() {
-        tracing::info!("asked to reload: reading all files of TLS and of tokens' keys anew");
-    } else {
+/// Has the files read anew, and tells the supervisor when that is over. Nobody
+/// waits for it here: files may be where reading takes long.
+fn reload(server: &Server, stopping: &Arc<AtomicBool>) {
+    supervisor::tell(supervisor::State::Reloading);
+    let reload = server.reload_files();
+    if reload.is_nothing() {
         tracing::info!("asked to reload, and there is nothing to: no TLS, no keys of tokens");
+    } else {
+        tracing::info!("asked to reload: reading all files of TLS and of tokens' keys anew");
     }
+    let stopping = stopping.clone();
+    tokio::task::spawn_blocking(move || {
+        reload.wait();
+        // What is told last holds: a server that stops is not to be ready again.
+        if !stopping.load(Ordering::SeqCst) {
+            supervisor::tell(supervisor::State::Ready);
+        }
+    });
 }
 
 /// What this machine calls itself.

@@ -54,6 +54,16 @@ impl Api {
         proof: &Proof,
         request: pb::TxnRequest,
     ) -> Result<pb::TxnResponse, Status> {
+        self.txn_of_client(proof, request, || {}).await
+    }
+
+    /// The same; `only_reads` is told if that is all that it does.
+    pub(crate) async fn txn_of_client(
+        &self,
+        proof: &Proof,
+        request: pb::TxnRequest,
+        only_reads: impl FnOnce(),
+    ) -> Result<pb::TxnResponse, Status> {
         let node = self.acting(proof);
         let cost = validate::txn_cost(&request);
         if cost > 0 {
@@ -63,7 +73,9 @@ impl Api {
         let encoded = validate::size(&request, self.config.max_request_bytes);
         let request = convert::txn_request(request);
         // What only reads does not go through the log, whatever its size.
-        if !request.is_read_only() {
+        if request.is_read_only() {
+            only_reads();
+        } else {
             encoded?;
         }
         let result = node?.txn(request).await.map_err(refused)?;

@@ -39,8 +39,9 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Makes or opens the directory, and locks it against other processes.
-    pub(crate) fn open(root: &Path) -> Result<Self, OpenError> {
+    /// Makes or opens the directory, and locks it against other processes. If
+    /// it is made, it gets the ids `first`, or random ones.
+    pub(crate) fn open(root: &Path, first: Option<(ClusterId, NodeId)>) -> Result<Self, OpenError> {
         let io = |op: &'static str, path: &Path| {
             let path = path.to_owned();
             move |source: io::Error| OpenError::DataDir { path, op, source }
@@ -53,7 +54,7 @@ impl DataDir {
                 .map_err(|what| OpenError::Identity { path: identity_path, what })?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 refuse_orphans(root)?;
-                let identity = Identity::random()?;
+                let identity = Identity::new(first)?;
                 write_durably(root, "IDENTITY", &identity.to_string())
                     .map_err(io("write", &identity_path))?;
                 identity
@@ -174,18 +175,22 @@ fn write_durably(root: &Path, name: &str, text: &str) -> io::Result<()> {
 }
 
 impl Identity {
-    fn random() -> Result<Self, OpenError> {
+    /// An identity of these ids, or of random ones. The rest of the replica's
+    /// id is random in either case: it names this copy of the data.
+    fn new(ids: Option<(ClusterId, NodeId)>) -> Result<Self, OpenError> {
         let random = || {
             let mut bytes = [0u8; 16];
             getrandom::fill(&mut bytes).map(|()| u128::from_le_bytes(bytes))
         };
-        let (replica_id, cluster) =
+        let (mut replica_id, cluster) =
             (random().map_err(OpenError::Random)?, random().map_err(OpenError::Random)?);
-        Ok(Identity {
-            cluster_id: ClusterId((cluster as u64).max(1)),
-            member_id: member_id(replica_id),
-            replica_id,
-        })
+        let mut cluster_id = ClusterId(cluster as u64);
+        if let Some((cluster, member)) = ids {
+            cluster_id = cluster;
+            replica_id = u128::from(member.0.max(1)) << 64 | u128::from(replica_id as u64);
+        }
+        let cluster_id = ClusterId(cluster_id.0.max(1));
+        Ok(Identity { cluster_id, member_id: member_id(replica_id), replica_id })
     }
 
     /// Reads what `to_string` writes.
@@ -266,11 +271,26 @@ mod tests {
     #[test]
     fn a_second_opener_is_refused() {
         let scratch = tempfile::tempdir().unwrap();
-        let first = DataDir::open(scratch.path()).unwrap();
-        assert!(matches!(DataDir::open(scratch.path()), Err(OpenError::Locked { .. })));
+        let first = DataDir::open(scratch.path(), None).unwrap();
+        assert!(matches!(DataDir::open(scratch.path(), None), Err(OpenError::Locked { .. })));
         let identity = first.identity().clone();
         drop(first);
-        assert_eq!(DataDir::open(scratch.path()).unwrap().identity(), &identity);
+        assert_eq!(DataDir::open(scratch.path(), None).unwrap().identity(), &identity);
+    }
+
+    #[test]
+    fn a_new_directory_takes_the_ids_that_are_given_and_an_old_one_keeps_its_own() {
+        let scratch = tempfile::tempdir().unwrap();
+        let ids = |cluster, member| Some((ClusterId(cluster), NodeId(member)));
+        let of = |path: &Path, ids| DataDir::open(path, ids).unwrap().identity().clone();
+        let (one, other) = (scratch.path().join("one"), scratch.path().join("other"));
+        let first = of(&one, ids(7, u64::MAX));
+        assert_eq!((first.cluster_id, first.member_id), (ClusterId(7), NodeId(u64::MAX)));
+        let second = of(&other, ids(7, u64::MAX));
+        assert_eq!(second.member_id, first.member_id);
+        assert_ne!(second.replica_id, first.replica_id, "each copy of the data has its own");
+        assert_eq!(of(&one, ids(8, 9)), first);
+        assert_eq!(of(&one, None), first);
     }
 
     #[test]
@@ -279,33 +299,33 @@ mod tests {
         let look = || DataDir::open_read_only(scratch.path());
         assert!(matches!(look(), Err(OpenError::Identity { .. })));
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing is made");
-        let owner = DataDir::open(scratch.path()).unwrap();
+        let owner = DataDir::open(scratch.path(), None).unwrap();
         assert!(matches!(look(), Err(OpenError::Locked { .. })));
         drop(owner);
         let (one, two) = (look().unwrap(), look().unwrap());
         assert_eq!(one.identity(), two.identity());
-        assert!(matches!(DataDir::open(scratch.path()), Err(OpenError::Locked { .. })));
+        assert!(matches!(DataDir::open(scratch.path(), None), Err(OpenError::Locked { .. })));
         drop((one, two));
-        DataDir::open(scratch.path()).unwrap();
+        DataDir::open(scratch.path(), None).unwrap();
     }
 
     #[test]
     fn directories_above_are_made() {
         let scratch = tempfile::tempdir().unwrap();
         let deep = scratch.path().join("a/b/c");
-        drop(DataDir::open(&deep).unwrap());
+        drop(DataDir::open(&deep, None).unwrap());
         assert!(deep.join("log").is_dir());
         fs::write(scratch.path().join("file"), b"").unwrap();
-        let below_a_file = DataDir::open(&scratch.path().join("file/d"));
+        let below_a_file = DataDir::open(&scratch.path().join("file/d"), None);
         assert!(matches!(below_a_file, Err(OpenError::DataDir { .. })));
     }
 
     #[test]
     fn data_without_identity_is_not_a_new_directory() {
         let scratch = tempfile::tempdir().unwrap();
-        drop(DataDir::open(scratch.path()).unwrap());
+        drop(DataDir::open(scratch.path(), None).unwrap());
         fs::write(scratch.path().join("log/00000000000000000001.wal"), b"x").unwrap();
         fs::remove_file(scratch.path().join("IDENTITY")).unwrap();
-        assert!(matches!(DataDir::open(scratch.path()), Err(OpenError::Identity { .. })));
+        assert!(matches!(DataDir::open(scratch.path(), None), Err(OpenError::Identity { .. })));
     }
 }

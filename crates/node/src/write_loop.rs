@@ -15,16 +15,18 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use t4_auth_rbac::{Command, Identity};
-use t4_kv_types::{Epoch, LeaseId, LogIndex, OpError};
+use t4_kv_types::{Epoch, LeaseId, LogIndex, OpError, Write};
 use t4_mvcc::LogPosition;
 use t4_state_machine::{Batch, MemberAttributes, Request, Response, Sequencer, StateMachine};
 use t4_wal::{Entry, GroupCommit};
 
+use crate::apply_times::ApplyOp;
 use crate::commit_queue::{CommitQueue, LogNews, ReplyTo, Submission, Woken};
 use crate::lane::{Completion, Published};
 use crate::lanes::Lanes;
 use crate::maintenance::Task;
 use crate::shared::Shared;
+use crate::slow_applies::{SlowApplies, write_bytes};
 use crate::token_expiry::TokenExpiry;
 
 /// Submissions evaluated in one go before the log and the clock are looked at.
@@ -61,6 +63,7 @@ pub(crate) struct WriteLoop {
     pub(crate) sequencer: Sequencer,
     pub(crate) log: GroupCommit,
     pub(crate) tasks: std::sync::mpsc::Sender<Task>,
+    slow: SlowApplies,
     epoch: Epoch,
     next_index: LogIndex,
     syncing: Option<Syncing>,
@@ -90,6 +93,7 @@ pub(crate) struct Parts {
     pub(crate) sequencer: Sequencer,
     pub(crate) log: GroupCommit,
     pub(crate) tasks: std::sync::mpsc::Sender<Task>,
+    pub(crate) slow: SlowApplies,
     pub(crate) epoch: Epoch,
     pub(crate) boot_nonce: u64,
     pub(crate) attributes: MemberAttributes,
@@ -108,6 +112,7 @@ impl WriteLoop {
             sequencer: parts.sequencer,
             log: parts.log,
             tasks: parts.tasks,
+            slow: parts.slow,
             epoch: parts.epoch,
             next_index,
             syncing: None,
@@ -199,6 +204,8 @@ impl WriteLoop {
     /// Evaluates what was submitted, until the open batch is full.
     fn evaluate_queue(&mut self) {
         let mut taken = false;
+        // Where one evaluation ends, the next begins: one look at the clock each.
+        let mut begun = Instant::now();
         loop {
             if self.batch_is_full() {
                 return;
@@ -212,9 +219,30 @@ impl WriteLoop {
                 continue;
             };
             let Submission { who, request, .. } = submission;
+            let op = ApplyOp::of(&request);
+            let writes_before = self.sequencer.batch().writes.len();
             let result = self.sequencer.evaluate(&self.state, &who, request);
+            let ended = Instant::now();
+            self.evaluated(op, ended - begun, result.as_ref().err(), writes_before);
+            begun = ended;
             self.answer_when_committed(submission.reply, result);
         }
+    }
+
+    /// Counts how long an evaluation took, and tells if it was long.
+    fn evaluated(
+        &self,
+        op: ApplyOp,
+        took: Duration,
+        error: Option<&OpError>,
+        writes_before: usize,
+    ) {
+        let counters = &self.shared.counters;
+        // etcd, too, does not count this one as a failure.
+        let success = matches!(error, None | Some(OpError::Compacted));
+        counters.times.apply.observe(op, success, took);
+        let writes = self.sequencer.batch().writes.get(writes_before..).unwrap_or_default();
+        self.slow.evaluated(counters, took, op, error, writes);
     }
 
     fn batch_is_full(&self) -> bool {
@@ -246,7 +274,10 @@ impl WriteLoop {
         let now = self.shared.now();
         let expired = self.state.leases().lock().take_expired(now, EXPIRED_MAX);
         for id in expired {
+            let writes_before = self.sequencer.batch().writes.len();
             if self.evaluate_own(Request::LeaseRevoke(id)) {
+                let keys = self.sequencer.batch().writes.len().saturating_sub(writes_before);
+                self.shared.counters.keys_expired.fetch_add(keys as u64, Ordering::Relaxed);
                 self.revoking.push(id);
                 self.shared.counters.leases_expired.fetch_add(1, Ordering::Relaxed);
             } else if self.state.leases().lock().exists(id) {
@@ -280,10 +311,12 @@ impl WriteLoop {
     /// replica's disk, fsynced. Only from here on is it applied, seen by
     /// readers and watchers, and acknowledged.
     fn committed(&mut self, durable: Syncing) {
+        let begun = Instant::now();
         let applied = self.state.apply(durable.at, &durable.batch, self.shared.now());
         self.sequencer.applied(&self.state, &durable.batch);
         self.token_expiry.applied(&self.shared, &self.state, &applied.tokens);
         self.shared.applied(&self.state, applied.tables_changed);
+        self.count_commit(&durable, begun);
         if applied.rights_changed {
             self.shared.rights_changed.send_modify(|changes| *changes += 1);
         }
@@ -310,6 +343,16 @@ impl WriteLoop {
             self.shared.leases_changed.notify_waiters();
         }
         self.seal_if_wanted();
+    }
+
+    /// Counts what a commit took and brought. Its apply began at `begun`.
+    fn count_commit(&self, durable: &Syncing, begun: Instant) {
+        let (counters, ended) = (&self.shared.counters, Instant::now());
+        counters.times.commit.observe(ended - durable.since);
+        let writes = &durable.batch.writes;
+        let put_bytes: usize = writes.iter().filter(|write| is_put(write)).map(write_bytes).sum();
+        counters.put_bytes.fetch_add(put_bytes as u64, Ordering::Relaxed);
+        self.slow.applied(counters, ended - begun, durable.replies.len(), writes);
     }
 
     fn seal_if_wanted(&mut self) {
@@ -429,4 +472,8 @@ impl WriteLoop {
             self.committed(durable);
         }
     }
+}
+
+fn is_put(write: &Write) -> bool {
+    matches!(write, Write::Put { .. })
 }
