@@ -1,5 +1,7 @@
-//! Logs are lines of text or of JSON, on standard error unless somebody wants
-//! them elsewhere.
+//! Logs are lines of text or of JSON, T4's or etcd's, on standard error unless
+//! somebody wants them elsewhere.
+
+pub(crate) mod zap;
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -10,9 +12,13 @@ use std::sync::Arc;
 use anyhow::Context;
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+pub(crate) use zap::Zap;
 
 /// The mode of a file that is made for log lines: they name keys, clients and
 /// addresses.
@@ -25,6 +31,8 @@ pub(crate) enum Format {
     Text,
     /// For machines: one object a line.
     Json,
+    /// What etcd writes.
+    Zap(Zap),
 }
 
 /// Where log lines go.
@@ -64,10 +72,19 @@ pub(crate) fn start(logging: &Logging) -> anyhow::Result<()> {
     let started = match logging.format {
         Format::Text => registry.with(lines.with_ansi(is_for_people)).try_init(),
         Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        Format::Zap(zap) => registry.with(lines.with_ansi(false).event_format(zap)).try_init(),
     };
     // Somebody who embeds the command line has a subscriber already.
     drop(started);
     Ok(())
+}
+
+/// The time as log lines have it.
+pub(crate) fn now() -> String {
+    let mut text = String::new();
+    // Nothing can fail in memory.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut text));
+    text
 }
 
 fn writer(outputs: &[Output]) -> anyhow::Result<BoxMakeWriter> {

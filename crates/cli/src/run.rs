@@ -9,9 +9,12 @@ mod ready;
 pub(crate) mod security;
 mod settings;
 mod signals;
+mod summary;
 mod supervisor;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use t4_node::Closed;
@@ -66,7 +69,8 @@ async fn serve(settings: Settings, flags: FlagNames) -> anyhow::Result<ExitCode>
     t4_node::Contents::of(&node.data_dir)?;
     let asks_for_certificates = security.client.asks_for_certificates();
     let needs_users = server.auth.required;
-    server.security = security.for_server(&node, &server)?;
+    let quota_bytes = node.quota_bytes;
+    server.security = security.clone().for_server(&node, &server)?;
     t4_tls_config::install_crypto_provider();
     // Before the start, which may take a while: it can be cut short.
     let mut signals = Signals::listen().context("cannot listen for signals")?;
@@ -84,6 +88,7 @@ async fn serve(settings: Settings, flags: FlagNames) -> anyhow::Result<ExitCode>
             return Ok(ExitCode::SUCCESS);
         }
     };
+    summary::tell(&server, &security, quota_bytes);
     let exposure = Exposure {
         client: server.client_addresses(),
         metrics: server.metrics_addresses(),
@@ -96,11 +101,12 @@ async fn serve(settings: Settings, flags: FlagNames) -> anyhow::Result<ExitCode>
     }
     ready::tell(logging.format, server.client_addresses(), server.metrics_addresses());
     supervisor::tell(supervisor::State::Ready);
+    let stopping = Arc::new(AtomicBool::new(false));
     let ended = loop {
         tokio::select! {
             closed = server.closed() => break Err(closed),
             asked = signals.next() => match asked {
-                Asked::Reload => reload(&server),
+                Asked::Reload => reload(&server, &stopping),
                 Asked::End(signal) => break Ok(signal),
             },
         }
@@ -109,6 +115,7 @@ async fn serve(settings: Settings, flags: FlagNames) -> anyhow::Result<ExitCode>
         Err(closed) => closed,
         Ok(signal) => {
             tracing::info!(%signal, "draining; a second signal ends it at once");
+            stopping.store(true, Ordering::SeqCst);
             supervisor::tell(supervisor::State::Stopping);
             tokio::select! {
                 closed = server.stop() => closed,
@@ -131,12 +138,24 @@ async fn serve(settings: Settings, flags: FlagNames) -> anyhow::Result<ExitCode>
     }
 }
 
-fn reload(server: &Server) {
-    if server.reload_files() {
-        tracing::info!("asked to reload: reading all files of TLS and of tokens' keys anew");
-    } else {
+/// Has the files read anew, and tells the supervisor when that is over. Nobody
+/// waits for it here: files may be where reading takes long.
+fn reload(server: &Server, stopping: &Arc<AtomicBool>) {
+    supervisor::tell(supervisor::State::Reloading);
+    let reload = server.reload_files();
+    if reload.is_nothing() {
         tracing::info!("asked to reload, and there is nothing to: no TLS, no keys of tokens");
+    } else {
+        tracing::info!("asked to reload: reading all files of TLS and of tokens' keys anew");
     }
+    let stopping = stopping.clone();
+    tokio::task::spawn_blocking(move || {
+        reload.wait();
+        // What is told last holds: a server that stops is not to be ready again.
+        if !stopping.load(Ordering::SeqCst) {
+            supervisor::tell(supervisor::State::Ready);
+        }
+    });
 }
 
 /// What this machine calls itself.

@@ -10,6 +10,7 @@ use crate::config::ApiConfig;
 use crate::errors::ApiError;
 use crate::health::Health;
 use crate::login::Logins;
+use crate::slow::SlowCalls;
 use crate::stats::GrpcStats;
 use crate::watch::EncodedBatches;
 
@@ -20,6 +21,8 @@ pub(crate) struct Api {
     pub(crate) stats: Arc<GrpcStats>,
     pub(crate) health: Health,
     pub(crate) logins: Arc<Logins>,
+    /// What takes long is told there, at a bounded rate over all runtimes.
+    pub(crate) slow_calls: Arc<SlowCalls>,
     /// Events that several watchers of this runtime get.
     pub(crate) batches: EncodedBatches,
     cluster_id: u64,
@@ -44,11 +47,12 @@ impl Api {
         stats: Arc<GrpcStats>,
         health: Health,
         logins: Arc<Logins>,
+        slow_calls: Arc<SlowCalls>,
     ) -> Self {
         let identity = node.identity();
         let (cluster_id, member_id) = (identity.cluster_id.0, identity.member_id.0);
         let batches = EncodedBatches::default();
-        Api { node, config, stats, health, logins, batches, cluster_id, member_id }
+        Api { node, config, stats, health, logins, slow_calls, batches, cluster_id, member_id }
     }
 
     /// The header of a response that has seen the store at `revision`.

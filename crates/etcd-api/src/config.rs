@@ -27,9 +27,11 @@ pub struct ApiConfig {
     /// A stream that requires a leader ends after three times this long
     /// without one. Default 1 s.
     pub election_timeout: Duration,
-    /// Measure how long calls take (`grpc_server_handling_seconds`). Costs two
-    /// looks at the clock per call. Default off, as etcd's `--metrics basic`.
-    pub measure_handling_time: bool,
+    /// A read that takes longer is told in the log. Default 100 ms, as etcd's.
+    pub warning_apply_duration: Duration,
+    /// A unary call that takes longer is told in the log. Default 300 ms, as
+    /// etcd's.
+    pub warning_unary_request_duration: Duration,
     /// How users are told apart.
     pub auth: AuthConfig,
 }
@@ -67,7 +69,8 @@ impl Default for ApiConfig {
             max_txn_ops: 128,
             watch_progress_notify_interval: Duration::from_secs(600),
             election_timeout: Duration::from_secs(1),
-            measure_handling_time: false,
+            warning_apply_duration: Duration::from_millis(100),
+            warning_unary_request_duration: Duration::from_millis(300),
             auth: AuthConfig::default(),
         }
     }

@@ -27,6 +27,7 @@ use crate::metadata::Metadata;
 use crate::method::{CallKind, Method};
 use crate::proof::Proof;
 use crate::sink::Sink;
+use crate::slow::{self, Ended, SlowCalls};
 use crate::stats::{GrpcStats, Meter};
 use crate::wire::{self, Answer, Requests, ResponseBody};
 
@@ -51,7 +52,8 @@ pub fn services(node: Node, config: ApiConfig) -> Services {
     getrandom::fill(&mut key).expect("the system has random numbers");
     let logins = Arc::new(Logins::new(config.auth.bcrypt_cost, key));
     let (config, stats) = (Arc::new(config), Arc::new(GrpcStats::default()));
-    let api = Arc::new(Api::new(node, config, stats, Health::serving(), logins));
+    let slow = Arc::new(SlowCalls::new(&config));
+    let api = Arc::new(Api::new(node, config, stats, Health::serving(), logins, slow));
     Services { api, caller: Arc::default(), backlog: Arc::new(Backlog::unbounded()) }
 }
 
@@ -64,8 +66,15 @@ impl Services {
     #[must_use]
     pub fn on_this_runtime(&self) -> Services {
         let node = self.api.node.on_this_runtime();
-        let Api { config, stats, health, logins, .. } = &*self.api;
-        let api = Api::new(node, config.clone(), stats.clone(), health.clone(), logins.clone());
+        let Api { config, stats, health, logins, slow_calls, .. } = &*self.api;
+        let api = Api::new(
+            node,
+            config.clone(),
+            stats.clone(),
+            health.clone(),
+            logins.clone(),
+            slow_calls.clone(),
+        );
         let backlog = Arc::new(Backlog::unbounded());
         Services { api: Arc::new(api), caller: self.caller.clone(), backlog }
     }
@@ -218,20 +227,24 @@ async fn serve_unary<B: Body<Data = Bytes>>(
     body: Pin<&mut B>,
 ) -> Response<ResponseBody> {
     let Services { api, caller, backlog } = services;
-    let meter = Meter::start(&api.stats, method, api.config.measure_handling_time);
+    let mut meter = Meter::start(&api.stats, method);
+    let mut request = Bytes::new();
     let from = From { proof, caller };
     let call = Call { api, backlog, method, metadata, from, meter: &meter };
-    let result = wire::within(metadata.timeout, pin!(call.unary(body))).await;
+    let result = wire::within(metadata.timeout, pin!(call.unary(body, &mut request))).await;
+    if let Ok(frame) = &result {
+        meter.sent(frame.len());
+    }
+    let code = result.as_ref().err().map_or(Code::Ok, Status::code);
+    if let Some(took) = meter.finish(code)
+        && api.slow_calls.is_slow(took)
+    {
+        let ended = Ended { method, took, request, result: result.as_ref(), caller };
+        api.slow_calls.tell(&ended, meter.is_read_only(), api.node.counters());
+    }
     match result {
-        Ok(frame) => {
-            meter.sent(frame.len());
-            meter.finish(Code::Ok);
-            wire::unary_response(frame)
-        }
-        Err(status) => {
-            meter.finish(status.code());
-            wire::error_response(&status)
-        }
+        Ok(frame) => wire::unary_response(frame),
+        Err(status) => wire::error_response(&status),
     }
 }
 
@@ -246,7 +259,7 @@ fn serve_stream<B: Body<Data = Bytes> + Send + 'static>(
 ) -> Response<ResponseBody> {
     wire::streaming_response(move |outlet| async move {
         let Services { api, caller, backlog } = services;
-        let meter = Meter::start(&api.stats, method, api.config.measure_handling_time);
+        let meter = Meter::start(&api.stats, method);
         let sink = Sink::new(outlet, meter);
         let from = From { proof: &proof, caller: &caller };
         let meter = sink.meter();
@@ -281,14 +294,14 @@ struct Call<'a> {
 ///
 /// With a test for requests whose answer may be large, those take turns.
 macro_rules! answered {
-    ($call:expr, $body:expr, |$request:ident| $served:expr) => {{
+    ($call:expr, $body:expr, $raw:expr, |$request:ident| $served:expr) => {{
         $call.backlog.room().await;
-        let $request = $call.receive($body).await?;
+        let $request = $call.receive($body, $raw).await?;
         Ok($call.backlog.count($served.await?.into_frame()?))
     }};
-    ($call:expr, $body:expr, |$request:ident| $served:expr, $is_large:path) => {{
+    ($call:expr, $body:expr, $raw:expr, |$request:ident| $served:expr, $is_large:path) => {{
         $call.backlog.room().await;
-        let $request = $call.receive($body).await?;
+        let $request = $call.receive($body, $raw).await?;
         let turn = match $is_large(&$request) {
             true => Some($call.backlog.large_turn($request.encoded_len()).await),
             false => None,
@@ -303,17 +316,18 @@ macro_rules! answered {
 
 /// Answers with a method of [`Api`].
 macro_rules! answer {
-    ($call:expr, $body:expr, $serve:ident) => {
-        answered!($call, $body, |request| $call.api.$serve(request))
+    ($call:expr, $body:expr, $raw:expr, $serve:ident) => {
+        answered!($call, $body, $raw, |request| $call.api.$serve(request))
     };
 }
 
 /// The same with a method that asks on whose behalf.
 macro_rules! answer_for {
-    ($call:expr, $body:expr, $serve:ident $(, if large $is_large:path)?) => {
+    ($call:expr, $body:expr, $raw:expr, $serve:ident $(, if large $is_large:path)?) => {
         answered!(
             $call,
             $body,
+            $raw,
             |request| $call.api.$serve($call.from.proof, request)
             $(, $is_large)?
         )
@@ -323,65 +337,82 @@ macro_rules! answer_for {
 impl Call<'_> {
     /// The methods that are called all the time. The others share one box, so
     /// that these have a small future.
-    async fn unary<B: Body<Data = Bytes>>(self, body: Pin<&mut B>) -> Result<Bytes, Status> {
+    /// `raw` takes the bytes of the request, if the log may show of what is in it.
+    async fn unary<B: Body<Data = Bytes>>(
+        self,
+        body: Pin<&mut B>,
+        raw: &mut Bytes,
+    ) -> Result<Bytes, Status> {
         match self.method {
-            Method::Range => answer_for!(self, body, range, if large backlog::range_is_large),
-            Method::Put => answer_for!(self, body, put),
-            Method::Txn => answer_for!(self, body, framed_txn, if large backlog::txn_is_large),
+            Method::Range => answer_for!(self, body, raw, range, if large backlog::range_is_large),
+            Method::Put => answer_for!(self, body, raw, put),
+            Method::Txn => answered!(
+                self,
+                body,
+                raw,
+                |request| self
+                    .api
+                    .framed_txn(self.from.proof, request, || self.meter.only_reads()),
+                backlog::txn_is_large
+            ),
             Method::DeleteRange => {
-                answer_for!(self, body, framed_delete_range, if large backlog::delete_is_large)
+                answer_for!(self, body, raw, framed_delete_range, if large backlog::delete_is_large)
             }
-            _ => Box::pin(self.rare_unary(body)).await,
+            _ => Box::pin(self.rare_unary(body, raw)).await,
         }
     }
 
-    async fn rare_unary<B: Body<Data = Bytes>>(self, body: Pin<&mut B>) -> Result<Bytes, Status> {
+    async fn rare_unary<B: Body<Data = Bytes>>(
+        self,
+        body: Pin<&mut B>,
+        raw: &mut Bytes,
+    ) -> Result<Bytes, Status> {
         match self.method {
-            Method::Compact => answer_for!(self, body, compact),
-            Method::LeaseGrant => answer_for!(self, body, lease_grant),
-            Method::LeaseRevoke => answer_for!(self, body, lease_revoke),
-            Method::LeaseTimeToLive => answer_for!(self, body, lease_time_to_live),
-            Method::LeaseLeases => answer_for!(self, body, lease_leases),
-            Method::Lock => answer_for!(self, body, lock),
-            Method::Unlock => answer_for!(self, body, unlock),
-            Method::Campaign => answer_for!(self, body, campaign),
-            Method::Proclaim => answer_for!(self, body, proclaim),
-            Method::Leader => answer_for!(self, body, leader),
-            Method::Resign => answer_for!(self, body, resign),
-            Method::MemberAdd => answer!(self, body, member_add),
-            Method::MemberRemove => answer!(self, body, member_remove),
-            Method::MemberUpdate => answer_for!(self, body, member_update),
-            Method::MemberList => answer!(self, body, member_list),
-            Method::MemberPromote => answer!(self, body, member_promote),
-            Method::Alarm => answer_for!(self, body, alarm),
-            Method::Status => answer!(self, body, status),
-            Method::Defragment => answer!(self, body, defragment),
-            Method::Hash => answer!(self, body, hash),
-            Method::HashKv => answer!(self, body, hash_kv),
-            Method::MoveLeader => answer!(self, body, move_leader),
-            Method::Downgrade => answer!(self, body, downgrade),
-            Method::HealthCheck => answer!(self, body, health_check),
-            Method::AuthStatus => answer_for!(self, body, auth_status),
+            Method::Compact => answer_for!(self, body, raw, compact),
+            Method::LeaseGrant => answer_for!(self, body, raw, lease_grant),
+            Method::LeaseRevoke => answer_for!(self, body, raw, lease_revoke),
+            Method::LeaseTimeToLive => answer_for!(self, body, raw, lease_time_to_live),
+            Method::LeaseLeases => answer_for!(self, body, raw, lease_leases),
+            Method::Lock => answer_for!(self, body, raw, lock),
+            Method::Unlock => answer_for!(self, body, raw, unlock),
+            Method::Campaign => answer_for!(self, body, raw, campaign),
+            Method::Proclaim => answer_for!(self, body, raw, proclaim),
+            Method::Leader => answer_for!(self, body, raw, leader),
+            Method::Resign => answer_for!(self, body, raw, resign),
+            Method::MemberAdd => answer!(self, body, raw, member_add),
+            Method::MemberRemove => answer!(self, body, raw, member_remove),
+            Method::MemberUpdate => answer_for!(self, body, raw, member_update),
+            Method::MemberList => answer!(self, body, raw, member_list),
+            Method::MemberPromote => answer!(self, body, raw, member_promote),
+            Method::Alarm => answer_for!(self, body, raw, alarm),
+            Method::Status => answer!(self, body, raw, status),
+            Method::Defragment => answer!(self, body, raw, defragment),
+            Method::Hash => answer!(self, body, raw, hash),
+            Method::HashKv => answer!(self, body, raw, hash_kv),
+            Method::MoveLeader => answer!(self, body, raw, move_leader),
+            Method::Downgrade => answer!(self, body, raw, downgrade),
+            Method::HealthCheck => answer!(self, body, raw, health_check),
+            Method::AuthStatus => answer_for!(self, body, raw, auth_status),
             Method::Authenticate => {
-                let request = self.receive(body).await?;
+                let request = self.receive(body, raw).await?;
                 let response = self.api.authenticate(self.origin(), request).await?;
                 wire::encode_frame(&response)
             }
-            Method::AuthEnable => answer_for!(self, body, auth_enable),
-            Method::AuthDisable => answer_for!(self, body, auth_disable),
-            Method::UserAdd => answer_for!(self, body, user_add),
-            Method::UserGet => answer_for!(self, body, user_get),
-            Method::UserList => answer_for!(self, body, user_list),
-            Method::UserDelete => answer_for!(self, body, user_delete),
-            Method::UserChangePassword => answer_for!(self, body, user_change_password),
-            Method::UserGrantRole => answer_for!(self, body, user_grant_role),
-            Method::UserRevokeRole => answer_for!(self, body, user_revoke_role),
-            Method::RoleAdd => answer_for!(self, body, role_add),
-            Method::RoleGet => answer_for!(self, body, role_get),
-            Method::RoleList => answer_for!(self, body, role_list),
-            Method::RoleDelete => answer_for!(self, body, role_delete),
-            Method::RoleGrantPermission => answer_for!(self, body, role_grant_permission),
-            Method::RoleRevokePermission => answer_for!(self, body, role_revoke_permission),
+            Method::AuthEnable => answer_for!(self, body, raw, auth_enable),
+            Method::AuthDisable => answer_for!(self, body, raw, auth_disable),
+            Method::UserAdd => answer_for!(self, body, raw, user_add),
+            Method::UserGet => answer_for!(self, body, raw, user_get),
+            Method::UserList => answer_for!(self, body, raw, user_list),
+            Method::UserDelete => answer_for!(self, body, raw, user_delete),
+            Method::UserChangePassword => answer_for!(self, body, raw, user_change_password),
+            Method::UserGrantRole => answer_for!(self, body, raw, user_grant_role),
+            Method::UserRevokeRole => answer_for!(self, body, raw, user_revoke_role),
+            Method::RoleAdd => answer_for!(self, body, raw, role_add),
+            Method::RoleGet => answer_for!(self, body, raw, role_get),
+            Method::RoleList => answer_for!(self, body, raw, role_list),
+            Method::RoleDelete => answer_for!(self, body, raw, role_delete),
+            Method::RoleGrantPermission => answer_for!(self, body, raw, role_grant_permission),
+            Method::RoleRevokePermission => answer_for!(self, body, raw, role_revoke_permission),
             Method::Range
             | Method::Put
             | Method::Txn
@@ -409,19 +440,19 @@ impl Call<'_> {
                 api.lease_keep_alive(self.from.proof, self.requests(body), leader, sink).await
             }
             Method::RangeStream => {
-                let request = self.receive(pin!(body)).await?;
+                let request = self.receive(pin!(body), &mut Bytes::new()).await?;
                 api.range_stream(self.from.proof, request, sink).await
             }
             Method::Observe => {
-                let request = self.receive(pin!(body)).await?;
+                let request = self.receive(pin!(body), &mut Bytes::new()).await?;
                 api.observe(self.from.proof, request, leader, sink).await
             }
             Method::HealthWatch => {
-                let request = self.receive(pin!(body)).await?;
+                let request = self.receive(pin!(body), &mut Bytes::new()).await?;
                 api.health_watch(request, sink).await
             }
             _ => {
-                self.receive::<B, ()>(pin!(body)).await?;
+                self.receive::<B, ()>(pin!(body), &mut Bytes::new()).await?;
                 Err(ApiError::SnapshotUnsupported.status())
             }
         }
@@ -432,13 +463,19 @@ impl Call<'_> {
     }
 
     /// The one message of a request, once the call is admitted.
-    async fn receive<B, M>(self, body: Pin<&mut B>) -> Result<M, Status>
+    async fn receive<B, M>(self, body: Pin<&mut B>, raw: &mut Bytes) -> Result<M, Status>
     where
         B: Body<Data = Bytes>,
         M: Message + Default,
     {
         let (message, bytes) = wire::read_unary(body, self.api.config.message_bytes_max()).await?;
-        self.meter.received(bytes);
+        self.meter.received(bytes.len());
+        if self.method.kind() == CallKind::Unary {
+            self.meter.begin();
+            if slow::can_be_shown(self.method) {
+                *raw = bytes;
+            }
+        }
         match self.method.kind() {
             CallKind::Unary => self.admit_unary()?,
             CallKind::ServerStream | CallKind::BidiStream => self.admit_stream()?,

@@ -80,15 +80,17 @@ impl Api {
         proof: &Proof,
         request: pb::TxnRequest,
     ) -> Result<pb::TxnResponse, Status> {
-        self.txn_as(proof, request, |response| response).await
+        self.txn_as(proof, request, || {}, |response| response).await
     }
 
+    /// The same for a client; `only_reads` is told if that is all that it does.
     pub(crate) async fn framed_txn(
         &self,
         proof: &Proof,
         request: pb::TxnRequest,
+        only_reads: impl FnOnce(),
     ) -> Result<Framed, Status> {
-        self.txn_as(proof, request, framed).await?
+        self.txn_as(proof, request, only_reads, framed).await?
     }
 
     /// A transaction, and what is made of its response.
@@ -96,6 +98,7 @@ impl Api {
         &self,
         proof: &Proof,
         request: pb::TxnRequest,
+        only_reads: impl FnOnce(),
         make: impl Fn(pb::TxnResponse) -> T + Clone + Send + 'static,
     ) -> Result<T, Status> {
         let node = self.acting(proof);
@@ -107,7 +110,9 @@ impl Api {
         let encoded = validate::size(&request, self.config.max_request_bytes);
         let request = convert::txn_request(request);
         // What only reads does not go through the log, whatever its size.
-        if !request.is_read_only() {
+        if request.is_read_only() {
+            only_reads();
+        } else {
             encoded?;
         }
         let headers = self.headers();

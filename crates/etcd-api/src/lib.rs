@@ -18,8 +18,9 @@
 //! * `rule`, `access`: who may do what; `login`: passwords.
 //! * `backlog`: what a client asks for and does not read, within bounds.
 //! * `recipe`: what locks and elections are made of.
-//! * `wire`: gRPC on HTTP bodies. `method`, `stats`, `sink`: what is called,
-//!   counted and sent.
+//! * `wire`: gRPC on HTTP bodies. `method`, `stats`, `latency`, `sink`: what is
+//!   called, counted, timed and sent. `slow`: what is told of calls that took
+//!   long.
 //!
 //! # What it leaves to others
 //!
@@ -53,6 +54,7 @@ mod errors;
 mod health;
 mod intervals;
 mod kv;
+mod latency;
 mod leader_watch;
 mod lease;
 mod lock;
@@ -65,6 +67,7 @@ mod range_stream;
 mod recipe;
 mod rule;
 mod sink;
+mod slow;
 mod stats;
 mod turns;
 mod validate;
@@ -75,7 +78,10 @@ pub use caller::Caller;
 pub use config::{ApiConfig, AuthConfig, ETCD_VERSION, Tokens};
 pub use dispatch::{Services, services};
 pub use errors::{ApiError, refused};
+pub use latency::{
+    HANDLING_BOUNDS, Latency, LatencyBounds, LatencySnapshot, RANGE_BOUNDS, REQUEST_BOUNDS,
+};
 pub use login::LoginStats;
 pub use method::{CallKind, Method};
-pub use stats::{ClientVersions, GrpcStats, HANDLING_BUCKETS_S, MethodStats};
+pub use stats::{ClientVersions, GrpcStats, MethodStats};
 pub use wire::{FrameReader, ResponseBody};

@@ -57,13 +57,13 @@ impl Api {
         Ok(pb::StatusResponse {
             header: Some(self.header(status.revision)),
             version: ETCD_VERSION.to_owned(),
-            db_size: signed(status.bytes_on_disk),
+            db_size: signed(status.size()),
             leader: status.leader.0,
             raft_index: status.log_index.0,
             raft_term: status.epoch.0,
             raft_applied_index: status.applied_index.0,
             errors,
-            db_size_in_use: signed(status.bytes_in_use),
+            db_size_in_use: signed(status.size_in_use()),
             is_learner: false,
             storage_version: ETCD_VERSION.to_owned(),
             db_size_quota: status.quota_bytes.map_or(0, signed),
@@ -82,7 +82,7 @@ impl Api {
 
     /// etcd hashes its file; here it is the hash of all history.
     pub(crate) async fn hash(&self, _: pb::HashRequest) -> Result<pb::HashResponse, Status> {
-        let found = self.node.hash_kv(Revision(0)).await.map_err(refused)?;
+        let found = self.node.hash().await.map_err(refused)?;
         Ok(pb::HashResponse { header: Some(self.header(found.revision)), hash: found.hash })
     }
 

@@ -54,7 +54,7 @@ impl<'a> Sink<'a> {
     }
 
     /// The call has ended.
-    pub(crate) fn finish(self, result: Result<(), Status>) -> Result<(), Status> {
+    pub(crate) fn finish(mut self, result: Result<(), Status>) -> Result<(), Status> {
         self.meter.finish(result.as_ref().err().map_or(Code::Ok, Status::code));
         result
     }

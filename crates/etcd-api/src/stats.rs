@@ -3,17 +3,14 @@
 //! The names in the comments are those of the metrics that clients of etcd's
 //! dashboards read; rendering them is the business of `server`.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use tonic::Code;
 
-use crate::method::Method;
-
-/// Upper bounds of the buckets of `grpc_server_handling_seconds`, in seconds.
-pub const HANDLING_BUCKETS_S: [f64; 11] =
-    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+use crate::latency::Latency;
+use crate::method::{CallKind, Method};
 
 /// gRPC status codes are 0 to 16.
 const CODES: usize = 17;
@@ -26,6 +23,10 @@ const CLIENT_VERSIONS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct GrpcStats {
     methods: Box<[MethodStats]>,
+    /// Of transactions that only read. They are among those of `Txn`, too.
+    pub read_only_txns: MethodStats,
+    /// What times of calls are counted from.
+    origin: Instant,
     /// `etcd_network_client_grpc_received_bytes_total`.
     pub received_bytes: AtomicU64,
     /// `etcd_network_client_grpc_sent_bytes_total`.
@@ -50,17 +51,20 @@ pub struct MethodStats {
     pub received: AtomicU64,
     /// `grpc_server_msg_sent_total`.
     pub sent: AtomicU64,
-    /// `grpc_server_handling_seconds`: calls per bucket of
-    /// [`HANDLING_BUCKETS_S`] (not cumulated), the last is everything above.
-    pub handling: [AtomicU64; HANDLING_BUCKETS_S.len() + 1],
-    /// The sum of all handling times in nanoseconds.
-    pub handling_sum_ns: AtomicU64,
+    /// `grpc_server_handling_seconds`, and etcd's metrics of requests: calls
+    /// that ended with OK. The time begins when the request was read, as in
+    /// Go; that of a stream, when it was opened.
+    pub succeeded: Latency,
+    /// The same of calls that ended otherwise.
+    pub failed: Latency,
 }
 
 impl Default for GrpcStats {
     fn default() -> Self {
         GrpcStats {
             methods: Method::ALL.iter().map(|_| MethodStats::default()).collect(),
+            read_only_txns: MethodStats::default(),
+            origin: Instant::now(),
             received_bytes: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
             watch_receive_failures: AtomicU64::new(0),
@@ -79,12 +83,9 @@ impl GrpcStats {
 }
 
 impl MethodStats {
-    fn observe(&self, elapsed: Duration) {
-        let seconds = elapsed.as_secs_f64();
-        let bucket = HANDLING_BUCKETS_S.partition_point(|bound| *bound < seconds);
-        self.handling[bucket].fetch_add(1, Relaxed);
-        let ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
-        self.handling_sum_ns.fetch_add(ns, Relaxed);
+    /// How long calls with this outcome took.
+    fn latency(&self, code: Code) -> &Latency {
+        if code == Code::Ok { &self.succeeded } else { &self.failed }
     }
 }
 
@@ -93,16 +94,40 @@ impl MethodStats {
 pub(crate) struct Meter<'a> {
     stats: &'a GrpcStats,
     method: Method,
-    since: Option<Instant>,
-    /// The code to count at the end. A call that is dropped before it has one
-    /// was cancelled.
-    code: Code,
+    /// When its time began, in nanoseconds since the origin of `stats`; 0: it
+    /// has not yet.
+    since_ns: AtomicU64,
+    /// It is a transaction, and all that it does is to read.
+    only_reads: AtomicBool,
+    /// It was counted as ended.
+    is_over: bool,
 }
 
 impl<'a> Meter<'a> {
-    pub(crate) fn start(stats: &'a GrpcStats, method: Method, measure_time: bool) -> Self {
+    pub(crate) fn start(stats: &'a GrpcStats, method: Method) -> Self {
         stats.of(method).started.fetch_add(1, Relaxed);
-        Meter { stats, method, since: measure_time.then(Instant::now), code: Code::Cancelled }
+        let (since_ns, only_reads) = (AtomicU64::new(0), AtomicBool::new(false));
+        let meter = Meter { stats, method, since_ns, only_reads, is_over: false };
+        if method.kind() != CallKind::Unary {
+            meter.begin();
+        }
+        meter
+    }
+
+    /// The request is there: its time begins.
+    pub(crate) fn begin(&self) {
+        let ns = u64::try_from(self.stats.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.since_ns.store(ns.max(1), Relaxed);
+    }
+
+    /// It is a transaction that only reads.
+    pub(crate) fn only_reads(&self) {
+        self.only_reads.store(true, Relaxed);
+    }
+
+    /// Whether that was said.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.only_reads.load(Relaxed)
     }
 
     pub(crate) fn received(&self, bytes: usize) {
@@ -115,9 +140,22 @@ impl<'a> Meter<'a> {
         self.stats.sent_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// The call has ended with this code.
-    pub(crate) fn finish(mut self, code: Code) {
-        self.code = code;
+    /// The call has ended with this code. Returns how long it took, if its
+    /// request was read at all.
+    pub(crate) fn finish(&mut self, code: Code) -> Option<Duration> {
+        self.is_over = true;
+        let stats = self.stats.of(self.method);
+        stats.handled[code as usize].fetch_add(1, Relaxed);
+        let since_ns = self.since_ns.load(Relaxed);
+        if since_ns == 0 {
+            return None;
+        }
+        let elapsed = self.stats.origin.elapsed().saturating_sub(Duration::from_nanos(since_ns));
+        stats.latency(code).observe(elapsed);
+        if self.is_read_only() {
+            self.stats.read_only_txns.latency(code).observe(elapsed);
+        }
+        Some(elapsed)
     }
 
     pub(crate) fn stats(&self) -> &GrpcStats {
@@ -125,12 +163,11 @@ impl<'a> Meter<'a> {
     }
 }
 
+/// A call that is dropped before it has a code was cancelled.
 impl Drop for Meter<'_> {
     fn drop(&mut self) {
-        let stats = self.stats.of(self.method);
-        stats.handled[self.code as usize].fetch_add(1, Relaxed);
-        if let Some(since) = self.since {
-            stats.observe(since.elapsed());
+        if !self.is_over {
+            self.finish(Code::Cancelled);
         }
     }
 }
@@ -205,35 +242,50 @@ fn find(counts: &[VersionCount], version: &str) -> Option<VersionSlot> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::latency::HANDLING_BOUNDS;
 
     #[test]
     fn a_call_is_counted_however_it_ends() {
         let stats = GrpcStats::default();
-        let meter = Meter::start(&stats, Method::Put, true);
+        let mut meter = Meter::start(&stats, Method::Put);
         meter.received(10);
+        meter.begin();
         meter.sent(20);
-        meter.finish(Code::NotFound);
-        drop(Meter::start(&stats, Method::Put, false));
+        assert!(meter.finish(Code::NotFound).is_some());
+        drop(meter);
+        drop(Meter::start(&stats, Method::Put));
 
         let put = stats.of(Method::Put);
         assert_eq!(put.started.load(Relaxed), 2);
         assert_eq!(put.handled[Code::NotFound as usize].load(Relaxed), 1);
         assert_eq!(put.handled[Code::Cancelled as usize].load(Relaxed), 1);
-        assert_eq!(put.handling.iter().map(|bucket| bucket.load(Relaxed)).sum::<u64>(), 1);
+        assert_eq!(put.failed.snapshot(HANDLING_BOUNDS).count, 1, "one request was never read");
+        assert_eq!(put.succeeded.snapshot(HANDLING_BOUNDS).count, 0);
         assert_eq!(stats.received_bytes.load(Relaxed), 10);
         assert_eq!(stats.sent_bytes.load(Relaxed), 20);
         assert_eq!(stats.of(Method::Range).started.load(Relaxed), 0);
     }
 
     #[test]
-    fn times_fall_into_their_buckets() {
-        let stats = MethodStats::default();
-        for ms in [1, 5, 6, 10_000, 10_001] {
-            stats.observe(Duration::from_millis(ms));
+    fn the_time_of_a_stream_begins_with_it() {
+        let stats = GrpcStats::default();
+        drop(Meter::start(&stats, Method::Watch));
+        assert_eq!(stats.of(Method::Watch).failed.snapshot(HANDLING_BOUNDS).count, 1);
+    }
+
+    #[test]
+    fn transactions_that_only_read_are_counted_twice() {
+        let stats = GrpcStats::default();
+        for reads in [true, false] {
+            let mut meter = Meter::start(&stats, Method::Txn);
+            meter.begin();
+            if reads {
+                meter.only_reads();
+            }
+            meter.finish(Code::Ok);
         }
-        let buckets = stats.handling.each_ref().map(|bucket| bucket.load(Relaxed));
-        assert_eq!((buckets[0], buckets[1], buckets[10], buckets[11]), (2, 1, 1, 1));
-        assert_eq!(stats.handling_sum_ns.load(Relaxed), 20_013_000_000);
+        assert_eq!(stats.of(Method::Txn).succeeded.snapshot(HANDLING_BOUNDS).count, 2);
+        assert_eq!(stats.read_only_txns.succeeded.snapshot(HANDLING_BOUNDS).count, 1);
     }
 
     #[test]

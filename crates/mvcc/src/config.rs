@@ -114,6 +114,9 @@ pub struct Stats {
     pub bytes_on_disk: u64,
     /// The bytes of the records that a reader can still reach, on disk or not.
     pub bytes_in_use: u64,
+    /// The bytes of all records, on disk or not: those in use, and those that
+    /// no collection has dropped yet. Before compression, as those in use.
+    pub record_bytes: u64,
     /// The bytes of the records that are in no segment file yet.
     pub tail_bytes: u64,
     /// How many segment files there are.

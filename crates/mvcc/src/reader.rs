@@ -131,6 +131,7 @@ impl Reader {
             keys: core.index.live_keys(),
             bytes_on_disk: manifest_bytes,
             bytes_in_use: core.files.iter().map(|(_, slot)| slot.live).sum(),
+            record_bytes: core.files.iter().map(|(_, slot)| slot.total).sum(),
             tail_bytes: core.files.tail().bytes() as u64,
             segments: 0,
             cache_bytes,

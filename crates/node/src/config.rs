@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use t4_kv_types::{ClusterId, NodeId};
+
 /// How a node trims its own history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AutoCompaction {
@@ -22,6 +24,9 @@ pub enum AutoCompaction {
 pub struct Config {
     /// Where the log, the segments and the identity live. Made if missing.
     pub data_dir: PathBuf,
+    /// The ids of the cluster and of this member if the data directory is made
+    /// now; one that is there keeps its own. Default: random ones.
+    pub first_identity: Option<(ClusterId, NodeId)>,
     /// The name that members lists show.
     pub name: String,
     /// Where clients reach this member, as members lists show it.
@@ -54,6 +59,9 @@ pub struct Config {
     /// told [`Timeout`](t4_kv_types::OpError): a write may have been made all
     /// the same. Default 7 s, as etcd's defaults give.
     pub request_timeout: Duration,
+    /// A request whose evaluation takes longer is told in the log. Default
+    /// 100 ms, as etcd's.
+    pub warning_apply_duration: Duration,
 }
 
 impl Config {
@@ -62,6 +70,7 @@ impl Config {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Config {
             data_dir: data_dir.into(),
+            first_identity: None,
             name: "default".to_owned(),
             advertise_client_urls: Vec::new(),
             advertise_peer_urls: Vec::new(),
@@ -74,6 +83,7 @@ impl Config {
             seal_bytes: 32 << 20,
             cache_bytes: 64 << 20,
             request_timeout: Duration::from_secs(7),
+            warning_apply_duration: Duration::from_millis(100),
         }
     }
 }

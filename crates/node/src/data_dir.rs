@@ -50,11 +50,16 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Makes or opens the directory, and locks it against other processes.
+    /// Makes or opens the directory, and locks it against other processes. If
+    /// it is made, it gets the ids `first`, or random ones.
     ///
     /// A new one gets its log, then its identity: whoever finds an identity
     /// knows that there was a log.
-    pub(crate) fn open(root: &Path, log_config: t4_wal::Config) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        root: &Path,
+        log_config: t4_wal::Config,
+        first: Option<(ClusterId, NodeId)>,
+    ) -> Result<Self, OpenError> {
         let io = |op: &'static str, path: &Path| {
             let path = path.to_owned();
             move |source: io::Error| OpenError::DataDir { path, op, source }
@@ -70,7 +75,7 @@ impl DataDir {
                 .map_err(|what| OpenError::Identity { path: identity_path, what })?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 refuse_orphans(root)?;
-                let identity = Identity::random()?;
+                let identity = Identity::new(first)?;
                 let log = root.join("log");
                 create_durably(&log).map_err(io("create the directory", &log))?;
                 let log = FileDir::open(&log).map_err(io("open", &log))?;
@@ -256,18 +261,22 @@ fn write_durably(root: &Path, name: &str, text: &str) -> io::Result<()> {
 }
 
 impl Identity {
-    fn random() -> Result<Self, OpenError> {
+    /// An identity of these ids, or of random ones. The rest of the replica's
+    /// id is random in either case: it names this copy of the data.
+    fn new(ids: Option<(ClusterId, NodeId)>) -> Result<Self, OpenError> {
         let random = || {
             let mut bytes = [0u8; 16];
             getrandom::fill(&mut bytes).map(|()| u128::from_le_bytes(bytes))
         };
-        let (replica_id, cluster) =
+        let (mut replica_id, cluster) =
             (random().map_err(OpenError::Random)?, random().map_err(OpenError::Random)?);
-        Ok(Identity {
-            cluster_id: ClusterId((cluster as u64).max(1)),
-            member_id: member_id(replica_id),
-            replica_id,
-        })
+        let mut cluster_id = ClusterId(cluster as u64);
+        if let Some((cluster, member)) = ids {
+            cluster_id = cluster;
+            replica_id = u128::from(member.0.max(1)) << 64 | u128::from(replica_id as u64);
+        }
+        let cluster_id = ClusterId(cluster_id.0.max(1));
+        Ok(Identity { cluster_id, member_id: member_id(replica_id), replica_id })
     }
 
     /// Reads what `to_string` writes.
@@ -324,7 +333,11 @@ mod tests {
     use super::*;
 
     fn open(root: &Path) -> Result<DataDir, OpenError> {
-        DataDir::open(root, t4_wal::Config { segment_bytes: 8192, background: false })
+        open_with_ids(root, None)
+    }
+
+    fn open_with_ids(root: &Path, ids: Option<(ClusterId, NodeId)>) -> Result<DataDir, OpenError> {
+        DataDir::open(root, t4_wal::Config { segment_bytes: 8192, background: false }, ids)
     }
 
     const GOLDEN: &str = "t4 identity, format 1\ncluster 000000000000002a\n\
@@ -357,6 +370,21 @@ mod tests {
         let identity = first.identity().clone();
         drop(first);
         assert_eq!(open(scratch.path()).unwrap().identity(), &identity);
+    }
+
+    #[test]
+    fn a_new_directory_takes_the_ids_that_are_given_and_an_old_one_keeps_its_own() {
+        let scratch = tempfile::tempdir().unwrap();
+        let ids = |cluster, member| Some((ClusterId(cluster), NodeId(member)));
+        let of = |path: &Path, ids| open_with_ids(path, ids).unwrap().identity().clone();
+        let (one, other) = (scratch.path().join("one"), scratch.path().join("other"));
+        let first = of(&one, ids(7, u64::MAX));
+        assert_eq!((first.cluster_id, first.member_id), (ClusterId(7), NodeId(u64::MAX)));
+        let second = of(&other, ids(7, u64::MAX));
+        assert_eq!(second.member_id, first.member_id);
+        assert_ne!(second.replica_id, first.replica_id, "each copy of the data has its own");
+        assert_eq!(of(&one, ids(8, 9)), first);
+        assert_eq!(of(&one, None), first);
     }
 
     #[test]

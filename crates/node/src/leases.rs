@@ -24,7 +24,9 @@ impl Node {
             }
             match self.submit(Request::LeaseGrant(id, ttl_s)).await {
                 Ok(Response::LeaseGrant(ttl_s)) => {
-                    bump(&self.shared().counters.leases_granted);
+                    let counters = &self.shared().counters;
+                    bump(&counters.leases_granted);
+                    counters.times.lease_ttl.observe_number(ttl_s.unsigned_abs());
                     return Ok(LeaseGranted { revision: self.revision(), id, ttl_s });
                 }
                 Ok(other) => unreachable!("a grant was answered with {other:?}"),

@@ -36,6 +36,7 @@
 //! Sockets, etcd's protobuf, checks of what a client may ask (`t4-etcd-api`).
 #![doc = include_str!("../README.md")]
 
+mod apply_times;
 mod auth;
 mod auth_changes;
 mod auto_compaction;
@@ -47,10 +48,12 @@ mod counters;
 mod damage;
 mod data_dir;
 mod error;
+mod histogram;
 mod inbox;
 mod lane;
 mod lanes;
 mod leases;
+mod log_limit;
 mod maintenance;
 mod node;
 mod offline;
@@ -59,20 +62,24 @@ mod pipeline;
 mod reads;
 mod shared;
 mod shortage;
+mod slow_applies;
 mod submissions;
 mod token_expiry;
 mod verification;
 mod watch;
 mod write_loop;
 
+pub use apply_times::ApplyTimes;
 pub use auth::AuthOutcome;
 pub use auth_changes::{AuthChanges, NumberedAuth};
 pub use caller::Caller;
 pub use config::{AutoCompaction, Config};
 pub use contents::Contents;
-pub use counters::{Counters, Histogram, HistogramSnapshot};
+pub use counters::{Counters, Times};
 pub use data_dir::Identity;
 pub use error::{Closed, OpenError};
+pub use histogram::{Histogram, HistogramSnapshot};
+pub use log_limit::LogLimit;
 pub use node::{HashKv, Member, Node, Status};
 pub use offline::{LogSummary, Offline};
 pub use shortage::Shortage;

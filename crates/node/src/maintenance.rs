@@ -52,6 +52,8 @@ pub(crate) struct Maintenance {
     pub(crate) failing: bool,
     /// When a collection that has failed is tried again.
     pub(crate) collect_again: Option<Instant>,
+    /// When the compaction pass that is under way began.
+    pub(crate) compacting_since: Option<Instant>,
 }
 
 impl Maintenance {
@@ -87,8 +89,17 @@ impl Maintenance {
     fn compact(&mut self) -> bool {
         // What is compacted now may be more than what this pass began with.
         let target = self.shared.reader.compacted();
-        if self.background.compaction_step() {
+        let times = &self.shared.counters.times;
+        let step = Instant::now();
+        let since = *self.compacting_since.get_or_insert(step);
+        let goes_on = self.background.compaction_step();
+        times.compaction_step.observe(step.elapsed());
+        if goes_on {
             return true;
+        }
+        self.compacting_since = None;
+        if target.is_some() {
+            times.compaction.observe(since.elapsed());
         }
         self.shared.refresh_bytes_in_use();
         if let Some(target) = target {
@@ -102,7 +113,7 @@ impl Maintenance {
     fn seal(&mut self, ticket: SealTicket) {
         let begun = Instant::now();
         let outcome = self.background.seal(ticket);
-        self.shared.counters.seal.observe(begun.elapsed());
+        self.shared.counters.times.seal.observe(begun.elapsed());
         self.sealed(outcome);
     }
 
@@ -170,7 +181,10 @@ impl Maintenance {
             }
             return;
         }
-        match self.background.collect() {
+        let begun = Instant::now();
+        let outcome = self.background.collect();
+        self.shared.counters.times.collect.observe(begun.elapsed());
+        match outcome {
             Ok(stats) => {
                 self.collect_again = None;
                 self.works();

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -64,8 +64,12 @@ pub struct Status {
     pub applied_index: LogIndex,
     /// Bytes of the key space on the disk, and of its tail in memory.
     pub bytes_on_disk: u64,
-    /// Bytes of keys and values that a reader can still reach.
+    /// Bytes of keys and values that a reader can still reach, before
+    /// compression: what counts towards the quota.
     pub bytes_in_use: u64,
+    /// Bytes of all keys and values that are kept, before compression: those in
+    /// use, and those that no collection has dropped yet.
+    pub bytes_kept: u64,
     /// The quota, if there is one.
     pub quota_bytes: Option<u64>,
     /// The alarms that are on.
@@ -74,6 +78,27 @@ pub struct Status {
     pub keys: u64,
     /// Writes admitted and not answered yet.
     pub pending: usize,
+}
+
+impl Status {
+    /// What counts as in use and is no key or value, in bytes: an empty store
+    /// has a manifest and the first page of a log, too.
+    const BYTES_OF_AN_EMPTY_STORE: u64 = 4096;
+
+    /// The size of the store as clients of etcd understand it, in bytes. Never
+    /// less than [`size_in_use`](Self::size_in_use), so that what compares the
+    /// two, or the size with the quota, comes to the right result: compression
+    /// does not make it smaller, as it does not make the quota larger.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.bytes_on_disk.max(self.bytes_kept) + Self::BYTES_OF_AN_EMPTY_STORE
+    }
+
+    /// How much of [`size`](Self::size) is in use, in bytes; never 0.
+    #[must_use]
+    pub fn size_in_use(&self) -> u64 {
+        self.bytes_in_use + Self::BYTES_OF_AN_EMPTY_STORE
+    }
 }
 
 /// etcd's hash of the key space.
@@ -467,6 +492,7 @@ impl Node {
             applied_index,
             bytes_on_disk: stats.bytes_on_disk + stats.tail_bytes,
             bytes_in_use: stats.bytes_in_use,
+            bytes_kept: stats.record_bytes,
             quota_bytes: self.lane.core.config.quota_bytes,
             alarms: self.alarms(),
             keys: stats.keys,
@@ -491,8 +517,23 @@ impl Node {
         self.shared().reader.files() + log.max(longest)
     }
 
+    /// etcd's hash of the key space as it is now.
+    pub async fn hash(&self) -> Result<HashKv, OpError> {
+        let begun = Instant::now();
+        let hash = self.hash_at(Revision(0)).await?;
+        self.counters().times.hash.observe(begun.elapsed());
+        Ok(hash)
+    }
+
     /// etcd's hash of the key space as it was at a revision; 0: now.
     pub async fn hash_kv(&self, at: Revision) -> Result<HashKv, OpError> {
+        let begun = Instant::now();
+        let hash = self.hash_at(at).await?;
+        self.counters().times.hash_at_revision.observe(begun.elapsed());
+        Ok(hash)
+    }
+
+    async fn hash_at(&self, at: Revision) -> Result<HashKv, OpError> {
         loop {
             let revision = self.revision();
             let target = if at.0 <= 0 { revision } else { at };

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use t4_kv_types::Epoch;
 use t4_mvcc::{LogPosition, Store};
@@ -21,7 +21,12 @@ use crate::lanes::{LaneRegistry, Lanes};
 use crate::maintenance::{Maintenance, Task};
 use crate::shared::Shared;
 use crate::shortage::{Part, Shortage};
+use crate::slow_applies::SlowApplies;
 use crate::write_loop::{Ended, Parts, WriteLoop};
+
+/// An fsync of the log that takes longer is told, as etcd does. It bounds the
+/// lines by itself: there is one fsync at a time.
+const SLOW_FSYNC: Duration = Duration::from_secs(1);
 
 /// A replica whose threads run.
 pub(crate) struct Started {
@@ -71,9 +76,11 @@ pub(crate) fn start<D: SegmentDir>(
         quota_bytes: config.quota_bytes,
         failing: false,
         collect_again: None,
+        compacting_since: None,
     };
     let sequencer = Sequencer::new(&state, config.lease_ttl_min_s);
     let attributes = attributes(config, state.members().get(&shared.identity.member_id));
+    let slow = SlowApplies::new(config.warning_apply_duration);
     let write_loop = WriteLoop::new(Parts {
         shared: shared.clone(),
         queue: queue.clone(),
@@ -82,6 +89,7 @@ pub(crate) fn start<D: SegmentDir>(
         sequencer,
         log,
         tasks: tasks.clone(),
+        slow,
         epoch,
         boot_nonce: u64::from_le_bytes(nonce),
         attributes,
@@ -109,7 +117,7 @@ fn restore<D: SegmentDir>(
 ) -> Result<Restored, OpenError> {
     let wal_config =
         t4_wal::Config { segment_bytes: config.log_segment_bytes, ..Default::default() };
-    let dir = DataDir::open(&config.data_dir, wal_config.clone())?;
+    let dir = DataDir::open(&config.data_dir, wal_config.clone(), config.first_identity)?;
     let origin = Instant::now();
     let (store, background) = Store::open(t4_mvcc::Config {
         seal_bytes: config.seal_bytes,
@@ -127,14 +135,41 @@ fn restore<D: SegmentDir>(
     })?;
     let (wal, replay) = Wal::open(log_dir, wal_config, sealed.index)?;
     report(wal.recovery());
+    let mut replayed = Replayed::default();
     for entry in replay {
         let entry = entry?;
         let at = LogPosition { epoch: entry.epoch, index: entry.index };
         state.replay(at, &entry.payload, origin.elapsed())?;
+        replayed.entries += 1;
+        replayed.bytes += entry.payload.len() as u64;
     }
     state.replayed(origin.elapsed());
+    replayed.report(&state, sealed, origin.elapsed());
     let newest = wal.last().0.max(state.position().epoch);
     Ok(Restored { dir, state, background, wal, epoch: Epoch(newest.0 + 1), origin })
+}
+
+/// What the log held behind the sealed key space.
+#[derive(Default)]
+struct Replayed {
+    entries: u64,
+    bytes: u64,
+}
+
+impl Replayed {
+    /// One line of every start, whatever it follows: a clean stop or a crash.
+    fn report(&self, state: &StateMachine, sealed: LogPosition, took: Duration) {
+        tracing::info!(
+            ?took,
+            revision = state.revision().0,
+            compacted = state.compacted().map(|at| at.0),
+            keys = state.reader().stats().keys,
+            sealed_log_index = sealed.index.0,
+            replayed_entries = self.entries,
+            replayed_bytes = self.bytes,
+            "the key space was restored"
+        );
+    }
 }
 
 fn report(recovery: &t4_wal::Recovery) {
@@ -175,11 +210,19 @@ fn group_commit(
     let (shared, queue) = (shared.clone(), queue.clone());
     let log = GroupCommit::spawn(wal, move |event| match event {
         Event::Durable(durable) => {
-            shared.counters.log_fsync.observe(durable.sync_duration);
-            shared
-                .counters
-                .log_bytes
-                .fetch_add(durable.bytes, std::sync::atomic::Ordering::Relaxed);
+            let counters = &shared.counters;
+            counters.times.log_write.observe(durable.write_duration);
+            counters.times.log_fsync.observe(durable.sync_duration);
+            counters.log_bytes.fetch_add(durable.bytes, std::sync::atomic::Ordering::Relaxed);
+            if durable.sync_duration > SLOW_FSYNC {
+                tracing::warn!(
+                    took = ?durable.sync_duration,
+                    "expected-duration" = ?SLOW_FSYNC,
+                    entries = durable.entries,
+                    bytes = durable.bytes,
+                    "slow fdatasync"
+                );
+            }
             shared.shortages.tick(shared.now());
             queue.log_news(LogNews::Durable);
         }

@@ -27,6 +27,8 @@ pub(crate) struct Flight {
     pub(crate) at: LogPosition,
     pub(crate) batch: Batch,
     pub(crate) replies: Vec<Reply>,
+    /// When it was given to the log.
+    pub(crate) since: Instant,
 }
 
 #[derive(Default)]
@@ -61,10 +63,10 @@ impl Pipeline {
         None
     }
 
-    /// The open batch was given to the log.
-    pub(crate) fn handed_over(&mut self, at: LogPosition, batch: Batch) {
+    /// The open batch was given to the log, at `since`.
+    pub(crate) fn handed_over(&mut self, at: LogPosition, batch: Batch, since: Instant) {
         let replies = std::mem::take(&mut self.open);
-        self.flights.push_back(Flight { at, batch, replies });
+        self.flights.push_back(Flight { at, batch, replies, since });
     }
 
     /// What was given to the log is on the disk. It stays here, for responses
@@ -137,7 +139,7 @@ mod tests {
 
     fn hand_over(pipeline: &mut Pipeline, index: u64) {
         let at = LogPosition { epoch: Epoch(1), index: LogIndex(index) };
-        pipeline.handed_over(at, Batch::default());
+        pipeline.handed_over(at, Batch::default(), Instant::now());
     }
 
     #[test]

@@ -14,17 +14,19 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use t4_auth_rbac::{Command, Identity};
-use t4_kv_types::{Epoch, LeaseId, LogIndex, OpError};
+use t4_kv_types::{Epoch, LeaseId, LogIndex, OpError, Write};
 use t4_mvcc::LogPosition;
 use t4_state_machine::{MemberAttributes, Request, Sequencer, StateMachine};
 use t4_wal::{Entry, GroupCommit};
 
+use crate::apply_times::ApplyOp;
 use crate::commit_queue::{CommitQueue, LogNews, Woken};
 use crate::lane::{Completion, News};
 use crate::lanes::Lanes;
 use crate::maintenance::Task;
 use crate::pipeline::{Flight, Pipeline, Reply};
 use crate::shared::Shared;
+use crate::slow_applies::{SlowApplies, write_bytes};
 use crate::submissions::{ReplyTo, Submission, Submissions};
 use crate::token_expiry::TokenExpiry;
 
@@ -53,6 +55,7 @@ pub(crate) struct WriteLoop {
     pub(crate) sequencer: Sequencer,
     pub(crate) log: GroupCommit,
     pub(crate) tasks: std::sync::mpsc::Sender<Task>,
+    slow: SlowApplies,
     epoch: Epoch,
     next_index: LogIndex,
     pipeline: Pipeline,
@@ -86,6 +89,7 @@ pub(crate) struct Parts {
     pub(crate) sequencer: Sequencer,
     pub(crate) log: GroupCommit,
     pub(crate) tasks: std::sync::mpsc::Sender<Task>,
+    pub(crate) slow: SlowApplies,
     pub(crate) epoch: Epoch,
     pub(crate) boot_nonce: u64,
     pub(crate) attributes: MemberAttributes,
@@ -104,6 +108,7 @@ impl WriteLoop {
             sequencer: parts.sequencer,
             log: parts.log,
             tasks: parts.tasks,
+            slow: parts.slow,
             epoch: parts.epoch,
             next_index,
             pipeline: Pipeline::default(),
@@ -197,11 +202,13 @@ impl WriteLoop {
 
     /// Evaluates what was submitted, until the open batch is full.
     fn evaluate_queue(&mut self) {
+        // Where one evaluation ends, the next begins: one look at the clock each.
+        let mut begun = Instant::now();
         self.queue.take_ahead(AHEAD_MAX, &mut self.backlog);
         while self.sequencer.batch_bytes() < AHEAD_BATCH_BYTES_MAX
             && let Some(submission) = self.backlog.pop_ahead()
         {
-            self.evaluate_one(submission);
+            begun = self.evaluate_one(submission, begun);
         }
         if !self.backlog.has_others() {
             self.queue.take_others(EVALUATE_MAX, &mut self.backlog);
@@ -209,14 +216,36 @@ impl WriteLoop {
         while self.sequencer.batch_bytes() < BATCH_BYTES_MAX
             && let Some(submission) = self.backlog.pop_other()
         {
-            self.evaluate_one(submission);
+            begun = self.evaluate_one(submission, begun);
         }
     }
 
-    fn evaluate_one(&mut self, submission: Submission) {
+    /// Evaluates a submission; `begun` is now, and so is what is returned.
+    fn evaluate_one(&mut self, submission: Submission, begun: Instant) -> Instant {
         let Submission { who, request, reply, deadline } = submission;
+        let op = ApplyOp::of(&request);
+        let writes_before = self.sequencer.batch().writes.len();
         let result = self.sequencer.evaluate(&self.state, &who, request);
+        let ended = Instant::now();
+        self.evaluated(op, ended - begun, result.as_ref().err(), writes_before);
         self.answer_when_applied(Reply { to: reply, result, deadline });
+        ended
+    }
+
+    /// Counts how long an evaluation took, and tells if it was long.
+    fn evaluated(
+        &self,
+        op: ApplyOp,
+        took: Duration,
+        error: Option<&OpError>,
+        writes_before: usize,
+    ) {
+        let counters = &self.shared.counters;
+        // etcd, too, does not count this one as a failure.
+        let success = matches!(error, None | Some(OpError::Compacted));
+        counters.times.apply.observe(op, success, took);
+        let writes = self.sequencer.batch().writes.get(writes_before..).unwrap_or_default();
+        self.slow.evaluated(counters, took, op, error, writes);
     }
 
     /// A response has seen what is in flight, also what is on the disk and not
@@ -253,6 +282,7 @@ impl WriteLoop {
         match self.sequencer.evaluate(&self.state, &Identity::Server, Request::LeaseRevoke(id)) {
             Ok(_) => {
                 self.expired_open += 1 + keys;
+                self.shared.counters.keys_expired.fetch_add(keys as u64, Ordering::Relaxed);
                 self.revoke_refused = false;
                 self.revoking.push(id);
                 self.shared.counters.leases_expired.fetch_add(1, Ordering::Relaxed);
@@ -286,17 +316,19 @@ impl WriteLoop {
         let at = LogPosition { epoch: self.epoch, index: self.next_index };
         self.next_index = self.next_index.next();
         self.log.append(vec![Entry { epoch: at.epoch, index: at.index, payload: batch.encode() }]);
-        self.pipeline.handed_over(at, batch);
+        self.pipeline.handed_over(at, batch, Instant::now());
     }
 
     /// An entry is where its durability mode promises it to be: on this
     /// replica's disk, fsynced. Only from here on is it applied, seen by
     /// readers and watchers, and acknowledged.
     fn committed(&mut self, durable: Flight) {
+        let begun = Instant::now();
         let applied = self.state.apply(durable.at, &durable.batch, self.shared.now());
         self.sequencer.applied(&self.state, &durable.batch);
         self.token_expiry.applied(&self.shared, &self.state, &applied.tokens);
         self.shared.applied(&self.state, applied.members_changed);
+        self.count_commit(&durable, begun);
         if applied.rights_changed {
             self.shared.rights_changed.send_modify(|changes| *changes += 1);
         }
@@ -319,6 +351,16 @@ impl WriteLoop {
             self.shared.leases_changed.notify_waiters();
         }
         self.seal_if_wanted();
+    }
+
+    /// Counts what a commit took and brought. Its apply began at `begun`.
+    fn count_commit(&self, durable: &Flight, begun: Instant) {
+        let (counters, ended) = (&self.shared.counters, Instant::now());
+        counters.times.commit.observe(ended - durable.since);
+        let writes = &durable.batch.writes;
+        let put_bytes: usize = writes.iter().filter(|write| is_put(write)).map(write_bytes).sum();
+        counters.put_bytes.fetch_add(put_bytes as u64, Ordering::Relaxed);
+        self.slow.applied(counters, ended - begun, durable.replies.len(), writes);
     }
 
     fn seal_if_wanted(&mut self) {
@@ -445,4 +487,8 @@ impl WriteLoop {
             }
         }
     }
+}
+
+fn is_put(write: &Write) -> bool {
+    matches!(write, Write::Put { .. })
 }

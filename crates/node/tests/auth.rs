@@ -262,7 +262,7 @@ async fn everything_survives_a_kill_and_a_seal() {
 
     let root = as_user(&node, ROOT);
     let changed = node.status().applied_index;
-    while node.counters().seal.snapshot().count == 0 {
+    while node.counters().times.seal.snapshot().count == 0 {
         root.put(put("other", &"x".repeat(500))).await.unwrap();
     }
     node.stop().await;

@@ -41,8 +41,9 @@ pub(crate) fn load(config: &AuthConfig) -> Result<ApiAuth, StartError> {
 
 /// The thread that follows the files of the keys; ends when this is dropped.
 pub(crate) struct KeyFollower {
-    /// A word on it is a look at once; its end is the thread's.
-    look: Option<Sender<()>>,
+    /// What is sent on it is told of the look that follows; its end is the
+    /// thread's.
+    look: Option<Sender<Sender<()>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -59,12 +60,14 @@ impl KeyFollower {
         Ok(Some(KeyFollower { look: Some(look), thread: Some(thread) }))
     }
 
-    /// Looks at the files soon.
-    pub(crate) fn reload_now(&self) {
+    /// Looks at the files soon; what is returned receives once that is done.
+    pub(crate) fn reload_now(&self) -> Receiver<()> {
+        let (done, when_done) = channel();
         if let Some(look) = &self.look {
             // It ends only when this is dropped.
-            let _ = look.send(());
+            let _ = look.send(done);
         }
+        when_done
     }
 }
 
@@ -78,10 +81,17 @@ impl Drop for KeyFollower {
     }
 }
 
-fn follow(keys: &JwtKeys, looks: &Receiver<()>) {
+fn follow(keys: &JwtKeys, looks: &Receiver<Sender<()>>) {
     let mut said = None;
-    while !matches!(looks.recv_timeout(LOOK_INTERVAL), Err(RecvTimeoutError::Disconnected)) {
+    loop {
+        let asked = match looks.recv_timeout(LOOK_INTERVAL) {
+            Ok(done) => Some(done),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         tell(keys.reload(), &mut said);
+        // Nobody has to wait for it.
+        let _ = asked.map(|done| done.send(()));
     }
 }
 

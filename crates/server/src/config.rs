@@ -36,14 +36,34 @@ pub struct Config {
     pub io_threads: usize,
     /// How long a stop waits for calls under way. Default 1.5 s.
     pub drain_timeout: Duration,
-    /// Whether the time that calls take is measured, as a histogram per method.
-    /// Costs two looks at the clock per call. Default off, as etcd's
-    /// `--metrics basic`.
-    pub measure_handling_time: bool,
+    /// Which histograms of handling times are served: with it, those of every
+    /// method from the start, as with etcd's `--metrics extensive`; without it,
+    /// the default, those of methods that have been called.
+    pub extensive_metrics: bool,
+    /// A read, or the evaluation of a write, that takes longer is told in the
+    /// log. The node has the same for writes. Default 100 ms, as etcd's.
+    pub warning_apply_duration: Duration,
+    /// A unary call that takes longer is told in the log. Default 300 ms, as
+    /// etcd's.
+    pub warning_unary_request_duration: Duration,
+    /// What `etcd_server_feature_enabled` shows: a name, its stage, whether it
+    /// is on. Default none.
+    pub features: Vec<Feature>,
     /// TLS, and which HTTP requests are answered.
     pub security: Security,
     /// How users are told apart.
     pub auth: AuthConfig,
+}
+
+/// A feature gate, as the metrics show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// Its name.
+    pub name: &'static str,
+    /// `ALPHA`, `BETA`, or nothing once it is there for good.
+    pub stage: &'static str,
+    /// Whether it is on.
+    pub enabled: bool,
 }
 
 /// How users are told apart, once authentication is enabled.
@@ -87,7 +107,10 @@ impl Default for Config {
             keepalive_timeout: Duration::from_secs(20),
             io_threads: cores.min(8),
             drain_timeout: Duration::from_millis(1500),
-            measure_handling_time: false,
+            extensive_metrics: false,
+            warning_apply_duration: Duration::from_millis(100),
+            warning_unary_request_duration: Duration::from_millis(300),
+            features: Vec::new(),
             security: Security::default(),
             auth: AuthConfig::default(),
         }

@@ -11,6 +11,7 @@ use t4_node::Node;
 
 use crate::access::{self, Access};
 use crate::body::{JSON, PLAIN, ResponseBody, text};
+use crate::debug_vars;
 use crate::health::{self, Checks};
 use crate::metrics::Metrics;
 
@@ -94,6 +95,7 @@ impl Front {
         let path = request.uri().path();
         match path {
             "/version" => self.version(&request),
+            "/debug/vars" => debug_vars::answer(),
             _ if path.starts_with("/v3/") || path.starts_with("/v3beta/") => text(
                 StatusCode::NOT_IMPLEMENTED,
                 JSON,

@@ -5,7 +5,7 @@ use http::{Response, StatusCode};
 use t4_kv_types::{AlarmKind, KeyRange, RangeRequest};
 use t4_node::Node;
 
-use crate::body::{JSON, PLAIN, ResponseBody, text};
+use crate::body::{PLAIN, ResponseBody, text};
 use crate::metrics::Metrics;
 
 /// Which set of checks is asked for.
@@ -46,7 +46,8 @@ pub(crate) async fn health(node: &Node, metrics: &Metrics, query: &str) -> Respo
     let reason = unhealthy(node, query).await;
     metrics.health(reason.is_none());
     match reason {
-        None => text(StatusCode::OK, JSON, r#"{"health":"true","reason":""}"#),
+        // Not as JSON: etcd leaves the type to be guessed, and Go guesses so.
+        None => text(StatusCode::OK, PLAIN, r#"{"health":"true","reason":""}"#),
         Some(reason) => text(
             StatusCode::SERVICE_UNAVAILABLE,
             PLAIN,
@@ -173,7 +174,7 @@ fn values(query: &str, name: &str) -> Vec<String> {
 }
 
 /// A JSON string.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {

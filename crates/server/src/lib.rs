@@ -27,10 +27,12 @@ mod auth;
 mod body;
 mod config;
 mod connection;
+mod debug_vars;
 mod error;
 mod exposition;
 mod front;
 mod health;
+mod latency_metrics;
 mod lent;
 mod listener;
 mod metrics;
@@ -43,6 +45,7 @@ mod socket;
 mod tls;
 mod tls_metrics;
 
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
 
 use t4_etcd_api::ApiConfig;
@@ -52,7 +55,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use address::{AddressError, ListenAddress, SocketAddress};
-pub use config::{AuthConfig, Config};
+pub use config::{AuthConfig, Config, Feature};
 pub use error::StartError;
 pub use security::Security;
 pub use t4_etcd_api::ETCD_VERSION;
@@ -81,6 +84,29 @@ pub struct Server {
     token_keys: Option<KeyFollower>,
 }
 
+/// Files that are being read anew.
+#[derive(Debug)]
+pub struct FileReload {
+    pending: Vec<Receiver<()>>,
+}
+
+impl FileReload {
+    /// Whether there are no files to read.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Blocks until all were read, whatever came of it: what is new and good is
+    /// in force then.
+    pub fn wait(self) {
+        for pending in self.pending {
+            // Disconnected: the server has ended, and nothing will be read.
+            let _ = pending.recv();
+        }
+    }
+}
+
 impl Server {
     /// Binds, opens the node, and serves. Calls are served from when this
     /// returns.
@@ -95,7 +121,11 @@ impl Server {
         let tls = Arc::new(Tls::load(&config.security)?);
         let auth = auth::load(&config.auth)?;
         let token_keys = KeyFollower::start(&auth.tokens)?;
-        let node = t4_node::Config { token_ttl: config.auth.token_ttl, ..node };
+        let node = t4_node::Config {
+            token_ttl: config.auth.token_ttl,
+            warning_apply_duration: config.warning_apply_duration,
+            ..node
+        };
         let node = Node::open(node).await?;
         let drain = watch::Sender::new(false);
         let places = Arc::new(OnceLock::new());
@@ -146,11 +176,11 @@ impl Server {
     }
 
     /// Reads all files of TLS, and the keys of tokens, anew, soon. They are
-    /// followed anyway: this is for whoever cannot wait. False: there are none.
-    pub fn reload_files(&self) -> bool {
+    /// followed anyway: this is for whoever cannot wait.
+    pub fn reload_files(&self) -> FileReload {
         let tls = self.reloading.as_ref().map(Reloading::reload_now);
         let keys = self.token_keys.as_ref().map(KeyFollower::reload_now);
-        tls.is_some() || keys.is_some()
+        FileReload { pending: tls.into_iter().chain(keys).collect() }
     }
 
     /// The node behind it.
@@ -243,7 +273,8 @@ fn start_shards(
         max_request_bytes: config.max_request_bytes,
         max_txn_ops: config.max_txn_ops,
         watch_progress_notify_interval: config.watch_progress_notify_interval,
-        measure_handling_time: config.measure_handling_time,
+        warning_apply_duration: config.warning_apply_duration,
+        warning_unary_request_duration: config.warning_unary_request_duration,
         auth,
         ..ApiConfig::default()
     };
@@ -253,6 +284,7 @@ fn start_shards(
         services.login_stats().clone(),
         tls.clone(),
         places.clone(),
+        &config,
     ));
     let access = Arc::new(Access::new(&config.security));
     let config = Arc::new(config);

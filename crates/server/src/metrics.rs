@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use t4_etcd_api::{ETCD_VERSION, GrpcStats, HANDLING_BUCKETS_S, LoginStats, Method};
+use t4_etcd_api::{ETCD_VERSION, GrpcStats, LoginStats, Method};
 use t4_kv_types::AlarmKind;
-use t4_node::{HistogramSnapshot, Node, Shortage};
+use t4_node::{Node, Shortage};
 use tonic::Code;
 
+use crate::config::{Config, Feature};
 use crate::exposition::Exposition;
 use crate::health::{Checks, alarm_name};
+use crate::latency_metrics;
 use crate::places::{Occupancy, Places};
 use crate::process::Process;
 use crate::tls::Tls;
@@ -25,6 +27,9 @@ pub(crate) struct Metrics {
     tls: Arc<Tls>,
     /// Empty until it is served.
     places: Arc<OnceLock<Arc<Places>>>,
+    /// Also of methods that nobody has called.
+    every_handling_time: bool,
+    features: Vec<Feature>,
     health_success: AtomicU64,
     health_failures: AtomicU64,
     /// By (set, check): how often it passed, how often not, how it was last.
@@ -44,12 +49,15 @@ impl Metrics {
         logins: Arc<LoginStats>,
         tls: Arc<Tls>,
         places: Arc<OnceLock<Arc<Places>>>,
+        config: &Config,
     ) -> Self {
         Metrics {
             grpc,
             logins,
             tls,
             places,
+            every_handling_time: config.extensive_metrics,
+            features: config.features.clone(),
             health_success: AtomicU64::new(0),
             health_failures: AtomicU64::new(0),
             checks: Mutex::default(),
@@ -77,6 +85,8 @@ impl Metrics {
         let mut out = Exposition::default();
         self.server(&mut out, node);
         self.storage(&mut out, node);
+        latency_metrics::node(&mut out, node);
+        latency_metrics::calls(&mut out, &self.grpc, self.every_handling_time);
         leases_and_watches(&mut out, node);
         self.grpc(&mut out);
         t4(&mut out, node);
@@ -122,8 +132,12 @@ impl Metrics {
         let applied = status.applied_index.0;
         out.single(&name("applied_total"), "gauge", "Log entries applied.", applied);
         out.single(&name("pending"), "gauge", "Writes waiting to be committed.", status.pending);
+        let slow = read(&counters.slow_applies);
+        let name = "etcd_server_slow_apply_total";
+        out.single(name, "counter", "Requests whose evaluation was slow.", slow);
+        let name = "etcd_server_snapshot_apply_in_progress_total";
+        out.single(name, "gauge", "Always 0: there are no peers to take one from.", 0);
         for (name, help) in [
-            ("etcd_server_slow_apply_total", "Applies that were slow."),
             ("etcd_server_slow_read_indexes_total", "Read indexes that were slow."),
             ("etcd_server_read_indexes_failed_total", "Read indexes that failed."),
             ("etcd_server_learner_promote_successes", "Promotions of learners."),
@@ -141,6 +155,7 @@ impl Metrics {
         let failures = read(&self.health_failures);
         out.single("etcd_server_health_failures", "counter", "Health checks failed.", failures);
         self.identity(out, node);
+        self.features(out);
         self.health_checks(out);
     }
 
@@ -162,6 +177,20 @@ impl Metrics {
             let id = format!("{:x}", id.0);
             let labels = [("server_id", id.as_str()), ("alarm_type", alarm_name(kind))];
             out.sample("etcd_debugging_server_alarms", &labels, 1);
+        }
+        // etcd counts itself, too.
+        let name = "etcd_network_known_peers";
+        out.metric(name, "gauge", "The members that this one knows of.");
+        out.sample(name, &[("Local", &member), ("Remote", &member)], 1);
+    }
+
+    fn features(&self, out: &mut Exposition) {
+        let name = "etcd_server_feature_enabled";
+        if !self.features.is_empty() {
+            out.metric(name, "gauge", "Whether a feature gate of etcd was left or switched on.");
+        }
+        for Feature { name: feature, stage, enabled } in &self.features {
+            out.sample(name, &[("name", feature), ("stage", stage)], u64::from(*enabled));
         }
     }
 
@@ -202,16 +231,21 @@ impl Metrics {
         for (name, help, value) in [
             (
                 "etcd_mvcc_db_total_size_in_bytes",
-                "Bytes of the key space on the disk.",
-                status.bytes_on_disk,
+                "Bytes of the key space that are kept, before compression if that is more.",
+                status.size(),
             ),
             (
                 "etcd_mvcc_db_total_size_in_use_in_bytes",
                 "Bytes of keys and values that can still be read.",
-                status.bytes_in_use,
+                status.size_in_use(),
             ),
             ("etcd_mvcc_db_open_read_transactions", "Always 0: reads take no transaction.", 0),
             ("etcd_debugging_mvcc_keys_total", "Keys.", status.keys),
+            (
+                "etcd_debugging_mvcc_total_put_size_in_bytes",
+                "Bytes of the keys and values that were put.",
+                read(&counters.put_bytes),
+            ),
             ("etcd_debugging_mvcc_db_compaction_last", "When, in Unix seconds.", compacted_at),
             ("etcd_disk_wal_write_bytes_total", "Bytes logged.", read(&counters.log_bytes)),
             ("etcd_disk_defrag_inflight", "Always 0: there is nothing to defragment.", 0),
@@ -222,21 +256,6 @@ impl Metrics {
         out.single("etcd_debugging_mvcc_current_revision", "gauge", "The revision.", revision);
         let name = "etcd_debugging_mvcc_compact_revision";
         out.single(name, "gauge", "The revision compacted to; -1: none.", compacted);
-        for (name, help, histogram) in [
-            (
-                "etcd_disk_wal_fsync_duration_seconds",
-                "How long the log's fsyncs took.",
-                counters.log_fsync.snapshot(),
-            ),
-            (
-                "etcd_disk_backend_commit_duration_seconds",
-                "How long seals took; no write waits for one.",
-                counters.seal.snapshot(),
-            ),
-        ] {
-            out.metric(name, "histogram", help);
-            disk_histogram(out, name, &histogram);
-        }
     }
 
     fn auth(&self, out: &mut Exposition, node: &Node) {
@@ -280,22 +299,15 @@ impl Metrics {
     }
 
     fn grpc_methods(&self, out: &mut Exposition) {
-        let labels = |method: &Method| {
-            [
-                ("grpc_type", method.kind().label()),
-                ("grpc_service", method.service()),
-                ("grpc_method", method.name()),
-            ]
-        };
         out.metric("grpc_server_started_total", "counter", "Calls begun.");
         for method in Method::ALL {
             let value = read(&self.grpc.of(*method).started);
-            out.sample("grpc_server_started_total", &labels(method), value);
+            out.sample("grpc_server_started_total", &method_labels(*method), value);
         }
         out.metric("grpc_server_handled_total", "counter", "Calls ended, by code.");
         for method in Method::ALL {
             for (code, count) in self.grpc.of(*method).handled.iter().enumerate() {
-                let mut labels = labels(method).to_vec();
+                let mut labels = method_labels(*method).to_vec();
                 labels.push(("grpc_code", code_name(Code::from_i32(code as i32))));
                 out.sample("grpc_server_handled_total", &labels, read(count));
             }
@@ -303,29 +315,23 @@ impl Metrics {
         out.metric("grpc_server_msg_received_total", "counter", "Messages received.");
         for method in Method::ALL {
             let value = read(&self.grpc.of(*method).received);
-            out.sample("grpc_server_msg_received_total", &labels(method), value);
+            out.sample("grpc_server_msg_received_total", &method_labels(*method), value);
         }
         out.metric("grpc_server_msg_sent_total", "counter", "Messages sent.");
         for method in Method::ALL {
             let value = read(&self.grpc.of(*method).sent);
-            out.sample("grpc_server_msg_sent_total", &labels(method), value);
-        }
-        let name = "grpc_server_handling_seconds";
-        out.metric(name, "histogram", "How long calls took.");
-        for method in Method::ALL {
-            let stats = self.grpc.of(*method);
-            let mut count = 0;
-            let mut cumulative = Vec::new();
-            for (n, bucket) in stats.handling.iter().enumerate() {
-                count += read(bucket);
-                if let Some(bound) = HANDLING_BUCKETS_S.get(n) {
-                    cumulative.push((*bound, count));
-                }
-            }
-            let sum_s = read(&stats.handling_sum_ns) as f64 / 1e9;
-            out.histogram(name, &labels(method), cumulative, count, sum_s);
+            out.sample("grpc_server_msg_sent_total", &method_labels(*method), value);
         }
     }
+}
+
+/// The labels of the metrics of a method.
+pub(crate) fn method_labels(method: Method) -> [(&'static str, &'static str); 3] {
+    [
+        ("grpc_method", method.name()),
+        ("grpc_service", method.service()),
+        ("grpc_type", method.kind().label()),
+    ]
 }
 
 fn leases_and_watches(out: &mut Exposition, node: &Node) {
@@ -335,6 +341,11 @@ fn leases_and_watches(out: &mut Exposition, node: &Node) {
         ("etcd_debugging_lease_revoked_total", "Leases revoked.", &counters.leases_revoked),
         ("etcd_debugging_lease_renewed_total", "Leases renewed.", &counters.leases_renewed),
         ("etcd_debugging_server_lease_expired_total", "Leases expired.", &counters.leases_expired),
+        (
+            "etcd_debugging_store_expires_total",
+            "Keys that went with a lease that expired.",
+            &counters.keys_expired,
+        ),
     ] {
         out.single(name, "counter", help, read(value));
     }
@@ -352,6 +363,11 @@ fn leases_and_watches(out: &mut Exposition, node: &Node) {
 /// The names that T4's own dashboards read.
 fn t4(out: &mut Exposition, node: &Node) {
     let (status, counters) = (node.status(), node.counters());
+    build_info(out);
+    let on_disk = status.bytes_on_disk;
+    out.single("t4_disk_bytes", "gauge", "Bytes of the key space as it is stored.", on_disk);
+    let quota = status.bytes_in_use;
+    out.single("t4_quota_used_bytes", "gauge", "Bytes that count towards the quota.", quota);
     out.metric("t4_writes_total", "counter", "Writes answered, by kind.");
     for (op, value) in
         [("put", &counters.puts), ("delete", &counters.deletes), ("txn", &counters.txns)]
@@ -387,6 +403,15 @@ fn t4(out: &mut Exposition, node: &Node) {
     }
 }
 
+/// What was built, by which compiler, and from which commit if the build was
+/// told (the variable `T4_COMMIT`).
+fn build_info(out: &mut Exposition) {
+    let mut labels = vec![("rustc", env!("T4_RUSTC")), ("version", env!("CARGO_PKG_VERSION"))];
+    labels.extend(option_env!("T4_COMMIT").filter(|it| !it.is_empty()).map(|it| ("commit", it)));
+    out.metric("t4_build_info", "gauge", "Always 1: what was built, and how.");
+    out.sample("t4_build_info", &labels, 1);
+}
+
 fn process(out: &mut Exposition) {
     let process = Process::read();
     out.single(
@@ -403,16 +428,20 @@ fn process(out: &mut Exposition) {
         ("process_threads", "Threads.", process.threads),
         ("os_fd_used", "Open files.", process.fds_open),
         ("os_fd_limit", "Open files, at most.", process.fds_max),
+        ("process_virtual_memory_max_bytes", "Virtual memory, at most.", process.virtual_max),
     ] {
         out.single(name, "gauge", help, value);
     }
+    if let Some((received, sent)) = process.network {
+        for (name, help, value) in [
+            ("process_network_receive_bytes_total", "Bytes that came by IP.", received),
+            ("process_network_transmit_bytes_total", "Bytes that went by IP.", sent),
+        ] {
+            out.single(name, "counter", help, value);
+        }
+    }
     let started = process.started.as_secs_f64();
     out.single("process_start_time_seconds", "gauge", "Start, in Unix time.", started);
-}
-
-fn disk_histogram(out: &mut Exposition, name: &str, histogram: &HistogramSnapshot) {
-    let cumulative = histogram.cumulative.iter().map(|(bound, n)| (bound.as_secs_f64(), *n));
-    out.histogram(name, &[], cumulative, histogram.count, histogram.sum.as_secs_f64());
 }
 
 fn read(counter: &AtomicU64) -> u64 {

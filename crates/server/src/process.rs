@@ -12,6 +12,10 @@ pub(crate) struct Process {
     pub(crate) virtual_bytes: u64,
     pub(crate) fds_open: u64,
     pub(crate) fds_max: u64,
+    pub(crate) virtual_max: u64,
+    /// Bytes received and sent by IP in the network namespace of the process,
+    /// which is what Go's Prometheus client calls those of the process.
+    pub(crate) network: Option<(u64, u64)>,
     pub(crate) threads: u64,
     /// Since the start of Unix time.
     pub(crate) started: Duration,
@@ -38,7 +42,9 @@ impl Process {
             virtual_bytes: field(20),
             resident_bytes: field(21) * page,
             fds_open: count_open_files().unwrap_or(0),
-            fds_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
+            fds_max: open_files_max(),
+            virtual_max: getrlimit(Resource::As).current.unwrap_or(u64::MAX),
+            network: network(&fs::read_to_string("/proc/self/net/netstat").unwrap_or_default()),
         }
     }
 }
@@ -52,6 +58,30 @@ fn count_open_files() -> Option<u64> {
 /// the system does not tell.
 pub(crate) fn open_files() -> u64 {
     count_open_files().unwrap_or(48)
+}
+
+/// The arguments of the process, the program among them.
+pub(crate) fn command_line() -> Vec<String> {
+    let bytes = fs::read("/proc/self/cmdline").unwrap_or_default();
+    let arguments = bytes.strip_suffix(b"\0").unwrap_or(&bytes).split(|byte| *byte == 0);
+    arguments.map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
+}
+
+/// How many files the process may have open.
+pub(crate) fn open_files_max() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// `InOctets` and `OutOctets` of `/proc/self/net/netstat`: a line of names, and
+/// one of numbers behind it, for each protocol.
+fn network(netstat: &str) -> Option<(u64, u64)> {
+    let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("IpExt:"));
+    let (names, numbers) = (lines.next()?, lines.next()?);
+    let of = |wanted: &str| {
+        let at = names.split_whitespace().position(|name| name == wanted)?;
+        numbers.split_whitespace().nth(at)?.parse().ok()
+    };
+    Some((of("InOctets")?, of("OutOctets")?))
 }
 
 fn boot_time() -> Duration {
@@ -72,7 +102,7 @@ pub(crate) fn raise_open_files_limit() -> u64 {
             tracing::warn!(%error, "the limit of open files cannot be raised");
         }
     }
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+    open_files_max()
 }
 
 #[cfg(test)]
@@ -80,11 +110,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn bytes_of_the_network() {
+        let text = "TcpExt: A B\nTcpExt: 1 2\nIpExt: InNoRoutes InOctets OutOctets X\n\
+                    IpExt: 0 7 9 1\n";
+        assert_eq!(network(text), Some((7, 9)));
+        assert_eq!(network("IpExt: InOctets\nIpExt: 7\n"), None);
+        assert_eq!(network(""), None);
+    }
+
+    #[test]
     fn this_process_has_numbers() {
         let process = Process::read();
         assert!(process.resident_bytes > 0 && process.virtual_bytes >= process.resident_bytes);
         assert!(process.fds_open > 0 && process.fds_open <= process.fds_max);
         assert!(process.threads > 0);
+        assert!(process.virtual_max >= process.virtual_bytes);
         assert!(process.started > Duration::from_secs(1_000_000_000));
     }
 }

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +21,9 @@ use crate::roots::Role;
 /// How often files are looked at: half of the 2 s within which a change must be
 /// in force, halved again, because a bad file is looked at twice.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Reloads that were asked for and have not begun, at most.
+const WAITING_MAX: usize = 16;
 
 /// Something that follows files.
 pub trait Reload: Send + Sync + 'static {
@@ -94,22 +97,28 @@ impl Reloader {
     ///
     /// The system gives no thread.
     pub fn start(self, interval: Duration) -> std::io::Result<Reloading> {
-        // One reload that waits is as good as many.
-        let (wake, woken) = sync_channel(1);
+        let (wake, woken) = sync_channel(WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("t4-tls-reload".to_owned())
             .spawn(move || self.run(&woken, interval))?;
         Ok(Reloading { wake: Some(wake), thread: Some(thread) })
     }
 
-    fn run(&self, woken: &Receiver<()>, interval: Duration) {
+    fn run(&self, woken: &Receiver<Sender<()>>, interval: Duration) {
         loop {
-            let force = match woken.recv_timeout(interval) {
-                Ok(()) => true,
-                Err(RecvTimeoutError::Timeout) => false,
+            let mut asked = Vec::new();
+            match woken.recv_timeout(interval) {
+                Ok(done) => asked.push(done),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
-            };
-            self.look(SystemTime::now(), force);
+            }
+            // One look is as good as many for those that wait already.
+            asked.extend(woken.try_iter());
+            self.look(SystemTime::now(), !asked.is_empty());
+            for done in asked {
+                // Nobody has to wait for it.
+                let _ = done.send(());
+            }
         }
     }
 }
@@ -117,15 +126,18 @@ impl Reloader {
 /// The thread that looks; ends when this is dropped.
 #[derive(Debug)]
 pub struct Reloading {
-    wake: Option<SyncSender<()>>,
+    wake: Option<SyncSender<Sender<()>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Reloading {
-    /// Reads all files anew, soon, changed or not: for SIGHUP. Does not wait.
-    pub fn reload_now(&self) {
-        // Full: one is waiting already.
-        let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
+    /// Reads all files anew, soon, changed or not: for SIGHUP. Does not wait;
+    /// what is returned receives once they have been read, or is disconnected
+    /// if so many wait already that this one was not taken.
+    pub fn reload_now(&self) -> Receiver<()> {
+        let (done, when_done) = channel();
+        let _ = self.wake.as_ref().map(|wake| wake.try_send(done));
+        when_done
     }
 }
 

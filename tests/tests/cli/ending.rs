@@ -81,6 +81,32 @@ fn a_second_signal_ends_a_drain() {
     server.start_again().expect("nothing is broken");
 }
 
+/// What `timeout` does: it signals the process, and then the process's group. The
+/// best of five, because a busy machine may take more than the moment within
+/// which they are one.
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let mut server = T4::start(T4Options::default()).expect("start");
+    for _ in 0..5 {
+        // A call that never ends, so that the drain takes its time.
+        let mut half = std::net::TcpStream::connect(server.endpoint()).expect("connect");
+        half.write_all(b"POST /v3/kv/put HTTP/1.1\r\nHost: t4\r\nContent-Length: 100\r\n\r\n{")
+            .expect("write");
+        half.read_exact(&mut [0]).expect("an answer");
+        let program = server.program();
+        program.terminate().expect("signal");
+        // The first was taken: they cannot become one on their way.
+        program.wait_for_line("draining", DEADLINE).expect("told");
+        program.terminate().expect("signal");
+        match program.wait(DEADLINE).expect("end").code() {
+            Some(0) => return,
+            code => assert_eq!(code, Some(143), "{}", program.log_tail()),
+        }
+        server.start_again().expect("start");
+    }
+    panic!("a second signal has ended every drain");
+}
+
 #[test]
 fn a_fatal_error_ends_the_process_with_a_line_in_the_log() {
     let scratch = Scratch::new("cli").expect("scratch");

@@ -5,6 +5,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 
+use rustix::process::{Pid, Signal, kill_process};
 use t4_testkit::{Program, Scratch, T4, T4Options, free_port};
 
 use crate::{DEADLINE, READY, binary, refused_start, stderr, stdout, t4};
@@ -93,6 +94,8 @@ fn one_line_tells_readiness_whatever_the_log_level() {
         let line = program.wait_for_line(READY, DEADLINE).expect("ready");
         assert!(line.contains(&format!("http://127.0.0.1:{port}")), "{line}");
         assert!(line.contains(expected) && !line.contains("127.0.0.1:0"), "{line}");
+        let level = if format == "text" { "Z  INFO " } else { "\"level\":\"INFO\"" };
+        assert!(line.contains(level) && line.contains("20"), "a time and a level: {line}");
         program.terminate().expect("signal");
         assert_eq!(program.wait(DEADLINE).expect("end").code(), Some(0));
         assert_eq!(program.log(), [line], "nothing else is said at the level error");
@@ -154,7 +157,7 @@ fn a_supervisor_is_told() {
     let supervisor = UnixDatagram::bind_addr(&address).expect("bind");
     supervisor.set_read_timeout(Some(DEADLINE)).expect("a timeout");
     let told = || {
-        let mut buffer = [0; 64];
+        let mut buffer = [0; 128];
         let length = supervisor.recv(&mut buffer).expect("a message");
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     };
@@ -165,6 +168,12 @@ fn a_supervisor_is_told() {
         .arg(scratch.join("data"))
         .env("NOTIFY_SOCKET", format!("@{name}"));
     let mut program = Program::start("t4", command, &scratch.join("t4.log")).expect("start");
+    assert_eq!(told(), "READY=1");
+    let pid = Pid::from_raw(i32::try_from(program.pid()).expect("an id")).expect("an id");
+    kill_process(pid, Signal::HUP).expect("signal");
+    let reloading = told();
+    let at = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect(&reloading);
+    assert!(at.parse::<u64>().is_ok_and(|at| at > 0), "{reloading}");
     assert_eq!(told(), "READY=1");
     program.terminate().expect("signal");
     assert_eq!(told(), "STOPPING=1");

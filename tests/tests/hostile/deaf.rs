@@ -180,7 +180,7 @@ async fn answers_that_are_not_read_hold_back_the_next() {
         answers.push(deaf.send(RANGE, &[], framed(&list)).await);
     }
     let begun = poll_until_async("all calls have begun", DEADLINE, || async {
-        let name = r#"grpc_server_started_total{grpc_type="unary",grpc_service="etcdserverpb.KV",grpc_method="Range"}"#;
+        let name = r#"grpc_server_started_total{grpc_method="Range",grpc_service="etcdserverpb.KV",grpc_type="unary"}"#;
         let started = Metrics::read(t4.metrics_endpoint())?.sample(name);
         ensure!(started > Some(LISTS as u64), "{started:?} calls");
         Ok(())

@@ -123,7 +123,10 @@ fn variables_and_flags_together() {
     Client::trusting(&ca.own.cert).curl(&[&secure]).well();
     let log = program.log().join("\n");
     assert_eq!(log.matches("--heartbeat-interval has no effect here").count(), 1, "{log}");
-    assert!(log.contains("unrecognized environment variable setting=\"ETCD_DATA_DRI\""), "{log}");
+    assert!(
+        log.contains("unrecognized environment variable\t{\"setting\": \"ETCD_DATA_DRI\"}"),
+        "{log}"
+    );
     let ignoring = format!("ignoring key and cert files for http://127.0.0.1:{plain}");
     assert!(log.contains(&ignoring), "{log}");
     assert!(!log.contains("election-timeout"), "an empty variable is unset: {log}");

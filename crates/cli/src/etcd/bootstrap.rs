@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use aws_lc_rs::digest;
+use t4_kv_types::{ClusterId, NodeId};
+
 use super::error::{EtcdError, invalid};
 use super::given::Given;
 use super::url::{self, Url, joined};
@@ -19,7 +22,13 @@ pub(super) type Resolve<'a> = &'a dyn Fn(&str) -> Vec<IpAddr>;
 /// Checks what was given. `is_fresh`: the data directory holds nothing yet;
 /// once it does, the members are who they are, and etcd does not look at who
 /// they should have been.
-pub(super) fn check(given: &Given, is_fresh: bool, resolve: Resolve<'_>) -> Result<(), EtcdError> {
+///
+/// Returns the ids that etcd gives such a cluster and its member.
+pub(super) fn check(
+    given: &Given,
+    is_fresh: bool,
+    resolve: Resolve<'_>,
+) -> Result<(ClusterId, NodeId), EtcdError> {
     discovery(given)?;
     timers(given)?;
     let name = given.text("name");
@@ -44,7 +53,24 @@ pub(super) fn check(given: &Given, is_fresh: bool, resolve: Resolve<'_>) -> Resu
             names.join(", ")
         ));
     }
-    Ok(())
+    let urls = members.values().flatten().map(ToString::to_string).collect();
+    Ok(ids(urls, &given.text("initial-cluster-token")))
+}
+
+/// The ids of a cluster of one member: of the member, the beginning of a hash
+/// of its peer URLs and the cluster's token; of the cluster, of its members'
+/// ids. (etcd's `membership.NewMember` and `RaftCluster.genID`.) SHA-1 protects
+/// nothing here: whoever may choose the flags may choose the ids.
+fn ids(mut urls: Vec<String>, token: &str) -> (ClusterId, NodeId) {
+    urls.sort_unstable();
+    let member = beginning_of_hash(&(urls.concat() + token).into_bytes());
+    (ClusterId(beginning_of_hash(&member.to_be_bytes())), NodeId(member))
+}
+
+fn beginning_of_hash(bytes: &[u8]) -> u64 {
+    let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes);
+    let beginning = hash.as_ref().first_chunk().expect("SHA-1 has 20 bytes");
+    u64::from_be_bytes(*beginning)
 }
 
 fn discovery(given: &Given) -> Result<(), EtcdError> {
@@ -197,7 +223,7 @@ mod tests {
             "m1.example" => vec![IpAddr::from([10, 0, 0, 1])],
             _ => Vec::new(),
         };
-        check(&flags, is_fresh, &resolve).map_err(|error| error.to_string())
+        check(&flags, is_fresh, &resolve).map(drop).map_err(|error| error.to_string())
     }
 
     fn told(args: &[&str]) -> String {
@@ -275,6 +301,21 @@ mod tests {
         assert_eq!(checked(&args, false), Ok(()));
         let told = told(&["--initial-cluster-state=existing"]);
         assert!(told.contains("joins a running cluster"), "{told}");
+    }
+
+    /// What etcd 3.7.3 shows for these flags.
+    #[test]
+    fn the_ids_are_etcds() {
+        let of = |urls: &[&str], token: &str| {
+            let (cluster, member) = ids(urls.iter().map(|it| (*it).to_owned()).collect(), token);
+            (cluster.0, member.0)
+        };
+        assert_eq!(
+            of(&["http://127.0.0.1:23800"], "etcd-cluster"),
+            (0x0482_76a8_f75b_6a87, 0x2e12_59d4_15f2_a040)
+        );
+        assert_eq!(of(&["http://b:1", "http://a:1"], "t"), of(&["http://a:1", "http://b:1"], "t"));
+        assert_ne!(of(&["http://a:1"], "t"), of(&["http://a:1"], "u"));
     }
 
     #[test]

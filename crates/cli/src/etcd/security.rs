@@ -232,8 +232,8 @@ pub(super) fn check_client_urls(
     }
     match metrics.iter().find(|url| url.tls() && !surface.speaks_tls()) {
         Some(url) => invalid(format!(
-            "cannot listen on TLS for {url}: KeyFile and CertFile are not presented (--cert-file, \
-             --key-file)"
+            "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url \
+             {url}"
         )),
         None => Ok(()),
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use t4_node::{AutoCompaction, Contents};
-use t4_server::ListenAddress;
+use t4_server::{Feature, ListenAddress};
 use tracing::Level;
 
 use super::bootstrap::{self, Resolve};
@@ -14,7 +14,7 @@ use super::given::{Given, Source};
 use super::go::Value;
 use super::security;
 use super::url::{Url, joined};
-use crate::logging::{Format, Logging, Output};
+use crate::logging::{Format, Logging, Output, Zap};
 use crate::run::notice::Notices;
 use crate::run::{KEEPALIVE_MIN, NEVER, PROGRESS_INTERVAL_MIN, REQUEST_BYTES_MAX, Settings};
 use crate::value::{self, RetentionMode};
@@ -56,17 +56,19 @@ pub(super) fn resolve(
 
     let data_dir = data_dir(given);
     let contents = (surroundings.directory)(&data_dir).map_err(EtcdError::Invalid)?;
-    bootstrap::check(given, contents == Contents::Fresh, surroundings.resolve)?;
+    let first_identity =
+        bootstrap::check(given, contents == Contents::Fresh, surroundings.resolve)?;
     let auto_compaction = auto_compaction(given)?;
     let security = security::security(given, &mut notices)?;
     security::check_peer_urls(&security.peer, &listen_peer, &mut notices)?;
     let every_client_url: Vec<Url> = urls.client.iter().chain(&urls.http).cloned().collect();
     security::check_client_urls(&security.client, &every_client_url, &urls.metrics, &mut notices)?;
     let auth = security::auth(given, &mut notices)?;
-    feature_gates(given, &mut notices)?;
+    let features = feature_gates(given, &mut notices)?;
     what_is_not_honoured(given, &mut notices)?;
-    let server = t4_server::Config { auth, ..server(given, &urls, &mut notices)? };
+    let server = t4_server::Config { auth, features, ..server(given, &urls, &mut notices)? };
     let mut node = t4_node::Config::new(data_dir);
+    node.first_identity = Some(first_identity);
     node.name = given.text("name");
     node.advertise_client_urls = advertise_client.iter().map(ToString::to_string).collect();
     node.advertise_peer_urls = advertise_peer.iter().map(ToString::to_string).collect();
@@ -146,14 +148,18 @@ fn logging(given: &Given) -> Result<Logging, EtcdError> {
     if logger != "zap" {
         return invalid(format!("unknown logger option {logger:?}"));
     }
-    let level = match given.text("log-level").as_str() {
+    let level = given.text("log-level");
+    let level = match level.to_lowercase().as_str() {
         "debug" => Level::DEBUG,
         "info" | "" => Level::INFO,
-        "warn" => Level::WARN,
+        "warn" | "warning" => Level::WARN,
         "error" | "dpanic" | "panic" | "fatal" => Level::ERROR,
-        other => return invalid(format!("unrecognized level: {other:?}")),
+        // etcd panics, which ends a Go program with the exit code of a wrong
+        // command line.
+        _ => return Err(EtcdError::Syntax(format!("unrecognized level: {level:?}"))),
     };
-    let format = if given.text("log-format") == "json" { Format::Json } else { Format::Text };
+    let zap = if given.text("log-format") == "json" { Zap::Json } else { Zap::Console };
+    let format = Format::Zap(zap);
     let outputs = given.list("log-outputs");
     if outputs.len() > 1 && outputs.iter().any(|output| output == "default") {
         return invalid("multi logoutput for \"default\" is not supported yet");
@@ -208,7 +214,9 @@ fn server(
         },
         keepalive_interval: keepalive(given.duration("grpc-keepalive-interval")),
         keepalive_timeout: keepalive(given.duration("grpc-keepalive-timeout")),
-        measure_handling_time: given.text("metrics") == "extensive",
+        extensive_metrics: given.text("metrics") == "extensive",
+        warning_apply_duration: given.duration("warning-apply-duration"),
+        warning_unary_request_duration: given.duration("warning-unary-request-duration"),
         ..default
     })
 }
@@ -238,41 +246,43 @@ fn progress_interval(given: &Given, notices: &mut Notices) -> Duration {
     }
 }
 
-/// What `--feature-gates` may name.
-const GATES: [&str; 11] = [
-    "StopGRPCServiceOnDefrag",
-    "InitialCorruptCheck",
-    "CompactHashCheck",
-    "LeaseCheckpoint",
-    "LeaseCheckpointPersist",
-    "SetMemberLocalAddr",
-    "PriorityRequest",
-    "TxnModeWriteWithSharedBuffer",
-    "FastLeaseKeepAlive",
-    "AllAlpha",
-    "AllBeta",
+/// What `--feature-gates` may name, with the stage of each in etcd 3.7 and
+/// whether it is on if nothing is said.
+const GATES: [(&str, &str, bool); 11] = [
+    ("StopGRPCServiceOnDefrag", "ALPHA", false),
+    ("InitialCorruptCheck", "ALPHA", false),
+    ("CompactHashCheck", "ALPHA", false),
+    ("LeaseCheckpoint", "ALPHA", false),
+    ("LeaseCheckpointPersist", "ALPHA", false),
+    ("SetMemberLocalAddr", "ALPHA", false),
+    ("PriorityRequest", "ALPHA", false),
+    ("TxnModeWriteWithSharedBuffer", "BETA", true),
+    ("FastLeaseKeepAlive", "BETA", true),
+    ("AllAlpha", "ALPHA", false),
+    ("AllBeta", "BETA", false),
 ];
 
-fn feature_gates(given: &Given, notices: &mut Notices) -> Result<(), EtcdError> {
-    let mut on = Vec::new();
+/// The gates as they were left or set; `AllAlpha` and `AllBeta` set those of
+/// their stage that are not named.
+fn feature_gates(given: &Given, notices: &mut Notices) -> Result<Vec<Feature>, EtcdError> {
+    let mut named = Vec::new();
     for gate in given.list("feature-gates") {
         let Some((name, value)) = gate.split_once('=') else {
             return invalid(format!("--feature-gates: missing bool value for {gate}"));
         };
-        if !GATES.contains(&name) {
+        if !GATES.iter().any(|(known, ..)| *known == name) {
             return invalid(format!("--feature-gates: unrecognized feature gate: {name}"));
         }
-        match super::go::boolean(value) {
-            Some(true) => on.push(name.to_owned()),
-            Some(false) => {}
-            None => {
-                return invalid(format!("--feature-gates: invalid value of {name}={value}"));
-            }
-        }
+        let Some(enabled) = super::go::boolean(value) else {
+            return invalid(format!("--feature-gates: invalid value of {name}={value}"));
+        };
+        named.push((name.to_owned(), enabled));
     }
-    if on.iter().any(|gate| gate == "LeaseCheckpointPersist")
-        && !on.iter().any(|gate| gate == "LeaseCheckpoint" || gate == "AllAlpha")
-    {
+    let said = |wanted: &str| {
+        named.iter().rev().find(|(name, _)| name == wanted).map(|(_, enabled)| *enabled)
+    };
+    let is_on = |name: &str| said(name) == Some(true);
+    if is_on("LeaseCheckpointPersist") && !is_on("LeaseCheckpoint") && !is_on("AllAlpha") {
         return invalid(
             "enabling feature gate LeaseCheckpointPersist requires enabling feature gate \
              LeaseCheckpoint",
@@ -281,7 +291,11 @@ fn feature_gates(given: &Given, notices: &mut Notices) -> Result<(), EtcdError> 
     if given.is_set("feature-gates") {
         notices.info("feature-gates", "without effect: the gates are about etcd's inside");
     }
-    Ok(())
+    let feature = |(name, stage, default): (&'static str, &'static str, bool)| {
+        let all = if stage == "ALPHA" { said("AllAlpha") } else { said("AllBeta") };
+        Feature { name, stage, enabled: said(name).or(all).unwrap_or(default) }
+    };
+    Ok(GATES.into_iter().map(feature).collect())
 }
 
 /// One line for each flag without effect; an error for what must not be asked.

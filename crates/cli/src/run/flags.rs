@@ -56,6 +56,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "ADDRESS", help_heading = SERVING)]
     pub(crate) metrics_addr: Option<String>,
 
+    /// Which histograms of handling times /metrics has: basic, those of methods that were
+    /// called; extensive, those of all [default: basic]
+    #[arg(long, value_name = "SET", help_heading = SERVING)]
+    pub(crate) metrics: Option<String>,
+
     /// The name of this member [default: the host's name]
     #[arg(long, value_name = "NAME", help_heading = SERVING)]
     pub(crate) node_id: Option<String>,
@@ -65,14 +70,22 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "URL", help_heading = SERVING)]
     pub(crate) advertise_client_urls: Vec<String>,
 
-    /// The least severe messages that are logged: error, warn, info, debug or trace
-    /// [default: info]
+    /// The least severe messages that are logged: error, warn (or warning), info, debug or
+    /// trace, in capitals or not [default: info]
     #[arg(long, value_name = "LEVEL", help_heading = SERVING)]
     pub(crate) log_level: Option<String>,
 
     /// Format of log lines and of the line that reports readiness: text or json [default: text]
     #[arg(long, value_name = "FORMAT", help_heading = SERVING)]
     pub(crate) log_format: Option<String>,
+
+    /// Log reads, and evaluations of writes, that take longer than this [default: 100ms]
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = SERVING)]
+    pub(crate) warning_apply_duration: Option<String>,
+
+    /// Log unary calls that take longer than this [default: 300ms]
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = SERVING)]
+    pub(crate) warning_unary_request_duration: Option<String>,
 
     /// Consistency of reads that do not ask for one: linearizable or serializable; on a
     /// single node every read is linearizable, so both are the same [default: linearizable]

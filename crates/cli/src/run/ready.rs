@@ -1,47 +1,74 @@
-//! The one line on standard output: the server answers now, and where. It is
-//! not a log line, so that no log level hides it from who waits for it.
+//! The one line on standard output: the server answers now, and where. It has
+//! the form of a log line, for collectors that read both streams, but no log
+//! level hides it from who waits for it.
 
 use std::io::Write;
 
 use serde::Serialize;
 use t4_server::ListenAddress;
+use tracing::Level;
 
-use crate::logging::Format;
+use crate::logging::zap::{self, Line, Zap};
+use crate::logging::{self, Format};
 
 const MESSAGE: &str = "ready to serve client requests";
+/// Where the line comes from: not a module, which people would have to match.
+const TARGET: &str = "t4";
 
+/// As `tracing` writes JSON.
 #[derive(Serialize)]
-struct Line {
+struct JsonLine<'a> {
+    timestamp: &'a str,
+    level: &'static str,
     message: &'static str,
     client: Vec<String>,
     /// Several are separated by `, `.
     metrics: Option<String>,
+    target: &'static str,
 }
 
 /// Prints the line.
 pub(crate) fn tell(format: Format, client: &[ListenAddress], metrics: &[ListenAddress]) {
-    let line = line(format, client, metrics);
+    let line = line(format, &logging::now(), client, metrics);
     let mut out = std::io::stdout().lock();
     // Nobody has to listen.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-fn line(format: Format, client: &[ListenAddress], metrics: &[ListenAddress]) -> String {
+fn line(format: Format, time: &str, client: &[ListenAddress], metrics: &[ListenAddress]) -> String {
     let shown = |addresses: &[ListenAddress]| -> Vec<String> {
         addresses.iter().map(ToString::to_string).collect()
     };
-    let line = Line {
-        message: MESSAGE,
-        client: shown(client),
-        metrics: (!metrics.is_empty()).then(|| shown(metrics).join(", ")),
-    };
+    let client = shown(client);
+    let metrics = (!metrics.is_empty()).then(|| shown(metrics).join(", "));
     match format {
-        Format::Json => serde_json::to_string(&line).expect("text can be written as JSON"),
-        Format::Text => {
-            let metrics = line.metrics.as_deref().unwrap_or("off");
-            format!("{MESSAGE} on {}; metrics on {metrics}", line.client.join(", "))
+        Format::Json => {
+            let (level, target) = ("INFO", TARGET);
+            let line =
+                JsonLine { timestamp: time, level, message: MESSAGE, client, metrics, target };
+            serde_json::to_string(&line).expect("text can be written as JSON")
         }
+        Format::Text | Format::Zap(Zap::Console) => {
+            let metrics = match &metrics {
+                Some(metrics) => format!("metrics on {metrics}"),
+                None => "metrics off".to_owned(),
+            };
+            let text = format!("{MESSAGE} on {}; {metrics}", client.join(", "));
+            if format == Format::Text {
+                format!("{time}  INFO {TARGET}: {text}")
+            } else {
+                Line::new(&text).text(Zap::Console, time, Level::INFO, &place())
+            }
+        }
+        Format::Zap(Zap::Json) => Line::new(MESSAGE)
+            .with("client", client)
+            .with("metrics", metrics)
+            .text(Zap::Json, time, Level::INFO, &place()),
     }
+}
+
+fn place() -> String {
+    zap::short_place(file!(), line!())
 }
 
 #[cfg(test)]
@@ -49,18 +76,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_formats() {
+    fn every_format_has_a_time_and_a_level() {
         let client = ["127.0.0.1:1", "unix:///s"].map(|text| text.parse().expect("address"));
         let metrics = ["127.0.0.1:2".parse().expect("address")];
+        let of = |format, metrics: &[ListenAddress]| line(format, "T", &client, metrics);
         assert_eq!(
-            line(Format::Text, &client, &metrics),
-            "ready to serve client requests on http://127.0.0.1:1, unix:///s; \
-             metrics on http://127.0.0.1:2"
+            of(Format::Text, &metrics),
+            "T  INFO t4: ready to serve client requests on http://127.0.0.1:1, \
+             unix:///s; metrics on http://127.0.0.1:2"
         );
+        assert!(of(Format::Text, &[]).ends_with("unix:///s; metrics off"));
         assert_eq!(
-            line(Format::Json, &client, &[]),
-            r#"{"message":"ready to serve client requests","client":["http://127.0.0.1:1","unix:///s"],"metrics":null}"#
+            of(Format::Json, &[]),
+            r#"{"timestamp":"T","level":"INFO","message":"ready to serve client requests","client":["http://127.0.0.1:1","unix:///s"],"metrics":null,"target":"t4"}"#
         );
-        assert!(line(Format::Text, &client, &[]).ends_with("; metrics on off"));
+        let zap = of(Format::Zap(Zap::Json), &metrics);
+        assert!(zap.starts_with(r#"{"level":"info","ts":"T","caller":"run/ready.rs:"#), "{zap}");
+        assert!(zap.contains(r#""msg":"ready to serve client requests","client":["http://127.0.0.1:1","unix:///s"],"metrics":"http://127.0.0.1:2"}"#), "{zap}");
+        let console = of(Format::Zap(Zap::Console), &[]);
+        assert!(console.starts_with("T\tinfo\trun/ready.rs:"), "{console}");
+        assert!(console.ends_with("; metrics off"), "{console}");
     }
 }

@@ -100,8 +100,10 @@ fn logging(args: &RunArgs, sources: &Sources<'_>) -> Result<Logging, UsageError>
         ("trace", Level::TRACE),
     ];
     let formats = [("text", Format::Text), ("json", Format::Json)];
-    let level =
-        sources.one("log-level", args.log_level.clone(), |text| value::choice(text, &levels))?;
+    let level = sources.one("log-level", args.log_level.clone(), |text| {
+        let lower = text.to_ascii_lowercase();
+        value::choice(if lower == "warning" { "warn" } else { &lower }, &levels)
+    })?;
     let format =
         sources.one("log-format", args.log_format.clone(), |text| value::choice(text, &formats))?;
     let level = level.unwrap_or(Level::INFO);
@@ -142,6 +144,10 @@ fn server(
             value::number(text, 1..=u32::MAX)
         })?;
     config.max_concurrent_streams = streams.unwrap_or(config.max_concurrent_streams);
+    let sets = [("basic", false), ("extensive", true)];
+    let extensive =
+        sources.one("metrics", args.metrics.clone(), |text| value::choice(text, &sets))?;
+    config.extensive_metrics = extensive.unwrap_or(config.extensive_metrics);
     intervals(args, sources, &mut config)?;
     Ok(config)
 }
@@ -171,6 +177,21 @@ fn intervals(
             at_least(text, KEEPALIVE_MIN, "1s")
         })?;
     config.keepalive_timeout = timeout.unwrap_or(config.keepalive_timeout);
+    for (flag, given, place) in [
+        (
+            "warning-apply-duration",
+            &args.warning_apply_duration,
+            &mut config.warning_apply_duration,
+        ),
+        (
+            "warning-unary-request-duration",
+            &args.warning_unary_request_duration,
+            &mut config.warning_unary_request_duration,
+        ),
+    ] {
+        let longest = sources.one(flag, given.clone(), value::duration)?;
+        *place = longest.unwrap_or(*place);
+    }
     Ok(())
 }
 

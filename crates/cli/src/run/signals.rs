@@ -2,8 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
+
+/// A signal that comes again so soon is the same one: `timeout` sends it to the
+/// process and to its group.
+const ECHO: Duration = Duration::from_millis(100);
 
 /// A signal that asks for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +51,7 @@ pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
+    echoes: Echoes,
 }
 
 impl Signals {
@@ -54,15 +60,21 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            echoes: Echoes::default(),
         })
     }
 
     /// Waits for the next one.
     pub(crate) async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.terminate.recv() => Asked::End(Signal::Terminate),
-            _ = self.interrupt.recv() => Asked::End(Signal::Interrupt),
-            _ = self.hangup.recv() => Asked::Reload,
+        loop {
+            let signal = tokio::select! {
+                _ = self.terminate.recv() => Signal::Terminate,
+                _ = self.interrupt.recv() => Signal::Interrupt,
+                _ = self.hangup.recv() => return Asked::Reload,
+            };
+            if self.echoes.is_new(signal, Instant::now()) {
+                return Asked::End(signal);
+            }
         }
     }
 
@@ -74,5 +86,40 @@ impl Signals {
                 return signal;
             }
         }
+    }
+}
+
+/// Tells a signal that somebody has sent from one that comes along with it.
+#[derive(Debug, Default)]
+struct Echoes {
+    last: Option<(Signal, Instant)>,
+}
+
+impl Echoes {
+    fn is_new(&mut self, signal: Signal, now: Instant) -> bool {
+        let is_echo = |(last, at): (Signal, Instant)| {
+            last == signal && now.saturating_duration_since(at) < ECHO
+        };
+        if self.last.is_some_and(is_echo) {
+            return false;
+        }
+        self.last = Some((signal, now));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_signal_within_a_moment_is_one() {
+        let (mut echoes, begin) = (Echoes::default(), Instant::now());
+        let mut is_new =
+            |signal, millis| echoes.is_new(signal, begin + Duration::from_millis(millis));
+        assert!(is_new(Signal::Terminate, 0));
+        assert!(!is_new(Signal::Terminate, 0) && !is_new(Signal::Terminate, 99));
+        assert!(is_new(Signal::Terminate, 100), "counted from the one that was taken");
+        assert!(is_new(Signal::Interrupt, 101), "another signal is another wish");
     }
 }

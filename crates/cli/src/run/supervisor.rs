@@ -1,6 +1,6 @@
-//! Tells systemd, if it started us with `Type=notify`, when we are ready and
-//! when we stop (reference: `sd_notify(3)`): a unit that waits for us then
-//! waits until we serve.
+//! Tells systemd, if it started us with `Type=notify` or `notify-reload`, when
+//! we are ready, when we read our files anew, and when we stop (reference:
+//! `sd_notify(3)`): a unit that waits for us then waits until we serve.
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,8 +11,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 /// What a supervisor can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Requests are served.
+    /// Requests are served; files that were to be read anew have been.
     Ready,
+    /// Files are being read anew; `Ready` follows.
+    Reloading,
     /// A stop has begun.
     Stopping,
 }
@@ -29,17 +31,25 @@ pub(crate) fn tell(state: State) {
 }
 
 fn send(socket: &OsStr, state: State) -> io::Result<()> {
-    let message: &[u8] = match state {
-        State::Ready => b"READY=1",
-        State::Stopping => b"STOPPING=1",
+    let message = match state {
+        State::Ready => "READY=1".to_owned(),
+        // The time tells this reload from one before it.
+        State::Reloading => format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_us()),
+        State::Stopping => "STOPPING=1".to_owned(),
     };
     // `@` stands for the zero byte of an abstract name.
     let address = match socket.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(socket)?,
     };
-    UnixDatagram::unbound()?.send_to_addr(message, &address)?;
+    UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address)?;
     Ok(())
+}
+
+/// The clock that systemd compares with, in microseconds.
+fn monotonic_us() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
 }
 
 #[cfg(test)]
@@ -59,6 +69,12 @@ mod tests {
         let socket = UnixDatagram::bind(&path).expect("bind");
         send(path.as_os_str(), State::Ready).expect("sent");
         assert_eq!(received(&socket), b"READY=1");
+        let before = monotonic_us();
+        send(path.as_os_str(), State::Reloading).expect("sent");
+        let told = String::from_utf8(received(&socket)).expect("text");
+        let at = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("as systemd has it");
+        let at: i64 = at.parse().expect("a number");
+        assert!((before..=monotonic_us()).contains(&at), "{at}");
         send(path.as_os_str(), State::Stopping).expect("sent");
         assert_eq!(received(&socket), b"STOPPING=1");
     }

@@ -38,11 +38,11 @@ where
     }
 }
 
-/// The one message of a unary request, with the bytes that it took on the wire.
+/// The one message of a unary request, and the bytes that it was read from.
 pub(crate) async fn read_unary<B, M>(
     mut body: Pin<&mut B>,
     message_bytes_max: usize,
-) -> Result<(M, usize), Status>
+) -> Result<(M, Bytes), Status>
 where
     B: Body<Data = Bytes>,
     M: Message + Default,
@@ -53,7 +53,8 @@ where
     if poll_fn(|cx| poll_message(body.as_mut(), &mut frames, cx)).await?.is_some() {
         return Err(errors::surplus_message());
     }
-    decode(message)
+    let (decoded, _) = decode(message.clone())?;
+    Ok((decoded, message))
 }
 
 fn decode<M: Message + Default>(bytes: Bytes) -> Result<(M, usize), Status> {

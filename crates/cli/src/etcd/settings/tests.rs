@@ -55,7 +55,7 @@ fn defaults_are_etcds() {
     assert_eq!(server.keepalive_interval, Duration::from_secs(7200));
     assert_eq!(server.auth, t4_server::AuthConfig::default());
     assert_eq!(security, crate::run::security::Security::default());
-    assert_eq!((logging.level, logging.format), (Level::INFO, Format::Json));
+    assert_eq!((logging.level, logging.format), (Level::INFO, Format::Zap(Zap::Json)));
     assert_eq!(notices, Notices::default());
 }
 
@@ -80,6 +80,8 @@ fn every_setting_that_is_honoured_arrives() {
         "--socket-reuse-port",
         "--watch-progress-notify-interval=1s",
         "--metrics=extensive",
+        "--warning-apply-duration=5ms",
+        "--experimental-warning-unary-request-duration=2s",
         "--auth-token-ttl=10",
         "--bcrypt-cost=4",
         "--log-level=fatal",
@@ -98,10 +100,12 @@ fn every_setting_that_is_honoured_arrives() {
     assert_eq!(server.max_concurrent_streams, 6);
     assert_eq!(server.keepalive_interval, Duration::from_secs(60));
     assert_eq!(server.keepalive_timeout, NEVER);
-    assert!(server.reuse_port && server.measure_handling_time);
+    assert!(server.reuse_port && server.extensive_metrics);
+    assert_eq!(server.warning_apply_duration, Duration::from_millis(5));
+    assert_eq!(server.warning_unary_request_duration, Duration::from_secs(2));
     assert_eq!(server.watch_progress_notify_interval, Duration::from_secs(1));
     assert_eq!((server.auth.token_ttl, server.auth.bcrypt_cost), (Duration::from_secs(10), 4));
-    assert_eq!((logging.level, logging.format), (Level::ERROR, Format::Text));
+    assert_eq!((logging.level, logging.format), (Level::ERROR, Format::Zap(Zap::Console)));
     assert_eq!(logging.outputs, [Output::Stdout, Output::File("/l".into())]);
 }
 
@@ -201,14 +205,14 @@ fn refusals_are_in_etcds_words() {
         ),
         (
             &["--listen-metrics-urls=https://127.0.0.1:1"],
-            "cannot listen on TLS for https://127.0.0.1:1: KeyFile and CertFile are not presented",
+            "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url \
+             https://127.0.0.1:1",
         ),
         (&["--auth-token=paseto"], "auth: invalid auth options"),
         (&["--auto-compaction-mode=yearly"], "unknown auto-compaction-mode \"yearly\""),
         (&["--auto-compaction-mode="], "undefined auto-compaction-mode"),
         (&["--auto-compaction-retention=x"], "error parsing CompactionRetention"),
         (&["--logger=capnslog"], "unknown logger option \"capnslog\""),
-        (&["--log-level=loud"], "unrecognized level: \"loud\""),
         (&["--log-outputs=default,stderr"], "multi logoutput for \"default\" is not supported yet"),
         (
             &["--listen-client-http-urls=http://localhost:2379"],
@@ -348,4 +352,41 @@ fn a_file_need_not_advertise() {
     given.set(flag, value, Source::File(1));
     let urls = advertise_client_urls(&given, &given.urls("listen-client-urls"), "host-1");
     assert_eq!(shown(&urls.expect("sound")), ["https://host-1:5"]);
+}
+
+#[test]
+fn levels_of_the_log_as_zap_takes_them() {
+    for (text, level) in [
+        ("WARN", Level::WARN),
+        ("Warning", Level::WARN),
+        ("Info", Level::INFO),
+        ("", Level::INFO),
+        ("DEBUG", Level::DEBUG),
+        ("DPanic", Level::ERROR),
+    ] {
+        let flag = format!("--log-level={text}");
+        assert_eq!(sound(&[&flag]).settings.logging.level, level, "{text}");
+    }
+    for wrong in ["loud", "trace"] {
+        let flag = format!("--log-level={wrong}");
+        let error = with(&[&flag], Contents::Fresh).expect_err("refused");
+        assert_eq!(error.exit_code(), 2, "as of a panic in Go");
+        assert_eq!(error.to_string(), format!("unrecognized level: {wrong:?}"));
+    }
+}
+
+#[test]
+fn feature_gates_are_shown_as_they_were_set() {
+    let on = |args: &[&str]| -> Vec<&str> {
+        let features = sound(args).settings.server.features;
+        assert_eq!(features.len(), 11);
+        features.iter().filter(|it| it.enabled).map(|it| it.name).collect()
+    };
+    assert_eq!(on(&[]), ["TxnModeWriteWithSharedBuffer", "FastLeaseKeepAlive"]);
+    let set = "--feature-gates=CompactHashCheck=true,FastLeaseKeepAlive=false";
+    assert_eq!(on(&[set]), ["CompactHashCheck", "TxnModeWriteWithSharedBuffer"]);
+    let stage =
+        on(&["--feature-gates=AllAlpha=true,LeaseCheckpoint=false,LeaseCheckpointPersist=false"]);
+    assert!(stage.contains(&"AllAlpha") && stage.contains(&"PriorityRequest"), "{stage:?}");
+    assert!(!stage.contains(&"LeaseCheckpoint"), "{stage:?}");
 }

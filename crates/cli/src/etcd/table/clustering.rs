@@ -27,11 +27,12 @@ pub(super) const CLUSTERING: &[Flag] = &[
         "new",
         "new; existing is taken when the data directory holds a member already.",
     ),
-    governed(
+    honoured(
         "initial-cluster-token",
         Text,
         "etcd-cluster",
-        "the id of a cluster is random, made with its data directory: no two can be mixed up",
+        "What the ids of a new cluster and of its member are made of, beside the URLs of peers; \
+         as etcd's.",
     ),
     honoured(
         "advertise-client-urls",

@@ -6,7 +6,6 @@ use crate::etcd::flag::{Flag, Meaning, given_up, governed, honoured, never};
 const TRACING: &str = "traces are not made; metrics and logs are";
 const NO_ROTATION: &str = "log files are not rotated by the server. They are opened for appending: \
                            let logrotate do it, with copytruncate";
-const SLOW: &str = "slow requests are not logged; --metrics=extensive measures each of them";
 const CHECKSUMS: &str = "every record on the disk has a checksum that is verified when it is read, and \
                          there is one member: nobody to compare with";
 const COMPACTION: &str = "space is reclaimed segment by segment in the background; no reply waits";
@@ -21,7 +20,8 @@ pub(super) const MONITORING: &[Flag] = &[
         "metrics",
         Choice(&["basic", "extensive"]),
         "basic",
-        "extensive measures how long calls take, as a histogram per method.",
+        "Histograms of handling times: basic has those of methods that were called, extensive \
+         those of all.",
     ),
     honoured(
         "listen-metrics-urls",
@@ -55,7 +55,8 @@ pub(super) const LOGGING: &[Flag] = &[
         "log-level",
         Text,
         "info",
-        "Log what is at least this grave: debug, info, warn, error, panic or fatal.",
+        "Log what is at least this grave: debug, info, warn, error, panic or fatal, in capitals \
+         or not.",
     ),
     honoured(
         "log-format",
@@ -70,8 +71,18 @@ pub(super) const LOGGING: &[Flag] = &[
         r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#,
         "log files are not rotated by the server",
     ),
-    governed("warning-apply-duration", Duration, "100ms", SLOW),
-    governed("warning-unary-request-duration", Duration, "300ms", SLOW),
+    honoured(
+        "warning-apply-duration",
+        Duration,
+        "100ms",
+        "Log reads, and evaluations of writes, that take longer.",
+    ),
+    honoured(
+        "warning-unary-request-duration",
+        Duration,
+        "300ms",
+        "Log unary calls that take longer.",
+    ),
 ];
 
 pub(super) const FEATURES: &[Flag] = &[

@@ -70,8 +70,11 @@ fn every_flag_arrives() {
         "--node-id=n",
         "--advertise-client-urls=http://a:1,https://b:2",
         "--advertise-client-urls=http://c:3",
-        "--log-level=debug",
+        "--log-level=DEBUG",
         "--log-format=json",
+        "--metrics=extensive",
+        "--warning-apply-duration=5ms",
+        "--warning-unary-request-duration=0s",
         "--read-consistency=serializable",
         "--quota-backend-bytes=77",
         "--auto-compaction-mode=revision",
@@ -102,8 +105,21 @@ fn every_flag_arrives() {
     assert_eq!(server.watch_progress_notify_interval, Duration::from_millis(100));
     assert_eq!(server.keepalive_interval, Duration::from_secs(60));
     assert_eq!(server.keepalive_timeout, Duration::from_secs(2));
+    assert!(server.extensive_metrics);
+    assert_eq!(server.warning_apply_duration, Duration::from_millis(5));
+    assert_eq!(server.warning_unary_request_duration, Duration::ZERO);
     assert_eq!((logging.level, logging.format), (Level::DEBUG, Format::Json));
     assert_eq!(security.client, Default::default(), "its flags have tests of their own");
+}
+
+#[test]
+fn a_level_is_taken_in_capitals_and_by_its_long_name() {
+    for text in ["WARN", "warning", "Warning"] {
+        let flag = format!("--log-level={text}");
+        assert_eq!(sound(&[&flag]).logging.level, Level::WARN, "{text}");
+    }
+    let told = with(&["--log-level=Loud"], &[]).expect_err("refused").to_string();
+    assert!(told.contains("\"Loud\"") && told.contains("error, warn, info"), "{told}");
 }
 
 #[test]
@@ -236,6 +252,9 @@ fn wrong_values_are_refused_with_what_is_allowed() {
         ("watch-progress-notify-interval", "-1s", "use a duration"),
         ("grpc-keepalive-interval", "10ms", "use at least 1s, or 0 for never"),
         ("grpc-keepalive-timeout", "0", "use at least 1s"),
+        ("metrics", "all", "use one of basic, extensive"),
+        ("warning-apply-duration", "soon", "use a duration"),
+        ("warning-unary-request-duration", "-1s", "use a duration"),
         ("grpc-keepalive-min-time", "5", "use a duration"),
         ("grpc-keepalive-permit-without-stream", "maybe", "use true or false"),
         ("client-tls-cert", "", "use the path of a file"),
