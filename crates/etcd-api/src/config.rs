@@ -14,6 +14,9 @@ pub const ETCD_VERSION: &str = "3.7.0";
 /// around keys and values.
 const MESSAGE_OVERHEAD_BYTES: usize = 512 * 1024;
 
+/// Largest metadata of a call, in bytes as HTTP/2 counts them.
+pub(crate) const METADATA_BYTES_MAX: usize = 512 * 1024;
+
 /// What the API needs beside the node.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
@@ -30,6 +33,9 @@ pub struct ApiConfig {
     /// Measure how long calls take (`grpc_server_handling_seconds`). Costs two
     /// looks at the clock per call. Default off, as etcd's `--metrics basic`.
     pub measure_handling_time: bool,
+    /// What clients may make the server hold in memory, in bytes: answers that
+    /// they do not read, requests that they do not end. Default 1 GiB.
+    pub client_memory_bytes: usize,
     /// How users are told apart.
     pub auth: AuthConfig,
 }
@@ -68,6 +74,7 @@ impl Default for ApiConfig {
             watch_progress_notify_interval: Duration::from_secs(600),
             election_timeout: Duration::from_secs(1),
             measure_handling_time: false,
+            client_memory_bytes: 1 << 30,
             auth: AuthConfig::default(),
         }
     }

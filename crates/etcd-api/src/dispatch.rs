@@ -13,22 +13,25 @@ use http_body::Body;
 use prost::Message;
 use t4_auth_rbac::Origin;
 use t4_node::Node;
+use t4_proto::etcdserverpb as pb;
 use tonic::{Code, Status};
 
+use crate::answer_size;
 use crate::api::Api;
-use crate::backlog::{self, Backlog};
+use crate::backlog::Backlog;
 use crate::caller::Caller;
-use crate::config::ApiConfig;
+use crate::config::{ApiConfig, METADATA_BYTES_MAX};
 use crate::errors::{self, ApiError};
 use crate::health::Health;
 use crate::leader_watch::LeaderWatch;
 use crate::login::{LoginStats, Logins};
-use crate::metadata::Metadata;
+use crate::memory::ClientMemory;
+use crate::metadata::{self, Metadata};
 use crate::method::{CallKind, Method};
 use crate::proof::Proof;
 use crate::sink::Sink;
 use crate::stats::{GrpcStats, Meter};
-use crate::wire::{self, Requests, ResponseBody};
+use crate::wire::{self, Encoding, Reading, Requests, ResponseBody};
 
 /// All services of one runtime. Clones are cheap and share everything.
 #[derive(Clone)]
@@ -37,6 +40,8 @@ pub struct Services {
     caller: Arc<Caller>,
     /// The answers that were made for whoever calls and are not taken.
     backlog: Arc<Backlog>,
+    /// What the clients of all connections may fill.
+    memory: Arc<ClientMemory>,
 }
 
 /// Serves etcd's API on `node`, to which it talks on the runtime that the
@@ -50,9 +55,10 @@ pub fn services(node: Node, config: ApiConfig) -> Services {
     let mut key = [0; t4_auth_rbac::KEY_BYTES];
     getrandom::fill(&mut key).expect("the system has random numbers");
     let logins = Arc::new(Logins::new(config.auth.bcrypt_cost, key));
+    let memory = Arc::new(ClientMemory::new(config.client_memory_bytes));
     let (config, stats) = (Arc::new(config), Arc::new(GrpcStats::default()));
     let api = Arc::new(Api::new(node, config, stats, Health::serving(), logins));
-    Services { api, caller: Arc::default(), backlog: Arc::new(Backlog::unbounded()) }
+    Services { api, caller: Arc::default(), backlog: Arc::new(Backlog::unbounded()), memory }
 }
 
 impl Services {
@@ -67,7 +73,7 @@ impl Services {
         let Api { config, stats, health, logins, .. } = &*self.api;
         let api = Api::new(node, config.clone(), stats.clone(), health.clone(), logins.clone());
         let backlog = Arc::new(Backlog::unbounded());
-        Services { api: Arc::new(api), caller: self.caller.clone(), backlog }
+        Services { api: Arc::new(api), backlog, ..self.clone() }
     }
 
     /// The same services, for the calls that come on one connection. What its
@@ -76,8 +82,8 @@ impl Services {
     /// this process have what they ask for in memory anyway.
     #[must_use]
     pub fn for_connection(&self, caller: Caller) -> Services {
-        let backlog = Arc::new(Backlog::new());
-        Services { api: self.api.clone(), caller: Arc::new(caller), backlog }
+        let backlog = Arc::new(Backlog::new(&self.memory));
+        Services { caller: Arc::new(caller), backlog, ..self.clone() }
     }
 
     /// Who calls, as far as the connection shows it.
@@ -96,6 +102,12 @@ impl Services {
     #[must_use]
     pub fn login_stats(&self) -> &Arc<LoginStats> {
         &self.api.logins.stats
+    }
+
+    /// What clients make the server hold, of all runtimes and connections.
+    #[must_use]
+    pub fn client_memory(&self) -> &Arc<ClientMemory> {
+        &self.memory
     }
 
     /// The configuration that the services were made with.
@@ -145,13 +157,18 @@ impl Services {
         if let Some(refusal) = refuse_non_grpc(&parts.method, &parts.headers) {
             return Begun::Answered(refusal);
         }
+        let bytes = metadata::header_bytes(&parts.headers);
+        if bytes > METADATA_BYTES_MAX {
+            let status = errors::metadata_too_large(bytes, METADATA_BYTES_MAX);
+            return Begun::Answered(wire::error_response(&status));
+        }
         let Some(method) = Method::from_path(parts.uri.path()) else {
             let status = errors::unknown_path(parts.uri.path(), Method::serves);
             return Begun::Answered(wire::error_response(&status));
         };
         let metadata = match Metadata::read(&parts.headers, &self.api.stats.client_versions) {
             Ok(metadata) => metadata,
-            Err(status) => return Begun::Answered(wire::error_response(&status)),
+            Err(status) => return Begun::Answered(refuse_metadata(&status)),
         };
         // What a call shows matters to a stream also if users come later; to
         // others only if there are users now.
@@ -210,6 +227,27 @@ fn refuse_non_grpc(method: &http::Method, headers: &HeaderMap) -> Option<Respons
     }
 }
 
+/// The answer to metadata that does not say what can be served. It says which
+/// compression can be.
+fn refuse_metadata(status: &Status) -> Response<ResponseBody> {
+    let mut response = wire::error_response(status);
+    if status.code() == Code::Unimplemented {
+        response.headers_mut().insert(wire::GRPC_ACCEPT_ENCODING, wire::GZIP);
+    }
+    response
+}
+
+/// Says how the messages of a response are compressed.
+fn add_encoding(
+    mut response: Response<ResponseBody>,
+    encoding: Encoding,
+) -> Response<ResponseBody> {
+    if encoding == Encoding::Gzip {
+        response.headers_mut().insert(wire::GRPC_ENCODING, wire::GZIP);
+    }
+    response
+}
+
 async fn serve_unary<B: Body<Data = Bytes>>(
     services: &Services,
     method: Method,
@@ -217,7 +255,7 @@ async fn serve_unary<B: Body<Data = Bytes>>(
     proof: &Proof,
     body: Pin<&mut B>,
 ) -> Response<ResponseBody> {
-    let Services { api, caller, backlog } = services;
+    let Services { api, caller, backlog, .. } = services;
     let meter = Meter::start(&api.stats, method, api.config.measure_handling_time);
     let from = From { proof, caller };
     let call = Call { api, backlog, method, metadata, from, meter: &meter };
@@ -226,7 +264,7 @@ async fn serve_unary<B: Body<Data = Bytes>>(
         Ok(frame) => {
             meter.sent(frame.len());
             meter.finish(Code::Ok);
-            wire::unary_response(frame)
+            add_encoding(wire::unary_response(frame), metadata.encoding)
         }
         Err(status) => {
             meter.finish(status.code());
@@ -244,16 +282,17 @@ fn serve_stream<B: Body<Data = Bytes> + Send + 'static>(
     proof: Proof,
     body: B,
 ) -> Response<ResponseBody> {
-    wire::streaming_response(move |outlet| async move {
-        let Services { api, caller, backlog } = services;
+    let response = wire::streaming_response(move |outlet| async move {
+        let Services { api, caller, backlog, .. } = services;
         let meter = Meter::start(&api.stats, method, api.config.measure_handling_time);
-        let sink = Sink::new(outlet, meter);
+        let sink = Sink::new(outlet, meter, metadata.encoding, &backlog);
         let from = From { proof: &proof, caller: &caller };
         let meter = sink.meter();
         let call = Call { api: &api, backlog: &backlog, method, metadata, from, meter };
         let result = wire::within(metadata.timeout, pin!(call.stream(body, &sink))).await;
         sink.finish(result)
-    })
+    });
+    add_encoding(response, metadata.encoding)
 }
 
 /// Who makes a call.
@@ -284,20 +323,28 @@ macro_rules! answered {
     ($call:expr, $body:expr, |$request:ident| $served:expr) => {{
         $call.backlog.room().await;
         let $request = $call.receive($body).await?;
-        Ok($call.backlog.count(wire::encode_frame(&$served.await?)))
+        let frame = wire::encode_frame(&$served.await?);
+        Ok($call.backlog.count($call.encoded(frame).await))
     }};
     ($call:expr, $body:expr, |$request:ident| $served:expr, $is_large:path) => {{
         $call.backlog.room().await;
         let $request = $call.receive($body).await?;
-        let turn = match $is_large(&$request) {
-            true => Some($call.backlog.large_turn($request.encoded_len()).await),
-            false => None,
-        };
-        let answer = wire::encode_frame(&$served.await?);
-        Ok(match turn {
-            Some(turn) => turn.count(answer),
-            None => $call.backlog.count(answer),
-        })
+        if $is_large(&$request) {
+            let turn = $call.backlog.large_turn($request.encoded_len()).await;
+            match $served.await {
+                Ok(answer) => {
+                    let frame = wire::encode_frame(&answer);
+                    Ok(turn.count($call.encoded(frame).await).await)
+                }
+                Err(status) => {
+                    turn.end();
+                    Err(status)
+                }
+            }
+        } else {
+            let frame = wire::encode_frame(&$served.await?);
+            Ok($call.backlog.count($call.encoded(frame).await))
+        }
     }};
 }
 
@@ -325,13 +372,63 @@ impl Call<'_> {
     /// that these have a small future.
     async fn unary<B: Body<Data = Bytes>>(self, body: Pin<&mut B>) -> Result<Bytes, Status> {
         match self.method {
-            Method::Range => answer_for!(self, body, range, if large backlog::range_is_large),
+            Method::Range => self.range(body).await,
             Method::Put => answer_for!(self, body, put),
-            Method::Txn => answer_for!(self, body, txn, if large backlog::txn_is_large),
+            Method::Txn => answer_for!(self, body, txn, if large answer_size::txn_is_large),
             Method::DeleteRange => {
-                answer_for!(self, body, delete_range, if large backlog::delete_is_large)
+                answer_for!(self, body, delete_range, if large answer_size::delete_is_large)
             }
             _ => Box::pin(self.rare_unary(body)).await,
+        }
+    }
+
+    async fn range<B: Body<Data = Bytes>>(self, body: Pin<&mut B>) -> Result<Bytes, Status> {
+        self.backlog.room().await;
+        let request = self.receive(body).await?;
+        if answer_size::range_is_large(&request) {
+            return Box::pin(self.large_range(request)).await;
+        }
+        let answer = self.api.range(self.from.proof, request).await?;
+        Ok(self.backlog.count(self.encoded(wire::encode_frame(&answer)).await))
+    }
+
+    /// An answer for which there is no room is not kept, but made anew when
+    /// there is.
+    async fn large_range(self, request: pb::RangeRequest) -> Result<Bytes, Status> {
+        let turn = self.backlog.large_turn(request.encoded_len()).await;
+        let make = |request| async {
+            let answer = self.api.range(self.from.proof, request).await?;
+            Ok::<_, Status>(wire::encode_frame(&answer))
+        };
+        let made = async {
+            let frame = make(request.clone()).await?;
+            if turn.has_room(frame.len()) {
+                return Ok((frame, None));
+            }
+            let bytes = frame.len();
+            drop(frame);
+            let room = turn.hold_room(bytes).await;
+            Ok((make(request).await?, Some(room)))
+        };
+        match made.await {
+            Ok((frame, room)) => {
+                let frame = self.encoded(frame).await;
+                drop(room);
+                Ok(turn.count(frame).await)
+            }
+            Err(status) => {
+                turn.end();
+                Err(status)
+            }
+        }
+    }
+
+    /// A message as it is sent.
+    async fn encoded(self, frame: Bytes) -> Bytes {
+        match self.metadata.encoding {
+            Encoding::Identity => frame,
+            // Boxed: it is rare, and would make the future of every call larger.
+            encoding => Box::pin(encoding.encode(frame)).await,
         }
     }
 
@@ -365,7 +462,7 @@ impl Call<'_> {
             Method::Authenticate => {
                 let request = self.receive(body).await?;
                 let response = self.api.authenticate(self.origin(), request).await?;
-                Ok(wire::encode_frame(&response))
+                Ok(self.encoded(wire::encode_frame(&response)).await)
             }
             Method::AuthEnable => answer_for!(self, body, auth_enable),
             Method::AuthDisable => answer_for!(self, body, auth_disable),
@@ -428,7 +525,15 @@ impl Call<'_> {
     }
 
     fn requests<B: Body<Data = Bytes>, M: Message + Default>(self, body: B) -> Requests<B, M> {
-        Requests::new(body, self.api.config.message_bytes_max())
+        Requests::new(body, self.reading())
+    }
+
+    fn reading(self) -> Reading {
+        Reading {
+            message_bytes_max: self.api.config.message_bytes_max(),
+            encoding: self.metadata.encoding,
+            unfinished: self.backlog.unfinished(),
+        }
     }
 
     /// The one message of a request, once the call is admitted.
@@ -437,7 +542,7 @@ impl Call<'_> {
         B: Body<Data = Bytes>,
         M: Message + Default,
     {
-        let (message, bytes) = wire::read_unary(body, self.api.config.message_bytes_max()).await?;
+        let (message, bytes) = wire::read_unary(body, self.reading()).await?;
         self.meter.received(bytes);
         match self.method.kind() {
             CallKind::Unary => self.admit_unary()?,

@@ -1,7 +1,8 @@
 //! `KV.RangeStream`: a range in chunks that are all read at one revision.
 //!
 //! The chunks are as large as a request may be, more or less; the first is
-//! small, as the size of what is stored is not known before.
+//! small, as the size of what is stored is not known before. A chunk is made when
+//! the client has taken the one before it, and counts until it has taken that.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use t4_kv_types::{KeyValue, RangeEnd, RangeRequest, RangeResult, Revision, SortTarget};
@@ -29,12 +30,13 @@ impl Api {
         let target_bytes = self.config.max_request_bytes;
         let mut chunks = Chunks::new(convert::range_request(request), target_bytes);
         while let Some(request) = chunks.next_request() {
+            let turn = sink.part_turn(target_bytes).await;
             let result = self.acting(proof)?.range(request).await.map_err(refused)?;
             let answer = match chunks.take(result) {
                 Taken::Part(kvs) => RangeAnswer::part(kvs),
                 Taken::Last(result) => RangeAnswer::new(self.header(result.revision), result),
             };
-            sink.send(&StreamedAnswer(answer)).await;
+            sink.send_part(turn, &StreamedAnswer(answer)).await;
         }
         Ok(())
     }

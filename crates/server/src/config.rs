@@ -40,6 +40,10 @@ pub struct Config {
     /// Costs two looks at the clock per call. Default off, as etcd's
     /// `--metrics basic`.
     pub measure_handling_time: bool,
+    /// What clients may make the server hold in memory, in bytes: answers that
+    /// they do not read, requests that they do not end. Default: a quarter of the
+    /// memory that the process may use, 32 MiB to 1 GiB.
+    pub client_memory_bytes: Option<usize>,
     /// TLS, and which HTTP requests are answered.
     pub security: Security,
     /// How users are told apart.
@@ -88,6 +92,7 @@ impl Default for Config {
             io_threads: cores.min(8),
             drain_timeout: Duration::from_millis(1500),
             measure_handling_time: false,
+            client_memory_bytes: None,
             security: Security::default(),
             auth: AuthConfig::default(),
         }

@@ -6,13 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use t4_etcd_api::{ETCD_VERSION, GrpcStats, HANDLING_BUCKETS_S, LoginStats, Method};
+use t4_etcd_api::{
+    ClientMemory, ETCD_VERSION, GrpcStats, HANDLING_BUCKETS_S, LoginStats, Method, Services,
+};
 use t4_kv_types::AlarmKind;
 use t4_node::{HistogramSnapshot, Node};
 use tonic::Code;
 
+use crate::client_metrics;
 use crate::exposition::Exposition;
 use crate::health::{Checks, alarm_name};
+use crate::http2::Http2Stats;
 use crate::process::Process;
 use crate::tls::Tls;
 use crate::tls_metrics;
@@ -22,6 +26,8 @@ pub(crate) struct Metrics {
     grpc: Arc<GrpcStats>,
     logins: Arc<LoginStats>,
     tls: Arc<Tls>,
+    client_memory: Arc<ClientMemory>,
+    http2: Arc<Http2Stats>,
     health_success: AtomicU64,
     health_failures: AtomicU64,
     /// By (set, check): how often it passed, how often not, how it was last.
@@ -36,11 +42,13 @@ struct CheckCount {
 }
 
 impl Metrics {
-    pub(crate) fn new(grpc: Arc<GrpcStats>, logins: Arc<LoginStats>, tls: Arc<Tls>) -> Self {
+    pub(crate) fn new(services: &Services, tls: Arc<Tls>, http2: Arc<Http2Stats>) -> Self {
         Metrics {
-            grpc,
-            logins,
+            grpc: services.stats().clone(),
+            logins: services.login_stats().clone(),
             tls,
+            client_memory: services.client_memory().clone(),
+            http2,
             health_success: AtomicU64::new(0),
             health_failures: AtomicU64::new(0),
             checks: Mutex::default(),
@@ -73,6 +81,7 @@ impl Metrics {
         t4(&mut out, node);
         self.auth(&mut out, node);
         tls_metrics::render(&mut out, &self.tls.observed());
+        client_metrics::render(&mut out, &self.client_memory, &self.http2);
         process(&mut out);
         out.finish()
     }

@@ -99,6 +99,9 @@ fn logging(args: &RunArgs, sources: &Sources<'_>) -> Result<Logging, UsageError>
     Ok(Logging { level, format, outputs: vec![Output::Stderr] })
 }
 
+/// Less would not hold the largest requests of a few clients.
+const CLIENT_MEMORY_BYTES_MIN: usize = 16 << 20;
+
 fn server(
     args: &RunArgs,
     sources: &Sources<'_>,
@@ -134,6 +137,10 @@ fn server(
             value::number(text, 1..=u32::MAX)
         })?;
     config.max_concurrent_streams = streams.unwrap_or(config.max_concurrent_streams);
+    let memory = args.client_memory_bytes.clone();
+    config.client_memory_bytes = sources.one("client-memory-bytes", memory, |text| {
+        value::number(text, CLIENT_MEMORY_BYTES_MIN..=usize::MAX)
+    })?;
     intervals(args, sources, &mut config)?;
     Ok(config)
 }
