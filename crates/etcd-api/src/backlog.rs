@@ -1,199 +1,145 @@
-//! What one connection's client has asked for and does not read, held within
-//! bounds.
+//! What one connection's client has asked for and does not read, or has begun to
+//! ask and does not end, held within bounds.
 //!
 //! HTTP/2 bounds what is on its way to a client, not what was made for it: a
 //! response waits in memory until the client opens its window, and a client
 //! may have any number of calls open. So the bytes of answers that a
-//! connection has not taken are counted, and beyond [`HELD_BYTES_MAX`] its next
-//! call is served only when some have been taken. Nothing is refused: who
-//! reads comes by what they asked for.
+//! connection has not taken are counted, and beyond [`HELD_BYTES_MAX`], or its
+//! share of the process's (`memory`), its next call is served only when some have
+//! been taken. Nothing is refused: who reads comes by what they asked for.
 //!
-//! Answers that may be large have a count of their own, so that a list which
-//! takes its time holds up other lists of its connection, but no get, no put
-//! and no keep-alive.
-//!
-//! Streams are not counted: their work runs only while the client reads, so that
-//! each holds two chunks at most; and a client may well pause one of them until
-//! it has the answer to another call.
+//! Each kind has an account of its own. Answers that may be large: a list which
+//! takes its time holds up other lists of its connection, but no get, no put and
+//! no keep-alive. Parts of streamed ranges: a client may well pause one of them
+//! until it has the answer to another call. Requests of which more is to come:
+//! these cannot wait, as what they wait for may be behind them in the socket, so
+//! that those beyond the share are refused. Other streams are not counted: what
+//! they hold is bounded where it is made (`t4-watch-hub`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use t4_proto::etcdserverpb as pb;
-use t4_proto::etcdserverpb::request_op::Request;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-/// Bytes of answers that a connection may leave unread, of each of the two
-/// kinds, before its next call of that kind waits.
+use crate::memory::{Account, ClientMemory, Held};
+
+/// Bytes of answers that a connection may leave unread, of small and of large
+/// ones, before its next call of that kind waits.
 const HELD_BYTES_MAX: usize = 16 << 20;
 
-/// Answers that may be large and are being made for a connection at a time. As
-/// many as the node reads on blocking threads: more would only wait there,
-/// and would all be made before the first of them counts.
-const LARGE_AT_A_TIME: usize = 16;
+/// Answers that may be large and are being made for a connection at a time.
+/// The node reads 16 for all of them, and others are to have some of those.
+const LARGE_AT_A_TIME: usize = 4;
+
+/// From so many bytes on, making an answer takes long enough to hold up others.
+const LARGE_BYTES: usize = 64 << 10;
 
 /// Shorter messages are not counted: the call that carries them costs as much.
 const COUNTED_BYTES_MIN: usize = 4 * 1024;
 
-/// A transaction with more reads than this may have a large answer, even if
-/// each of them is of one key.
-const SMALL_TXN_READS_MAX: usize = 4;
+/// How long a turn that was given up rests, at least and at most. Between them,
+/// as long as it was used: its work does not stop at once, and a client that
+/// cancels what it asks for gets no more of it than one that reads it.
+const REST_MIN: Duration = Duration::from_millis(10);
+const REST_MAX: Duration = Duration::from_secs(1);
 
-/// The answers of one connection.
+/// What is held for one connection.
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    small: Arc<Lane>,
-    large: Arc<Lane>,
+    small: Arc<Account>,
+    /// Calls that wait for room do so one by one, in order.
+    small_line: Semaphore,
+    large: Arc<Account>,
+    large_turns: Arc<Semaphore>,
+    parts: Arc<Account>,
+    part_turns: Semaphore,
+    unfinished: Arc<Account>,
 }
 
 impl Backlog {
     /// Of a connection that has taken everything.
-    pub(crate) fn new() -> Self {
-        Self::with_bound(HELD_BYTES_MAX)
+    pub(crate) fn new(memory: &Arc<ClientMemory>) -> Self {
+        Self::with_bound(memory, HELD_BYTES_MAX)
     }
 
     /// For callers in this process, which have what they ask for in memory
     /// anyway.
     pub(crate) fn unbounded() -> Self {
-        Self::with_bound(usize::MAX)
+        Self::with_bound(&Arc::new(ClientMemory::new(usize::MAX)), usize::MAX)
     }
 
-    fn with_bound(bytes_max: usize) -> Self {
-        let lane = |slots| Arc::new(Lane::new(bytes_max, slots));
-        Backlog { small: lane(1), large: lane(LARGE_AT_A_TIME) }
+    fn with_bound(memory: &Arc<ClientMemory>, bytes_max: usize) -> Self {
+        Backlog {
+            small: Account::new(memory, bytes_max),
+            small_line: Semaphore::new(1),
+            large: Account::new(memory, bytes_max),
+            large_turns: Arc::new(Semaphore::new(LARGE_AT_A_TIME)),
+            parts: Account::new(memory, usize::MAX),
+            part_turns: Semaphore::new(LARGE_AT_A_TIME),
+            unfinished: Account::new(memory, usize::MAX),
+        }
     }
 
     /// Waits until another call may be read from the connection.
     pub(crate) async fn room(&self) {
-        if self.small.is_full() {
+        if !self.small.has_room(COUNTED_BYTES_MIN) {
             // Boxed: it is rare, and would make the future of every call larger.
-            Box::pin(self.small.wait_in_turn()).await;
+            Box::pin(room_in_order(&self.small, &self.small_line, COUNTED_BYTES_MIN)).await;
         }
     }
 
     /// An answer that was made, counted until the last of its bytes is dropped.
     pub(crate) fn count(&self, answer: Bytes) -> Bytes {
-        self.small.count(answer)
+        count(&self.small, answer)
     }
 
     /// Waits until an answer that may be large can be made for the request.
     /// A request that has to wait is counted as an answer is, so that requests
     /// cannot pile up instead.
-    pub(crate) async fn large_turn(&self, request_bytes: usize) -> LargeTurn<'_> {
-        match self.large.slots.try_acquire() {
-            Ok(slot) if !self.large.is_full() => LargeTurn { lane: &self.large, _slot: Some(slot) },
-            slot => {
-                let counts = request_bytes >= COUNTED_BYTES_MIN;
-                let _waiting = counts.then(|| Held::new(&self.small, request_bytes));
-                Box::pin(self.large.turn(slot.ok())).await
-            }
+    pub(crate) async fn large_turn(&self, request_bytes: usize) -> LargeTurn {
+        let turn = self.large_turns.clone().try_acquire_owned().ok();
+        if let Some(turn) = turn
+            && self.large.has_room(0)
+        {
+            return LargeTurn::new(&self.large, Some(turn));
         }
-    }
-}
-
-/// The right to make an answer that may be large.
-#[derive(Debug)]
-pub(crate) struct LargeTurn<'a> {
-    lane: &'a Arc<Lane>,
-    /// Given back only when the answer is counted. `None`: nothing gives turns
-    /// any more.
-    _slot: Option<SemaphorePermit<'a>>,
-}
-
-impl LargeTurn<'_> {
-    /// The answer, counted until the last of its bytes is dropped.
-    pub(crate) fn count(self, answer: Bytes) -> Bytes {
-        self.lane.count(answer)
-    }
-}
-
-/// Answers of one kind.
-#[derive(Debug)]
-struct Lane {
-    bytes_max: usize,
-    /// Bytes of answers that were made and have not been dropped.
-    held: AtomicUsize,
-    /// Told when `held` falls below the bound.
-    freed: Notify,
-    /// Calls that look for room at a time; the others wait for those, in order.
-    slots: Semaphore,
-}
-
-impl Lane {
-    fn new(bytes_max: usize, slots: usize) -> Self {
-        Lane {
-            bytes_max,
-            held: AtomicUsize::new(0),
-            freed: Notify::new(),
-            slots: Semaphore::new(slots),
-        }
+        let counts = request_bytes >= COUNTED_BYTES_MIN;
+        let _waiting = counts.then(|| self.small.hold(request_bytes));
+        Box::pin(async {
+            // Never closed: there is always one, some time.
+            let turn = self.large_turns.clone().acquire_owned().await.ok();
+            self.large.room(0).await;
+            LargeTurn::new(&self.large, turn)
+        })
+        .await
     }
 
-    fn is_full(&self) -> bool {
-        self.held.load(Ordering::Relaxed) >= self.bytes_max
-    }
-
-    async fn wait_in_turn(&self) {
-        let _turn = self.turn_slot().await;
-        self.room().await;
-    }
-
-    async fn turn<'a>(self: &'a Arc<Self>, slot: Option<SemaphorePermit<'a>>) -> LargeTurn<'a> {
-        let slot = match slot {
-            Some(slot) => Some(slot),
-            None => self.turn_slot().await,
-        };
-        self.room().await;
-        LargeTurn { lane: self, _slot: slot }
-    }
-
-    async fn turn_slot(&self) -> Option<SemaphorePermit<'_>> {
+    /// Waits until a part of a stream, of about so many bytes, can be made.
+    pub(crate) async fn part_turn(&self, bytes: usize) -> PartTurn<'_> {
         // Never closed: there is always one, some time.
-        self.slots.acquire().await.ok()
+        let turn = self.part_turns.acquire().await.ok();
+        self.parts.room(bytes).await;
+        PartTurn { account: &self.parts, turn }
     }
 
-    async fn room(&self) {
-        while self.is_full() {
-            // Asked for first: what is freed after the look is told.
-            let freed = self.freed.notified();
-            if self.is_full() {
-                freed.await;
-            }
-        }
-    }
-
-    fn count(self: &Arc<Self>, answer: Bytes) -> Bytes {
-        if answer.len() < COUNTED_BYTES_MIN {
-            return answer;
-        }
-        let _held = Held::new(self, answer.len());
-        Bytes::from_owner(Counted { answer, _held })
+    /// What a request holds until it is there as a whole: nothing so far.
+    pub(crate) fn unfinished(&self) -> Held {
+        self.unfinished.hold(0)
     }
 }
 
-/// Bytes that count for a lane until this is dropped.
-#[derive(Debug)]
-struct Held {
-    lane: Arc<Lane>,
-    bytes: usize,
+async fn room_in_order(account: &Account, line: &Semaphore, bytes: usize) {
+    let _first = line.acquire().await;
+    account.room(bytes).await;
 }
 
-impl Held {
-    fn new(lane: &Arc<Lane>, bytes: usize) -> Self {
-        lane.held.fetch_add(bytes, Ordering::Relaxed);
-        Held { lane: lane.clone(), bytes }
+fn count(account: &Arc<Account>, answer: Bytes) -> Bytes {
+    if answer.len() < COUNTED_BYTES_MIN {
+        return answer;
     }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let before = self.lane.held.fetch_sub(self.bytes, Ordering::Relaxed);
-        let was_full = before >= self.lane.bytes_max;
-        if was_full && before - self.bytes < self.lane.bytes_max {
-            self.lane.freed.notify_waiters();
-        }
-    }
+    let _held = account.hold(answer.len());
+    Bytes::from_owner(Counted { answer, _held })
 }
 
 /// An answer, and that it counts. The connection owns it from when it takes
@@ -210,40 +156,83 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// Whether the answer may have many keys.
-pub(crate) fn range_is_large(request: &pb::RangeRequest) -> bool {
-    !request.range_end.is_empty() && !request.count_only && request.limit != 1
+/// The right to make a part of a stream.
+pub(crate) struct PartTurn<'a> {
+    account: &'a Arc<Account>,
+    /// `None`: nothing gives turns any more.
+    turn: Option<SemaphorePermit<'a>>,
 }
 
-/// Whether the answer may have many keys.
-pub(crate) fn delete_is_large(request: &pb::DeleteRangeRequest) -> bool {
-    !request.range_end.is_empty() && request.prev_kv
+impl PartTurn<'_> {
+    /// The part, counted until the last of its bytes is dropped.
+    pub(crate) fn count(&self, part: Bytes) -> Bytes {
+        count(self.account, part)
+    }
+
+    /// Ends the turn once others have had theirs.
+    pub(crate) async fn end(self) {
+        tokio::task::yield_now().await;
+        drop(self.turn);
+    }
 }
 
-/// Whether the answer may have many keys, or few but often.
-pub(crate) fn txn_is_large(request: &pb::TxnRequest) -> bool {
-    let mut reads = 0;
-    txn_has_large_op(request, &mut reads) || reads > SMALL_TXN_READS_MAX
+/// The right to make an answer that may be large.
+#[derive(Debug)]
+pub(crate) struct LargeTurn {
+    account: Arc<Account>,
+    begun: Instant,
+    /// `None`: it is over, or nothing gives turns any more.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
-/// Requests nest no deeper than their decoder allows.
-fn txn_has_large_op(request: &pb::TxnRequest, reads: &mut usize) -> bool {
-    request.success.iter().chain(&request.failure).any(|op| match &op.request {
-        Some(Request::RequestRange(range)) => {
-            *reads += 1;
-            range_is_large(range)
+impl LargeTurn {
+    fn new(account: &Arc<Account>, turn: Option<OwnedSemaphorePermit>) -> Self {
+        LargeTurn { account: account.clone(), begun: Instant::now(), turn }
+    }
+
+    /// Whether there is room for an answer of so many bytes. If there is not, it
+    /// is to be dropped, and made anew when there is.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.account.has_room(bytes)
+    }
+
+    /// Waits for room, and holds it.
+    pub(crate) async fn hold_room(&self, bytes: usize) -> Held {
+        self.account.room(bytes).await;
+        self.account.hold(bytes)
+    }
+
+    /// The answer, counted until the last of its bytes is dropped. If it was
+    /// large the turn ends once others of this runtime have had theirs: however
+    /// many such answers a connection asks for, it makes a few, and then it is
+    /// the turn of the next connection.
+    pub(crate) async fn count(mut self, answer: Bytes) -> Bytes {
+        let answer = count(&self.account, answer);
+        if answer.len() >= LARGE_BYTES {
+            tokio::task::yield_now().await;
         }
-        Some(Request::RequestDeleteRange(delete)) => {
-            *reads += usize::from(delete.prev_kv);
-            delete_is_large(delete)
+        self.turn = None;
+        answer
+    }
+
+    /// There is no answer: the call was refused.
+    pub(crate) fn end(mut self) {
+        self.turn = None;
+    }
+}
+
+impl Drop for LargeTurn {
+    fn drop(&mut self) {
+        // Still there: the call was cancelled on its way.
+        let Some(turn) = self.turn.take() else { return };
+        let rest = self.begun.elapsed().clamp(REST_MIN, REST_MAX);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(rest).await;
+                drop(turn);
+            });
         }
-        Some(Request::RequestPut(put)) => {
-            *reads += usize::from(put.prev_kv);
-            false
-        }
-        Some(Request::RequestTxn(txn)) => txn_has_large_op(txn, reads),
-        None => false,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -257,6 +246,10 @@ mod tests {
         vec![7; bytes].into()
     }
 
+    fn backlog() -> Backlog {
+        Backlog::new(&Arc::new(ClientMemory::new(usize::MAX)))
+    }
+
     /// Whether a future is done when it is looked at once.
     fn is_done(future: &mut (impl Future + Unpin)) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
@@ -265,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_is_not_read_holds_the_next_call_back() {
-        let backlog = Backlog::new();
+        let backlog = backlog();
         let answers = [backlog.count(answer(HELD_BYTES_MAX - 1)), backlog.count(answer(5000))];
         let mut waiting = Box::pin(backlog.room());
         assert!(!is_done(&mut waiting));
@@ -278,14 +271,14 @@ mod tests {
         drop(rest);
         assert!(is_done(&mut waiting));
         drop(second);
-        assert_eq!(backlog.small.held.load(Ordering::Relaxed), 0);
+        assert_eq!(backlog.small.held(), 0);
     }
 
     #[test]
     fn small_answers_and_callers_in_this_process_do_not_count() {
-        let backlog = Backlog::new();
+        let backlog = backlog();
         let small = backlog.count(answer(COUNTED_BYTES_MIN - 1));
-        assert_eq!((backlog.small.held.load(Ordering::Relaxed), small.len()), (0, 4095));
+        assert_eq!((backlog.small.held(), small.len()), (0, 4095));
         let unbounded = Backlog::unbounded();
         let _answer = unbounded.count(answer(2 * HELD_BYTES_MAX));
         assert!(is_done(&mut Box::pin(unbounded.room())));
@@ -293,41 +286,107 @@ mod tests {
 
     #[tokio::test]
     async fn large_answers_wait_for_one_another_and_for_nothing_else() {
-        let backlog = Backlog::new();
-        let list = backlog.large_turn(10).await.count(answer(2 * HELD_BYTES_MAX));
+        let backlog = backlog();
+        let list = backlog.large_turn(10).await.count(answer(2 * HELD_BYTES_MAX)).await;
         let mut waiting = Box::pin(backlog.large_turn(50_000));
         assert!(!is_done(&mut waiting));
-        assert_eq!(backlog.small.held.load(Ordering::Relaxed), 50_000, "the request waits here");
+        assert_eq!(backlog.small.held(), 50_000, "the request waits here");
         assert!(is_done(&mut Box::pin(backlog.room())), "others are served");
         drop(list);
         let turn = waiting.await;
-        assert_eq!(backlog.small.held.load(Ordering::Relaxed), 0);
-        assert_eq!(turn.count(answer(3)), answer(3));
+        assert_eq!(backlog.small.held(), 0);
+        assert_eq!(turn.count(answer(3)).await, answer(3));
     }
 
     #[tokio::test]
     async fn only_so_many_large_answers_are_made_at_a_time() {
-        let backlog = Backlog::new();
+        let backlog = backlog();
         let mut turns = Vec::new();
         for _ in 0..LARGE_AT_A_TIME {
             turns.push(backlog.large_turn(0).await);
         }
         let mut waiting = Box::pin(backlog.large_turn(0));
         assert!(!is_done(&mut waiting));
-        turns.pop();
+        turns.pop().expect("a turn").end();
         assert!(is_done(&mut waiting));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_is_given_up_rests() {
+        let backlog = backlog();
+        for _ in 0..LARGE_AT_A_TIME {
+            drop(backlog.large_turn(0).await);
+        }
+        let before = tokio::time::Instant::now();
+        backlog.large_turn(0).await.end();
+        assert!(before.elapsed() >= REST_MIN);
+        // One that ended well does not.
+        let before = tokio::time::Instant::now();
+        backlog.large_turn(0).await.end();
+        assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_turn_lasts_until_others_have_had_theirs() {
+        let backlog = backlog();
+        let mut turns = Vec::new();
+        for _ in 0..LARGE_AT_A_TIME {
+            turns.push(backlog.large_turn(0).await);
+        }
+        let (last, small) = (turns.pop().expect("a turn"), turns.pop().expect("a turn"));
+        let mut counting = Box::pin(last.count(answer(LARGE_BYTES)));
+        assert!(!is_done(&mut counting), "it yields first");
+        let mut waiting = Box::pin(backlog.large_turn(0));
+        assert!(!is_done(&mut waiting));
+        assert!(is_done(&mut Box::pin(small.count(answer(LARGE_BYTES - 1)))));
+        assert!(is_done(&mut waiting));
+        counting.await;
+    }
+
+    #[tokio::test]
+    async fn parts_that_are_not_read_hold_back_parts_alone() {
+        let memory = Arc::new(ClientMemory::new(100 << 20));
+        let backlog = Backlog::new(&memory);
+        let mut parts = Vec::new();
+        for _ in 0..26 {
+            let turn = backlog.part_turn(0).await;
+            parts.push(turn.count(answer(2 << 20)));
+            turn.end().await;
+        }
+        let mut waiting = Box::pin(backlog.part_turn(1 << 20));
+        assert!(!is_done(&mut waiting));
+        assert!(is_done(&mut Box::pin(backlog.room())), "gets go on");
+        assert!(is_done(&mut Box::pin(backlog.large_turn(0))), "lists go on");
+        let other = Backlog::new(&memory);
+        assert!(is_done(&mut Box::pin(other.part_turn(1 << 20))), "others go on");
+        drop(parts);
+        assert!(is_done(&mut waiting));
+    }
+
+    #[test]
+    fn what_is_unfinished_is_counted_and_refused_at_the_end() {
+        let memory = Arc::new(ClientMemory::new(10 << 20));
+        let [backlog, other] = [(); 2].map(|()| Backlog::new(&memory));
+        let mut requests: Vec<_> = (0..9).map(|_| backlog.unfinished()).collect();
+        let taken =
+            requests.iter_mut().filter_map(|request| request.try_set(1 << 20).then_some(()));
+        assert_eq!(taken.count(), 5, "half of the memory");
+        assert!(other.unfinished().try_set(1 << 20), "others go on");
+        drop(requests);
+        assert_eq!(memory.held(), 0);
     }
 
     /// Tasks on several threads: no wake-up is lost, whoever drops what when.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn all_are_served_in_the_end() {
-        let backlog = Arc::new(Backlog::new());
+        let backlog = Arc::new(backlog());
         let tasks: Vec<_> = (0..200)
             .map(|number| {
                 let backlog = backlog.clone();
                 tokio::spawn(async move {
                     backlog.room().await;
-                    let list = backlog.large_turn(5000).await.count(answer(HELD_BYTES_MAX / 2));
+                    let turn = backlog.large_turn(5000).await;
+                    let list = turn.count(answer(HELD_BYTES_MAX / 2)).await;
                     let get = backlog.count(answer(HELD_BYTES_MAX / 8));
                     if number % 2 == 0 {
                         tokio::task::yield_now().await;
@@ -339,28 +398,6 @@ mod tests {
         for task in tasks {
             task.await.unwrap();
         }
-        let held = |lane: &Lane| lane.held.load(Ordering::Relaxed);
-        assert_eq!((held(&backlog.small), held(&backlog.large)), (0, 0));
-    }
-
-    #[test]
-    fn requests_are_told_apart() {
-        let get = pb::RangeRequest { key: "a".into(), ..Default::default() };
-        let list = pb::RangeRequest { range_end: "b".into(), ..get.clone() };
-        assert!(!range_is_large(&get) && range_is_large(&list));
-        assert!(!range_is_large(&pb::RangeRequest { count_only: true, ..list.clone() }));
-        assert!(!range_is_large(&pb::RangeRequest { limit: 1, ..list.clone() }));
-        let delete = pb::DeleteRangeRequest { range_end: "b".into(), ..Default::default() };
-        assert!(!delete_is_large(&delete));
-        assert!(delete_is_large(&pb::DeleteRangeRequest { prev_kv: true, ..delete }));
-
-        let op = |request: &pb::RangeRequest| pb::RequestOp {
-            request: Some(Request::RequestRange(request.clone())),
-        };
-        let txn = |success| pb::TxnRequest { success, ..Default::default() };
-        assert!(!txn_is_large(&txn(vec![op(&get); SMALL_TXN_READS_MAX])));
-        assert!(txn_is_large(&txn(vec![op(&get); SMALL_TXN_READS_MAX + 1])));
-        let inner = pb::RequestOp { request: Some(Request::RequestTxn(txn(vec![op(&list)]))) };
-        assert!(txn_is_large(&txn(vec![inner])));
+        assert_eq!((backlog.small.held(), backlog.large.held()), (0, 0));
     }
 }

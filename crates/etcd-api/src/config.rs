@@ -14,6 +14,9 @@ pub const ETCD_VERSION: &str = "3.7.0";
 /// around keys and values.
 const MESSAGE_OVERHEAD_BYTES: usize = 512 * 1024;
 
+/// Largest metadata of a call, in bytes as HTTP/2 counts them.
+pub(crate) const METADATA_BYTES_MAX: usize = 512 * 1024;
+
 /// What the API needs beside the node.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
@@ -32,6 +35,9 @@ pub struct ApiConfig {
     /// A unary call that takes longer is told in the log. Default 300 ms, as
     /// etcd's.
     pub warning_unary_request_duration: Duration,
+    /// What clients may make the server hold in memory, in bytes: answers that
+    /// they do not read, requests that they do not end. Default 1 GiB.
+    pub client_memory_bytes: usize,
     /// How users are told apart.
     pub auth: AuthConfig,
 }
@@ -71,6 +77,7 @@ impl Default for ApiConfig {
             election_timeout: Duration::from_secs(1),
             warning_apply_duration: Duration::from_millis(100),
             warning_unary_request_duration: Duration::from_millis(300),
+            client_memory_bytes: 1 << 30,
             auth: AuthConfig::default(),
         }
     }

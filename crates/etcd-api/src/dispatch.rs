@@ -13,23 +13,26 @@ use http_body::Body;
 use prost::Message;
 use t4_auth_rbac::Origin;
 use t4_node::Node;
+use t4_proto::etcdserverpb as pb;
 use tonic::{Code, Status};
 
+use crate::answer_size;
 use crate::api::Api;
-use crate::backlog::{self, Backlog};
+use crate::backlog::Backlog;
 use crate::caller::Caller;
-use crate::config::ApiConfig;
+use crate::config::{ApiConfig, METADATA_BYTES_MAX};
 use crate::errors::{self, ApiError};
 use crate::health::Health;
 use crate::leader_watch::LeaderWatch;
 use crate::login::{LoginStats, Logins};
-use crate::metadata::Metadata;
+use crate::memory::ClientMemory;
+use crate::metadata::{self, Metadata};
 use crate::method::{CallKind, Method};
 use crate::proof::Proof;
 use crate::sink::Sink;
 use crate::slow::{self, Ended, SlowCalls};
 use crate::stats::{GrpcStats, Meter};
-use crate::wire::{self, Answer, Requests, ResponseBody};
+use crate::wire::{self, Answer, Encoding, Reading, Requests, ResponseBody};
 
 /// All services of one runtime. Clones are cheap and share everything.
 #[derive(Clone)]
@@ -38,6 +41,8 @@ pub struct Services {
     caller: Arc<Caller>,
     /// The answers that were made for whoever calls and are not taken.
     backlog: Arc<Backlog>,
+    /// What the clients of all connections may fill.
+    memory: Arc<ClientMemory>,
 }
 
 /// Serves etcd's API on `node`, to which it talks on the runtime that the
@@ -51,10 +56,11 @@ pub fn services(node: Node, config: ApiConfig) -> Services {
     let mut key = [0; t4_auth_rbac::KEY_BYTES];
     getrandom::fill(&mut key).expect("the system has random numbers");
     let logins = Arc::new(Logins::new(config.auth.bcrypt_cost, key));
+    let memory = Arc::new(ClientMemory::new(config.client_memory_bytes));
     let (config, stats) = (Arc::new(config), Arc::new(GrpcStats::default()));
     let slow = Arc::new(SlowCalls::new(&config));
     let api = Arc::new(Api::new(node, config, stats, Health::serving(), logins, slow));
-    Services { api, caller: Arc::default(), backlog: Arc::new(Backlog::unbounded()) }
+    Services { api, caller: Arc::default(), backlog: Arc::new(Backlog::unbounded()), memory }
 }
 
 impl Services {
@@ -76,7 +82,7 @@ impl Services {
             slow_calls.clone(),
         );
         let backlog = Arc::new(Backlog::unbounded());
-        Services { api: Arc::new(api), caller: self.caller.clone(), backlog }
+        Services { api: Arc::new(api), backlog, ..self.clone() }
     }
 
     /// The same services, for the calls that come on one connection. What its
@@ -85,8 +91,8 @@ impl Services {
     /// this process have what they ask for in memory anyway.
     #[must_use]
     pub fn for_connection(&self, caller: Caller) -> Services {
-        let backlog = Arc::new(Backlog::new());
-        Services { api: self.api.clone(), caller: Arc::new(caller), backlog }
+        let backlog = Arc::new(Backlog::new(&self.memory));
+        Services { caller: Arc::new(caller), backlog, ..self.clone() }
     }
 
     /// Who calls, as far as the connection shows it.
@@ -105,6 +111,12 @@ impl Services {
     #[must_use]
     pub fn login_stats(&self) -> &Arc<LoginStats> {
         &self.api.logins.stats
+    }
+
+    /// What clients make the server hold, of all runtimes and connections.
+    #[must_use]
+    pub fn client_memory(&self) -> &Arc<ClientMemory> {
+        &self.memory
     }
 
     /// The configuration that the services were made with.
@@ -154,13 +166,18 @@ impl Services {
         if let Some(refusal) = refuse_non_grpc(&parts.method, &parts.headers) {
             return Begun::Answered(refusal);
         }
+        let bytes = metadata::header_bytes(&parts.headers);
+        if bytes > METADATA_BYTES_MAX {
+            let status = errors::metadata_too_large(bytes, METADATA_BYTES_MAX);
+            return Begun::Answered(wire::error_response(&status));
+        }
         let Some(method) = Method::from_path(parts.uri.path()) else {
             let status = errors::unknown_path(parts.uri.path(), Method::serves);
             return Begun::Answered(wire::error_response(&status));
         };
         let metadata = match Metadata::read(&parts.headers, &self.api.stats.client_versions) {
             Ok(metadata) => metadata,
-            Err(status) => return Begun::Answered(wire::error_response(&status)),
+            Err(status) => return Begun::Answered(refuse_metadata(&status)),
         };
         // What a call shows matters to a stream also if users come later; to
         // others only if there are users now.
@@ -219,6 +236,27 @@ fn refuse_non_grpc(method: &http::Method, headers: &HeaderMap) -> Option<Respons
     }
 }
 
+/// The answer to metadata that does not say what can be served. It says which
+/// compression can be.
+fn refuse_metadata(status: &Status) -> Response<ResponseBody> {
+    let mut response = wire::error_response(status);
+    if status.code() == Code::Unimplemented {
+        response.headers_mut().insert(wire::GRPC_ACCEPT_ENCODING, wire::GZIP);
+    }
+    response
+}
+
+/// Says how the messages of a response are compressed.
+fn add_encoding(
+    mut response: Response<ResponseBody>,
+    encoding: Encoding,
+) -> Response<ResponseBody> {
+    if encoding == Encoding::Gzip {
+        response.headers_mut().insert(wire::GRPC_ENCODING, wire::GZIP);
+    }
+    response
+}
+
 async fn serve_unary<B: Body<Data = Bytes>>(
     services: &Services,
     method: Method,
@@ -226,7 +264,7 @@ async fn serve_unary<B: Body<Data = Bytes>>(
     proof: &Proof,
     body: Pin<&mut B>,
 ) -> Response<ResponseBody> {
-    let Services { api, caller, backlog } = services;
+    let Services { api, caller, backlog, .. } = services;
     let mut meter = Meter::start(&api.stats, method);
     let mut request = Bytes::new();
     let from = From { proof, caller };
@@ -243,7 +281,7 @@ async fn serve_unary<B: Body<Data = Bytes>>(
         api.slow_calls.tell(&ended, meter.is_read_only(), api.node.counters());
     }
     match result {
-        Ok(frame) => wire::unary_response(frame),
+        Ok(frame) => add_encoding(wire::unary_response(frame), metadata.encoding),
         Err(status) => wire::error_response(&status),
     }
 }
@@ -257,16 +295,17 @@ fn serve_stream<B: Body<Data = Bytes> + Send + 'static>(
     proof: Proof,
     body: B,
 ) -> Response<ResponseBody> {
-    wire::streaming_response(move |outlet| async move {
-        let Services { api, caller, backlog } = services;
+    let response = wire::streaming_response(move |outlet| async move {
+        let Services { api, caller, backlog, .. } = services;
         let meter = Meter::start(&api.stats, method);
-        let sink = Sink::new(outlet, meter);
+        let sink = Sink::new(outlet, meter, metadata.encoding, &backlog);
         let from = From { proof: &proof, caller: &caller };
         let meter = sink.meter();
         let call = Call { api: &api, backlog: &backlog, method, metadata, from, meter };
         let result = wire::within(metadata.timeout, pin!(call.stream(body, &sink))).await;
         sink.finish(result)
-    })
+    });
+    add_encoding(response, metadata.encoding)
 }
 
 /// Who makes a call.
@@ -297,20 +336,25 @@ macro_rules! answered {
     ($call:expr, $body:expr, $raw:expr, |$request:ident| $served:expr) => {{
         $call.backlog.room().await;
         let $request = $call.receive($body, $raw).await?;
-        Ok($call.backlog.count($served.await?.into_frame()?))
+        let frame = $served.await?.into_frame()?;
+        Ok($call.backlog.count($call.encoded(frame).await))
     }};
     ($call:expr, $body:expr, $raw:expr, |$request:ident| $served:expr, $is_large:path) => {{
         $call.backlog.room().await;
         let $request = $call.receive($body, $raw).await?;
-        let turn = match $is_large(&$request) {
-            true => Some($call.backlog.large_turn($request.encoded_len()).await),
-            false => None,
-        };
-        let answer = $served.await?.into_frame()?;
-        Ok(match turn {
-            Some(turn) => turn.count(answer),
-            None => $call.backlog.count(answer),
-        })
+        if $is_large(&$request) {
+            let turn = $call.backlog.large_turn($request.encoded_len()).await;
+            match $served.await.and_then(Answer::into_frame) {
+                Ok(frame) => Ok(turn.count($call.encoded(frame).await).await),
+                Err(status) => {
+                    turn.end();
+                    Err(status)
+                }
+            }
+        } else {
+            let frame = $served.await?.into_frame()?;
+            Ok($call.backlog.count($call.encoded(frame).await))
+        }
     }};
 }
 
@@ -344,21 +388,70 @@ impl Call<'_> {
         raw: &mut Bytes,
     ) -> Result<Bytes, Status> {
         match self.method {
-            Method::Range => answer_for!(self, body, raw, range, if large backlog::range_is_large),
+            Method::Range => self.range(body, raw).await,
             Method::Put => answer_for!(self, body, raw, put),
             Method::Txn => answered!(
                 self,
                 body,
                 raw,
-                |request| self
-                    .api
-                    .framed_txn(self.from.proof, request, || self.meter.only_reads()),
-                backlog::txn_is_large
+                |request| self.api.framed_txn(self.from.proof, request, || self.meter.only_reads()),
+                answer_size::txn_is_large
             ),
             Method::DeleteRange => {
-                answer_for!(self, body, raw, framed_delete_range, if large backlog::delete_is_large)
+                answer_for!(self, body, raw, framed_delete_range, if large answer_size::delete_is_large)
             }
             _ => Box::pin(self.rare_unary(body, raw)).await,
+        }
+    }
+
+    async fn range<B: Body<Data = Bytes>>(
+        self,
+        body: Pin<&mut B>,
+        raw: &mut Bytes,
+    ) -> Result<Bytes, Status> {
+        self.backlog.room().await;
+        let request = self.receive(body, raw).await?;
+        if answer_size::range_is_large(&request) {
+            return Box::pin(self.large_range(request)).await;
+        }
+        let frame = self.api.range(self.from.proof, request).await?.into_frame()?;
+        Ok(self.backlog.count(self.encoded(frame).await))
+    }
+
+    /// An answer for which there is no room is not kept, but made anew when
+    /// there is.
+    async fn large_range(self, request: pb::RangeRequest) -> Result<Bytes, Status> {
+        let turn = self.backlog.large_turn(request.encoded_len()).await;
+        let make = |request| async { self.api.range(self.from.proof, request).await?.into_frame() };
+        let made = async {
+            let frame = make(request.clone()).await?;
+            if turn.has_room(frame.len()) {
+                return Ok((frame, None));
+            }
+            let bytes = frame.len();
+            drop(frame);
+            let room = turn.hold_room(bytes).await;
+            Ok((make(request).await?, Some(room)))
+        };
+        match made.await {
+            Ok((frame, room)) => {
+                let frame = self.encoded(frame).await;
+                drop(room);
+                Ok(turn.count(frame).await)
+            }
+            Err(status) => {
+                turn.end();
+                Err(status)
+            }
+        }
+    }
+
+    /// A message as it is sent.
+    async fn encoded(self, frame: Bytes) -> Bytes {
+        match self.metadata.encoding {
+            Encoding::Identity => frame,
+            // Boxed: it is rare, and would make the future of every call larger.
+            encoding => Box::pin(encoding.encode(frame)).await,
         }
     }
 
@@ -396,7 +489,7 @@ impl Call<'_> {
             Method::Authenticate => {
                 let request = self.receive(body, raw).await?;
                 let response = self.api.authenticate(self.origin(), request).await?;
-                wire::encode_frame(&response)
+                Ok(self.encoded(wire::encode_frame(&response)?).await)
             }
             Method::AuthEnable => answer_for!(self, body, raw, auth_enable),
             Method::AuthDisable => answer_for!(self, body, raw, auth_disable),
@@ -459,7 +552,15 @@ impl Call<'_> {
     }
 
     fn requests<B: Body<Data = Bytes>, M: Message + Default>(self, body: B) -> Requests<B, M> {
-        Requests::new(body, self.api.config.message_bytes_max())
+        Requests::new(body, self.reading())
+    }
+
+    fn reading(self) -> Reading {
+        Reading {
+            message_bytes_max: self.api.config.message_bytes_max(),
+            encoding: self.metadata.encoding,
+            unfinished: self.backlog.unfinished(),
+        }
     }
 
     /// The one message of a request, once the call is admitted.
@@ -468,7 +569,7 @@ impl Call<'_> {
         B: Body<Data = Bytes>,
         M: Message + Default,
     {
-        let (message, bytes) = wire::read_unary(body, self.api.config.message_bytes_max()).await?;
+        let (message, bytes) = wire::read_unary(body, self.reading()).await?;
         self.meter.received(bytes.len());
         if self.method.kind() == CallKind::Unary {
             self.meter.begin();

@@ -405,6 +405,28 @@ pub(crate) fn compressed_message(encoding: Option<&str>) -> Status {
     }
 }
 
+/// A compressed message is over the limit, in bytes, when it is decompressed.
+pub(crate) fn decompressed_too_large(limit: usize) -> Status {
+    Status::resource_exhausted(format!(
+        "grpc: received message after decompression larger than max {limit}"
+    ))
+}
+
+/// A message is said to be compressed, and is not.
+pub(crate) fn cannot_decompress(error: &std::io::Error) -> Status {
+    Status::internal(format!("grpc: failed to decompress the received message: {error}"))
+}
+
+/// The metadata of a call is over the limit, in bytes.
+pub(crate) fn metadata_too_large(found: usize, limit: usize) -> Status {
+    Status::resource_exhausted(format!("grpc: metadata larger than max ({found} vs. {limit})"))
+}
+
+/// A client has begun more requests than there is memory for, and ended none.
+pub(crate) fn too_much_unfinished() -> Status {
+    Status::resource_exhausted("grpc: too many bytes in unfinished requests of this connection")
+}
+
 /// The path of a request does not name a method.
 pub(crate) fn unknown_path(path: &str, service_is_known: impl Fn(&str) -> bool) -> Status {
     let name = path.strip_prefix('/').unwrap_or(path);

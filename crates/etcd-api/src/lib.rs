@@ -16,7 +16,9 @@
 //! * `metadata`, `leader_watch`: what a call's metadata asks for; `caller`:
 //!   what its connection says; `proof`: whom both stand for.
 //! * `rule`, `access`: who may do what; `login`: passwords.
-//! * `backlog`: what a client asks for and does not read, within bounds.
+//! * `backlog`: what a client asks for and does not read, within bounds; `memory`:
+//!   what all of them may make the server hold; `answer_size`: whose answer may be
+//!   large.
 //! * `recipe`: what locks and elections are made of.
 //! * `wire`: gRPC on HTTP bodies. `method`, `stats`, `latency`, `sink`: what is
 //!   called, counted, timed and sent. `slow`: what is told of calls that took
@@ -41,6 +43,7 @@
 
 mod access;
 mod answer;
+mod answer_size;
 mod api;
 mod auth;
 mod backlog;
@@ -60,6 +63,7 @@ mod lease;
 mod lock;
 mod login;
 mod maintenance;
+mod memory;
 mod metadata;
 mod method;
 mod proof;
@@ -82,6 +86,7 @@ pub use latency::{
     HANDLING_BOUNDS, Latency, LatencyBounds, LatencySnapshot, RANGE_BOUNDS, REQUEST_BOUNDS,
 };
 pub use login::LoginStats;
+pub use memory::ClientMemory;
 pub use method::{CallKind, Method};
 pub use stats::{ClientVersions, GrpcStats, MethodStats};
 pub use wire::{FrameReader, ResponseBody};

@@ -1,7 +1,8 @@
 //! `KV.RangeStream`: a range in chunks that are all read at one revision.
 //!
 //! The chunks are as large as a request may be, more or less; the first is
-//! small, as the size of what is stored is not known before.
+//! small, as the size of what is stored is not known before. A chunk is made when
+//! the client has taken the one before it, and counts until it has taken that.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use t4_kv_types::{KeyValue, OpError, RangeEnd, RangeRequest, RangeResult, Revision, SortTarget};
@@ -34,6 +35,7 @@ impl Api {
         }
         let mut chunks = Chunks::new(request, target_bytes);
         while let Some(request) = chunks.next_request() {
+            let turn = sink.part_turn(target_bytes).await;
             let bytes_max = chunks.bytes_max();
             let result = self.acting(proof)?.range_as(request, bytes_max, |result| result).await;
             let result = match result {
@@ -44,7 +46,7 @@ impl Api {
                 Taken::Part(kvs) => RangeAnswer::part(kvs),
                 Taken::Last(result) => RangeAnswer::new(self.header(result.revision), result),
             };
-            sink.send(&StreamedAnswer(answer)).await?;
+            sink.send_part(turn, &StreamedAnswer(answer)).await?;
         }
         Ok(())
     }
@@ -62,14 +64,15 @@ impl Api {
         let mut result = self.acting(proof)?.range(request).await.map_err(refused)?;
         let mut rest = std::mem::take(&mut result.kvs).into_iter();
         loop {
-            let chunk = next_chunk(&mut rest, self.config.max_request_bytes);
+            let target_bytes = self.config.max_request_bytes;
+            let turn = sink.part_turn(target_bytes).await;
+            let chunk = next_chunk(&mut rest, target_bytes);
             if rest.len() == 0 {
                 let last = RangeResult { kvs: chunk, ..result };
                 let answer = RangeAnswer::new(self.header(last.revision), last);
-                sink.send(&StreamedAnswer(answer)).await?;
-                return Ok(());
+                return sink.send_part(turn, &StreamedAnswer(answer)).await;
             }
-            sink.send(&StreamedAnswer(RangeAnswer::part(chunk))).await?;
+            sink.send_part(turn, &StreamedAnswer(RangeAnswer::part(chunk))).await?;
         }
     }
 }

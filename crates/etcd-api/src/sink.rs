@@ -3,18 +3,26 @@
 use bytes::Bytes;
 use tonic::{Code, Status};
 
+use crate::backlog::{Backlog, PartTurn};
 use crate::stats::{GrpcStats, Meter};
-use crate::wire::{Answer, Outlet, encode_frame};
+use crate::wire::{Answer, Encoding, Outlet, encode_frame};
 
 /// The responses of one call, counted on their way out.
 pub(crate) struct Sink<'a> {
     outlet: Outlet,
     meter: Meter<'a>,
+    encoding: Encoding,
+    backlog: &'a Backlog,
 }
 
 impl<'a> Sink<'a> {
-    pub(crate) fn new(outlet: Outlet, meter: Meter<'a>) -> Self {
-        Sink { outlet, meter }
+    pub(crate) fn new(
+        outlet: Outlet,
+        meter: Meter<'a>,
+        encoding: Encoding,
+        backlog: &'a Backlog,
+    ) -> Self {
+        Sink { outlet, meter, encoding, backlog }
     }
 
     /// Sends a message; waits while the client does not read.
@@ -24,13 +32,38 @@ impl<'a> Sink<'a> {
     pub(crate) async fn send(&self, message: &impl Answer) -> Result<(), Status> {
         let frame = encode_frame(message)?;
         self.meter.sent(frame.len());
-        self.outlet.send(frame).await;
+        self.send_framed(frame).await;
+        Ok(())
+    }
+
+    /// Waits until a part of about so many bytes can be made: the client has
+    /// taken the last one, and there is memory for another.
+    pub(crate) async fn part_turn(&self, bytes: usize) -> PartTurn<'a> {
+        self.outlet.ready().await;
+        self.backlog.part_turn(bytes).await
+    }
+
+    /// Sends a part that was made in a turn.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(crate) async fn send_part(
+        &self,
+        turn: PartTurn<'_>,
+        message: &impl Answer,
+    ) -> Result<(), Status> {
+        let frame = encode_frame(message)?;
+        self.meter.sent(frame.len());
+        let frame = self.encoding.encode(frame).await;
+        self.outlet.send(turn.count(frame)).await;
+        turn.end().await;
         Ok(())
     }
 
     /// Sends bytes of framed messages. Each message is to be counted with
     /// [`Sink::count_sent`].
     pub(crate) async fn send_framed(&self, chunk: Bytes) {
+        let chunk = self.encoding.encode(chunk).await;
         self.outlet.send(chunk).await;
     }
 

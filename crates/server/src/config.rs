@@ -49,6 +49,10 @@ pub struct Config {
     /// What `etcd_server_feature_enabled` shows: a name, its stage, whether it
     /// is on. Default none.
     pub features: Vec<Feature>,
+    /// What clients may make the server hold in memory, in bytes: answers that
+    /// they do not read, requests that they do not end. Default: a quarter of the
+    /// memory that the process may use, 32 MiB to 1 GiB.
+    pub client_memory_bytes: Option<usize>,
     /// TLS, and which HTTP requests are answered.
     pub security: Security,
     /// How users are told apart.
@@ -111,6 +115,7 @@ impl Default for Config {
             warning_apply_duration: Duration::from_millis(100),
             warning_unary_request_duration: Duration::from_millis(300),
             features: Vec::new(),
+            client_memory_bytes: None,
             security: Security::default(),
             auth: AuthConfig::default(),
         }

@@ -2,33 +2,28 @@
 //! HTTP/2.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use t4_etcd_api::Caller;
 use t4_tls_config::looks_like_tls;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-use crate::body::ResponseBody;
 use crate::config::Config;
 use crate::front::{Front, Purpose};
+use crate::http2;
 use crate::socket::{Accepted, Connection, Registered, Socket};
 use crate::tls::Handshaker;
 
 /// A client that has not finished the head of its request after this long is
 /// cut off (etcd waits 5 min; nobody needs that).
 const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
-
-/// Calls of one connection that are cancelled before they are looked at, at
-/// most; beyond that the connection ends (CVE-2023-44487). Clients that cancel
-/// all that they have just begun are to be served, which the default of h2, 20,
-/// does not do.
-const CANCELLED_UNSEEN_MAX: usize = 512;
 
 /// What connections to one listener find.
 pub(crate) struct Port {
@@ -121,7 +116,7 @@ async fn sniff<S: Socket>(io: &S) -> Result<bool, BoxError> {
 }
 
 async fn speak<S>(
-    io: Connection<S>,
+    mut io: Connection<S>,
     purpose: Purpose,
     config: &Config,
     front: Front,
@@ -130,35 +125,37 @@ async fn speak<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(config.keepalive_interval)
-        .keep_alive_timeout(config.keepalive_timeout)
-        .max_concurrent_streams(config.max_concurrent_streams)
-        .max_pending_accept_reset_streams(CANCELLED_UNSEEN_MAX)
-        // gRPC has no use for the date.
-        .auto_date_header(false);
     let front = Arc::new(front);
+    let is_http2 = tokio::select! {
+        is_http2 = io.is_http2() => is_http2?,
+        _ = drain.wait_for(|drain| *drain) => return Ok(()),
+    };
+    if is_http2 {
+        return Ok(http2::serve(io, purpose, config, front, drain).await?);
+    }
+    speak_http1(io, purpose, front, drain).await
+}
+
+async fn speak_http1<S>(
+    io: Connection<S>,
+    purpose: Purpose,
+    front: Arc<Front>,
+    mut drain: watch::Receiver<bool>,
+) -> Result<(), BoxError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let service = service_fn(move |request: Request<Incoming>| {
         let front = front.clone();
-        async move {
-            let response: Response<ResponseBody> = match purpose {
-                Purpose::Client | Purpose::Grpc => front.client(request, purpose).await,
-                Purpose::Http => front.http(request).await,
-                Purpose::Metrics => front.metrics(request).await,
-            };
-            Ok::<_, std::convert::Infallible>(response)
-        }
+        async move { Ok::<_, std::convert::Infallible>(front.answer(request, purpose).await) }
     });
-    let connection = builder.serve_connection(io, service);
-    tokio::pin!(connection);
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
     tokio::select! {
-        outcome = connection.as_mut() => return outcome,
+        outcome = connection.as_mut() => return Ok(outcome?),
         _ = drain.wait_for(|drain| *drain) => {}
     }
     connection.as_mut().graceful_shutdown();
-    connection.await
+    Ok(connection.await?)
 }

@@ -1,11 +1,13 @@
 //! What a request is for: gRPC, metrics, health, version.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version, header};
+use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
 use t4_etcd_api::{Caller, ETCD_VERSION, Services};
 use t4_node::Node;
 
@@ -13,6 +15,7 @@ use crate::access::{self, Access};
 use crate::body::{JSON, PLAIN, ResponseBody, text};
 use crate::debug_vars;
 use crate::health::{self, Checks};
+use crate::http2::Http2Stats;
 use crate::metrics::Metrics;
 
 /// How much of a body that nobody has a use for is read, in bytes, and for how
@@ -39,9 +42,15 @@ pub(crate) struct Front {
     pub(crate) node: Node,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) access: Arc<Access>,
+    pub(crate) http2: Arc<Http2Stats>,
     /// Whether the connection is over TLS.
     pub(crate) tls: bool,
 }
+
+/// The body of a request, over whichever version of HTTP.
+pub(crate) trait RequestBody: Body<Data = Bytes> + Send + Unpin + 'static {}
+
+impl<B: Body<Data = Bytes> + Send + Unpin + 'static> RequestBody for B {}
 
 impl Front {
     /// The same, with calls served on the runtime that this is called on.
@@ -56,14 +65,33 @@ impl Front {
             node: self.node.clone(),
             metrics: self.metrics.clone(),
             access: self.access.clone(),
+            http2: self.http2.clone(),
             tls,
         }
     }
 
-    /// A request on the client port.
-    pub(crate) async fn client(
+    /// Where the client of a connection is, unless it is on a Unix socket.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.services.caller().address
+    }
+
+    /// A request on a listener with this purpose.
+    pub(crate) async fn answer<B: RequestBody>(
         &self,
-        request: Request<Incoming>,
+        request: Request<B>,
+        purpose: Purpose,
+    ) -> Response<ResponseBody> {
+        match purpose {
+            Purpose::Client | Purpose::Grpc => self.client(request, purpose).await,
+            Purpose::Http => self.http(request).await,
+            Purpose::Metrics => self.metrics(request).await,
+        }
+    }
+
+    /// A request on the client port.
+    async fn client<B: RequestBody>(
+        &self,
+        request: Request<B>,
         purpose: Purpose,
     ) -> Response<ResponseBody> {
         // gRPC is on HTTP/2, which no page can speak here without TLS; anything
@@ -80,7 +108,7 @@ impl Front {
     }
 
     /// A request that is not gRPC, from whoever may be a browser.
-    pub(crate) async fn http(&self, mut request: Request<Incoming>) -> Response<ResponseBody> {
+    async fn http<B: RequestBody>(&self, mut request: Request<B>) -> Response<ResponseBody> {
         hear_out(request.body_mut()).await;
         let origin = self.access.origin(&request);
         let mut response = match self.access.answer(&request, self.tls) {
@@ -91,7 +119,7 @@ impl Front {
         response
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+    async fn route<B>(&self, request: Request<B>) -> Response<ResponseBody> {
         let path = request.uri().path();
         match path {
             "/version" => self.version(&request),
@@ -106,7 +134,7 @@ impl Front {
     }
 
     /// A request on the metrics port.
-    pub(crate) async fn metrics(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+    async fn metrics<B>(&self, request: Request<B>) -> Response<ResponseBody> {
         match request.uri().path() {
             "/healthz" => health::healthz(&self.node),
             "/healthz/leader" => health::leader(&self.node),
@@ -115,7 +143,7 @@ impl Front {
     }
 
     /// What both ports serve.
-    async fn common(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+    async fn common<B>(&self, request: Request<B>) -> Response<ResponseBody> {
         let path = request.uri().path();
         let query = request.uri().query().unwrap_or_default();
         if path == "/metrics" {
@@ -146,7 +174,7 @@ impl Front {
         text(StatusCode::NOT_FOUND, PLAIN, "404 page not found\n")
     }
 
-    fn version(&self, request: &Request<Incoming>) -> Response<ResponseBody> {
+    fn version<B>(&self, request: &Request<B>) -> Response<ResponseBody> {
         if request.method() != Method::GET {
             return text(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "Method Not Allowed\n");
         }
@@ -160,14 +188,14 @@ impl Front {
 /// Reads what a request brings along, which no path here has a use for. An
 /// answer that is ahead of it ends with a reset of the HTTP/2 stream, as the
 /// protocol has it, and curl for one then shows the reset and not the answer.
-async fn hear_out(body: &mut Incoming) {
+async fn hear_out(body: &mut impl RequestBody) {
     if body.is_end_stream() {
         return;
     }
     let all = async {
         let mut left = UNUSED_BYTES_MAX;
         while let Some(Ok(frame)) = body.frame().await {
-            match left.checked_sub(frame.data_ref().map_or(0, bytes::Bytes::len)) {
+            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
                 Some(rest) => left = rest,
                 None => return,
             }
@@ -177,7 +205,7 @@ async fn hear_out(body: &mut Incoming) {
     let _ = tokio::time::timeout(UNUSED_PATIENCE, all).await;
 }
 
-fn is_grpc(request: &Request<Incoming>) -> bool {
+fn is_grpc<B>(request: &Request<B>) -> bool {
     request
         .headers()
         .get(header::CONTENT_TYPE)

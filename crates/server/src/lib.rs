@@ -11,8 +11,9 @@
 //! Responses leave in one write each (`socket`). An address may speak TLS
 //! (`tls`), plain text, or both (`connection`); which hosts and origins HTTP
 //! requests may come from is looked at in `access`.
-//! Responses leave in one write each (`socket`). A client that does not begin
-//! (`opening`), does not answer probes or does not read is cut off or held back.
+//! HTTP/2 is served in `http2`, HTTP/1.1 by hyper. A client that does not begin
+//! (`opening`), does not answer probes or does not read is cut off or held back,
+//! and one that floods a connection is read in turns (`pace`).
 //!
 //! [`Server::stop`] drains: no new connections, no new writes, watch streams
 //! end, calls under way finish, then the node closes its log.
@@ -25,6 +26,7 @@ mod access;
 mod address;
 mod auth;
 mod body;
+mod client_metrics;
 mod config;
 mod connection;
 mod debug_vars;
@@ -32,11 +34,14 @@ mod error;
 mod exposition;
 mod front;
 mod health;
+mod http2;
 mod latency_metrics;
 mod lent;
 mod listener;
+mod memory_limit;
 mod metrics;
 mod opening;
+mod pace;
 mod places;
 mod process;
 mod security;
@@ -64,6 +69,7 @@ use access::Access;
 use auth::KeyFollower;
 use connection::Port;
 use front::{Front, Purpose};
+use http2::Http2Stats;
 use listener::{Listener, plan};
 use metrics::Metrics;
 use places::Places;
@@ -275,17 +281,16 @@ fn start_shards(
         watch_progress_notify_interval: config.watch_progress_notify_interval,
         warning_apply_duration: config.warning_apply_duration,
         warning_unary_request_duration: config.warning_unary_request_duration,
+        client_memory_bytes: config
+            .client_memory_bytes
+            .unwrap_or_else(memory_limit::client_memory_bytes),
         auth,
         ..ApiConfig::default()
     };
     let services = t4_etcd_api::services(node.clone(), api);
-    let metrics = Arc::new(Metrics::new(
-        services.stats().clone(),
-        services.login_stats().clone(),
-        tls.clone(),
-        places.clone(),
-        &config,
-    ));
+    let http2 = Arc::new(Http2Stats::default());
+    let metrics =
+        Arc::new(Metrics::new(&services, tls.clone(), http2.clone(), places.clone(), &config));
     let access = Arc::new(Access::new(&config.security));
     let config = Arc::new(config);
     (0..config.io_threads.max(1))
@@ -296,6 +301,7 @@ fn start_shards(
                 node: node.on_own_authority(),
                 metrics: metrics.clone(),
                 access: access.clone(),
+                http2: http2.clone(),
                 tls: false,
             };
             Shard::start(number, config.clone(), front, drain.subscribe())

@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use t4_etcd_api::{ETCD_VERSION, GrpcStats, LoginStats, Method};
+use t4_etcd_api::{ClientMemory, ETCD_VERSION, GrpcStats, LoginStats, Method, Services};
 use t4_kv_types::AlarmKind;
 use t4_node::{Node, Shortage};
 use tonic::Code;
 
+use crate::client_metrics;
 use crate::config::{Config, Feature};
 use crate::exposition::Exposition;
 use crate::health::{Checks, alarm_name};
+use crate::http2::Http2Stats;
 use crate::latency_metrics;
 use crate::places::{Occupancy, Places};
 use crate::process::Process;
@@ -30,6 +32,8 @@ pub(crate) struct Metrics {
     /// Also of methods that nobody has called.
     every_handling_time: bool,
     features: Vec<Feature>,
+    client_memory: Arc<ClientMemory>,
+    http2: Arc<Http2Stats>,
     health_success: AtomicU64,
     health_failures: AtomicU64,
     /// By (set, check): how often it passed, how often not, how it was last.
@@ -45,19 +49,21 @@ struct CheckCount {
 
 impl Metrics {
     pub(crate) fn new(
-        grpc: Arc<GrpcStats>,
-        logins: Arc<LoginStats>,
+        services: &Services,
         tls: Arc<Tls>,
+        http2: Arc<Http2Stats>,
         places: Arc<OnceLock<Arc<Places>>>,
         config: &Config,
     ) -> Self {
         Metrics {
-            grpc,
-            logins,
+            grpc: services.stats().clone(),
+            logins: services.login_stats().clone(),
             tls,
             places,
             every_handling_time: config.extensive_metrics,
             features: config.features.clone(),
+            client_memory: services.client_memory().clone(),
+            http2,
             health_success: AtomicU64::new(0),
             health_failures: AtomicU64::new(0),
             checks: Mutex::default(),
@@ -93,6 +99,7 @@ impl Metrics {
         self.auth(&mut out, node);
         tls_metrics::render(&mut out, &self.tls.observed());
         self.connections(&mut out);
+        client_metrics::render(&mut out, &self.client_memory, &self.http2);
         process(&mut out);
         out.finish()
     }

@@ -1,10 +1,17 @@
 //! HTTP/2 that is not gRPC, or not quite.
 
+use std::io::{Read, Write};
+
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use http::StatusCode;
+use prost::Message;
+use t4_proto::etcdserverpb::RangeResponse;
 use tonic::Code;
 
 use crate::raw::{RawConnection, framed};
-use crate::{assert_log_is_calm, assert_served, connect, get, t4};
+use crate::{MIB, Memory, assert_log_is_calm, assert_served, connect, get, put, t4};
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
 
@@ -99,18 +106,85 @@ async fn metadata_has_a_limit() {
     let mut t4 = t4(&[]);
     let mut rpc = connect(t4.endpoint()).await;
     let raw = RawConnection::open(t4.endpoint()).await;
-    let fits = "y".repeat(8 * 1024);
-    let answer = raw.call(RANGE, &[("x", &fits)], framed(&get("k"))).await.expect("an answer");
-    assert_eq!(answer.status.expect("a status").0, Code::Ok);
-    // 16 KiB in all; many times that is an attack, and ends the connection.
-    let large = "y".repeat(20 * 1024);
-    let answer = raw.call(RANGE, &[("x", &large)], framed(&get("k"))).await.expect("an answer");
-    assert_eq!(answer.http, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    // Some hundred KiB, in one field or in many.
+    let (large, tenth) = ("y".repeat(200 * 1024), "y".repeat(20 * 1024));
+    let names: Vec<String> = (0..10).map(|number| format!("x{number}")).collect();
+    let many: Vec<_> = names.iter().map(|name| (name.as_str(), tenth.as_str())).collect();
+    for headers in [&[("x", large.as_str())][..], &many] {
+        let answer = raw.call(RANGE, headers, framed(&get("k"))).await.expect("an answer");
+        assert_eq!(answer.status.expect("a status").0, Code::Ok);
+    }
+    // More costs the call, and not the connection.
+    let larger = "y".repeat(600 * 1024);
+    let answer = raw.call(RANGE, &[("x", &larger)], framed(&get("k"))).await.expect("an answer");
+    let (code, text) = answer.status.expect("a status");
+    assert_eq!(code, Code::ResourceExhausted, "{text}");
+    let way_larger = "y".repeat(900 * 1024);
+    let answer = raw.call(RANGE, &[("x", &way_larger)], vec![]).await.expect("an answer");
+    assert_eq!(answer.status.expect("a status").0, Code::ResourceExhausted);
     let again = raw.call(RANGE, &[], framed(&get("k"))).await.expect("the connection goes on");
     assert_eq!(again.status.expect("a status").0, Code::Ok);
-    let huge = "y".repeat(4 << 20);
+    // Many times that is an attack, and ends the connection.
+    let huge = "y".repeat(8 << 20);
     let refused = raw.call(RANGE, &[("x", &huge)], framed(&get("k"))).await;
     assert!(!matches!(&refused, Ok(answer) if answer.http == StatusCode::OK), "{refused:?}");
     assert_served(&mut rpc, "after").await;
+    assert_log_is_calm(&mut t4, 1);
+}
+
+/// gzip, which etcd takes: the answer is compressed as the request may be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gzip_is_taken_and_given() {
+    let mut t4 = t4(&[]);
+    let mut rpc = connect(t4.endpoint()).await;
+    rpc.kv.put(put("zipped", vec![b'v'; 300_000])).await.expect("put");
+    let raw = RawConnection::open(t4.endpoint()).await;
+    let gzip = [("grpc-encoding", "gzip")];
+    // Plain messages are right as well.
+    for body in [framed(&get("zipped")), zipped(&get("zipped").encode_to_vec())] {
+        let answer = raw.call(RANGE, &gzip, body).await.expect("an answer");
+        assert_eq!(answer.status, Some((Code::Ok, String::new())));
+        assert_eq!(answer.headers["grpc-encoding"], "gzip");
+        assert!(answer.body[0] == 1 && answer.body.len() < 10_000, "{} B", answer.body.len());
+        let mut plain = Vec::new();
+        GzDecoder::new(&answer.body[5..]).read_to_end(&mut plain).expect("gzip");
+        let found = RangeResponse::decode(&plain[..]).expect("a response");
+        assert_eq!(found.kvs[0].value.len(), 300_000);
+    }
+    // What was not said to be compressed is not, nor is the answer.
+    let plain = raw.call(RANGE, &[], framed(&get("zipped"))).await.expect("an answer");
+    assert!(plain.body[0] == 0 && plain.body.len() > 300_000);
+    // Streams too.
+    let (list, stream) = (zipped(&get("zipped").encode_to_vec()), "/etcdserverpb.KV/RangeStream");
+    let answer = raw.call(stream, &gzip, list).await.expect("an answer");
+    assert_eq!(answer.status, Some((Code::Ok, String::new())));
+    assert!(answer.headers["grpc-encoding"] == "gzip" && answer.body.len() < 10_000);
+
+    // A small message that would be a large one is refused before it is.
+    let memory = Memory::of(&mut t4);
+    memory.begin_peak();
+    let before = memory.peak();
+    for _ in 0..20 {
+        let bomb = zipped(&vec![0; 64 << 20]);
+        let answer = raw.call(RANGE, &gzip, bomb).await.expect("an answer");
+        let (code, text) = answer.status.expect("a status");
+        assert_eq!(code, Code::ResourceExhausted, "{text}");
+        assert!(text.starts_with("grpc: received message after decompression larger than max"));
+    }
+    assert!(memory.peak() <= before + 32 * MIB, "{before} B, then {}", memory.peak());
+
+    // What is not known is refused with what is.
+    let other = [("grpc-encoding", "snappy")];
+    let answer = raw.call(RANGE, &other, framed(&get("k"))).await.expect("an answer");
+    assert_eq!(answer.status.expect("a status").0, Code::Unimplemented);
+    assert_eq!(answer.headers["grpc-accept-encoding"], "gzip");
     assert_log_is_calm(&mut t4, 0);
+}
+
+fn zipped(message: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(message).expect("memory");
+    let bytes = encoder.finish().expect("memory");
+    let length = u32::try_from(bytes.len()).expect("a message");
+    [&[1][..], &length.to_be_bytes(), &bytes].concat()
 }

@@ -90,14 +90,26 @@ pub(crate) fn random_frame(rng: &mut Rng) -> Vec<u8> {
     frame(kind, flags, stream, &payload)
 }
 
-/// The kinds of the frames in what a server sent; what is not whole is left out.
-pub(crate) fn kinds(mut bytes: &[u8]) -> Vec<u8> {
+/// A frame that a server sent.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) stream: u32,
+}
+
+/// The frames in what a server sent; what is not whole is left out.
+pub(crate) fn frames_in(mut bytes: &[u8]) -> Vec<Frame> {
     let mut found = Vec::new();
-    while let Some(&[a, b, c, kind, ..]) = bytes.first_chunk::<9>() {
+    while let Some(&[a, b, c, kind, _, s, t, u, v]) = bytes.first_chunk::<9>() {
         let end = 9 + u32::from_be_bytes([0, a, b, c]) as usize;
         let Some(rest) = bytes.get(end..) else { break };
-        found.push(kind);
+        found.push(Frame { kind, stream: u32::from_be_bytes([s, t, u, v]) });
         bytes = rest;
     }
     found
+}
+
+/// The kinds of the frames in what a server sent.
+pub(crate) fn kinds(bytes: &[u8]) -> Vec<u8> {
+    frames_in(bytes).iter().map(|frame| frame.kind).collect()
 }

@@ -8,20 +8,29 @@
 //! * `handshakes`: TLS that fails, in every way.
 //! * `noise`: what is not HTTP/2, and what is a flood of it.
 //! * `calls`: HTTP/2 that is not gRPC, or not quite.
+//! * `floods`: floods that last, and what others notice of them.
+//! * `innocent`: much at once from clients that do nothing wrong.
+//! * `unread`: what many clients do not read, or do not end.
+//! * `watchers`: a hundred thousand of them.
 //! * `values`: good gRPC that asks for what cannot be.
 //!
 //! Memory is measured as the kernel counts it for the server's process.
 
+mod bystander;
 mod calls;
 mod crowd;
 mod deaf;
 mod files;
+mod floods;
 mod frames;
 mod handshakes;
+mod innocent;
 mod noise;
 mod raw;
 mod silent;
+mod unread;
 mod values;
+mod watchers;
 
 use std::fs;
 use std::time::Duration;

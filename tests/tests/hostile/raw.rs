@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use prost::Message;
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
@@ -27,6 +27,7 @@ pub(crate) struct Answer {
     /// gRPC's status, if there was one.
     pub(crate) status: Option<(Code, String)>,
     pub(crate) body: Vec<u8>,
+    pub(crate) headers: HeaderMap,
 }
 
 impl RawConnection {
@@ -92,7 +93,9 @@ impl RawConnection {
 }
 
 /// Reads an answer to its end.
-pub(crate) async fn read(response: ResponseFuture) -> Result<Answer, h2::Error> {
+pub(crate) async fn read(
+    response: impl Future<Output = Result<Response<RecvStream>, h2::Error>>,
+) -> Result<Answer, h2::Error> {
     let (parts, mut stream) = response.await?.into_parts();
     let mut body = Vec::new();
     while let Some(chunk) = next_chunk(&mut stream).await? {
@@ -102,7 +105,7 @@ pub(crate) async fn read(response: ResponseFuture) -> Result<Answer, h2::Error> 
     let status = Status::from_header_map(&parts.headers)
         .or_else(|| Status::from_header_map(trailers.as_ref()?))
         .map(|status| (status.code(), status.message().to_owned()));
-    Ok(Answer { http: parts.status, status, body })
+    Ok(Answer { http: parts.status, status, body, headers: parts.headers })
 }
 
 /// The next bytes of a body; opens the window for as many more.

@@ -131,6 +131,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = LIMITS)]
     pub(crate) max_concurrent_streams: Option<String>,
 
+    /// Bytes that clients may make the server hold: answers that they do not read,
+    /// requests that they do not end [default: a quarter of the memory, at most 1 GiB]
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true, help_heading = LIMITS)]
+    pub(crate) client_memory_bytes: Option<String>,
+
     /// How often an idle watcher that asked for progress notifications gets one; at least 100ms
     /// [default: 10m]
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, help_heading = TUNING)]

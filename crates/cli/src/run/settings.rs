@@ -111,6 +111,9 @@ fn logging(args: &RunArgs, sources: &Sources<'_>) -> Result<Logging, UsageError>
     Ok(Logging { level, format, outputs: vec![Output::Stderr] })
 }
 
+/// Less would not hold the largest requests of a few clients.
+const CLIENT_MEMORY_BYTES_MIN: usize = 16 << 20;
+
 fn server(
     args: &RunArgs,
     sources: &Sources<'_>,
@@ -148,6 +151,10 @@ fn server(
     let extensive =
         sources.one("metrics", args.metrics.clone(), |text| value::choice(text, &sets))?;
     config.extensive_metrics = extensive.unwrap_or(config.extensive_metrics);
+    let memory = args.client_memory_bytes.clone();
+    config.client_memory_bytes = sources.one("client-memory-bytes", memory, |text| {
+        value::number(text, CLIENT_MEMORY_BYTES_MIN..=usize::MAX)
+    })?;
     intervals(args, sources, &mut config)?;
     Ok(config)
 }

@@ -27,6 +27,19 @@ enum Kind {
     Stream(StreamBody),
 }
 
+impl ResponseBody {
+    /// The one message and the trailers behind it, if that is all there is.
+    ///
+    /// # Errors
+    /// The body as it was: it has no message, or many.
+    pub fn into_message(self) -> Result<(Bytes, HeaderMap), ResponseBody> {
+        match self.0 {
+            Kind::Message(Some(message)) => Ok((message, trailers_of(Ok(())))),
+            kind => Err(ResponseBody(kind)),
+        }
+    }
+}
+
 type Work = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
 
 /// A body whose messages are made while it is sent.
@@ -47,6 +60,11 @@ pub(crate) struct Outlet {
 }
 
 impl Outlet {
+    /// Waits until what was sent before is on its way.
+    pub(crate) async fn ready(&self) {
+        poll_fn(|_| if self.slot.lock().is_some() { Poll::Pending } else { Poll::Ready(()) }).await;
+    }
+
     /// Sends framed messages, as soon as what was sent before is on its way.
     pub(crate) async fn send(&self, chunk: Bytes) {
         let mut chunk = Some(chunk);

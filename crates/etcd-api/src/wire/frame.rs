@@ -4,6 +4,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 use tonic::Status;
 
+use super::compression::{self, Encoding};
 use crate::errors;
 
 /// The bytes before each message.
@@ -12,11 +13,13 @@ pub(crate) const FRAME_HEADER_BYTES: usize = 5;
 /// Cuts a byte stream into messages.
 ///
 /// A message that lies within one chunk is a slice of it; one that spans
-/// chunks is put together in a buffer of its own.
+/// chunks is put together in a buffer of its own, which grows with what has
+/// come and not with what was announced.
 #[derive(Debug)]
 pub struct FrameReader {
     /// Largest message that is taken, in bytes.
     message_bytes_max: usize,
+    encoding: Encoding,
     /// What is not consumed of the newest chunk.
     chunk: Bytes,
     /// The beginning of a message that continues in the chunks to come, with
@@ -29,7 +32,19 @@ impl FrameReader {
     /// `message_bytes_max` bytes.
     #[must_use]
     pub fn new(message_bytes_max: usize) -> Self {
-        FrameReader { message_bytes_max, chunk: Bytes::new(), partial: BytesMut::new() }
+        Self::with_encoding(message_bytes_max, Encoding::Identity)
+    }
+
+    /// The same of messages that may be compressed so. The limit is for what
+    /// they are when they no longer are.
+    pub(crate) fn with_encoding(message_bytes_max: usize, encoding: Encoding) -> Self {
+        let (chunk, partial) = (Bytes::new(), BytesMut::new());
+        FrameReader { message_bytes_max, encoding, chunk, partial }
+    }
+
+    /// Memory of a message that has begun and goes on in the chunks to come.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.partial.capacity()
     }
 
     /// Adds what came next. To be called when [`FrameReader::decode_next`]
@@ -48,9 +63,19 @@ impl FrameReader {
     /// The next whole message, or `None` if more bytes are needed.
     ///
     /// # Errors
-    /// The status that ends the call if the message is too large, compressed,
-    /// or not a message.
+    /// The status that ends the call if the message is too large, compressed
+    /// in a way that was not agreed on, or not a message.
     pub fn decode_next(&mut self) -> Result<Option<Bytes>, Status> {
+        let Some(frame) = self.next_frame()? else { return Ok(None) };
+        let message = frame.slice(FRAME_HEADER_BYTES..);
+        match frame[0] {
+            0 => Ok(Some(message)),
+            _ => compression::decompress(&message, self.message_bytes_max).map(Some),
+        }
+    }
+
+    /// The next message with its header, which is right.
+    fn next_frame(&mut self) -> Result<Option<Bytes>, Status> {
         if self.partial.is_empty() {
             let Some(length) = self.length_in(&self.chunk)? else {
                 self.keep_partial(FRAME_HEADER_BYTES);
@@ -58,8 +83,7 @@ impl FrameReader {
             };
             let end = FRAME_HEADER_BYTES + length;
             if self.chunk.len() >= end {
-                let frame = self.chunk.split_to(end);
-                return Ok(Some(frame.slice(FRAME_HEADER_BYTES..)));
+                return Ok(Some(self.chunk.split_to(end)));
             }
             self.keep_partial(end);
             return Ok(None);
@@ -71,8 +95,7 @@ impl FrameReader {
         if self.partial.len() < end {
             return Ok(None);
         }
-        let frame = std::mem::take(&mut self.partial).freeze();
-        Ok(Some(frame.slice(FRAME_HEADER_BYTES..)))
+        Ok(Some(std::mem::take(&mut self.partial).freeze()))
     }
 
     /// The length in the header, once that is whole.
@@ -80,11 +103,10 @@ impl FrameReader {
         let Some(&[flag, a, b, c, d]) = bytes.first_chunk::<FRAME_HEADER_BYTES>() else {
             return Ok(None);
         };
-        match flag {
-            0 => {}
-            // The request's `grpc-encoding` was refused earlier unless it was
-            // absent or "identity".
-            1 => return Err(errors::compressed_message(None)),
+        match (flag, self.encoding) {
+            (0, _) | (1, Encoding::Gzip) => {}
+            // Any other `grpc-encoding` was refused with the head.
+            (1, Encoding::Identity) => return Err(errors::compressed_message(None)),
             _ => return Err(errors::bad_compression_flag(flag)),
         }
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
@@ -94,21 +116,21 @@ impl FrameReader {
         Ok(Some(length))
     }
 
-    /// Sets what is left of the chunk aside, with room for `bytes` in all.
-    /// Room is only reserved for announced lengths below the limit.
+    /// Sets what is left of the chunk aside. It is the beginning of `bytes`.
     fn keep_partial(&mut self, bytes: usize) {
-        if !self.chunk.is_empty() {
-            self.partial.reserve(bytes);
-            self.partial.extend_from_slice(&self.chunk);
-            self.chunk = Bytes::new();
-        }
+        self.fill_partial(bytes);
+        self.chunk = Bytes::new();
     }
 
     /// Moves bytes from the chunk until there are `bytes` set aside.
     fn fill_partial(&mut self, bytes: usize) {
-        let missing = bytes.saturating_sub(self.partial.len());
-        let taken = missing.min(self.chunk.len());
-        self.partial.reserve(missing);
+        let taken = bytes.saturating_sub(self.partial.len()).min(self.chunk.len());
+        let there = self.partial.len() + taken;
+        if there > self.partial.capacity() {
+            // At most twice of what has come: what is announced costs nothing.
+            let room = there.saturating_mul(2).min(bytes);
+            self.partial.reserve(room - self.partial.len());
+        }
         self.partial.extend_from_slice(&self.chunk[..taken]);
         self.chunk.advance(taken);
     }
@@ -249,6 +271,30 @@ mod tests {
         }
     }
 
+    /// Whatever is announced: what it costs is at most twice of what has come.
+    #[test]
+    fn what_is_announced_costs_nothing() {
+        const ANNOUNCED: usize = 1 << 20;
+        let message = frame(&vec![7; ANNOUNCED]);
+        for size in [1, 3, 1000, 16_384] {
+            let mut reader = FrameReader::new(ANNOUNCED);
+            let mut come = 0;
+            for chunk in message[..message.len() / 4].chunks(size) {
+                reader.push(Bytes::copy_from_slice(chunk));
+                assert_eq!(reader.decode_next().unwrap(), None);
+                come += chunk.len();
+                assert!(
+                    reader.held_bytes() <= 2 * come + 64,
+                    "{} B for {come}",
+                    reader.held_bytes()
+                );
+            }
+            reader.push(Bytes::copy_from_slice(&message[come..]));
+            assert_eq!(reader.decode_next().unwrap().unwrap().len(), ANNOUNCED);
+            assert_eq!(reader.held_bytes(), 0, "nothing is kept");
+        }
+    }
+
     /// Of a size that nobody has in memory.
     struct Huge(usize);
 
@@ -279,6 +325,35 @@ mod tests {
         let framed = || Framed(Bytes::from(frame(b"hello")));
         assert_eq!(encode_frame(&framed()).unwrap(), frame(b"hello"));
         assert_eq!(framed().into_frame().unwrap(), frame(b"hello"));
+    }
+
+    #[test]
+    fn compressed_messages_are_taken_if_that_was_said() {
+        let plain = frame(&[9; 5000]);
+        let zipped = compression::compress_frames(&Bytes::from(plain.clone()));
+        assert!(zipped.len() < 500 && zipped[0] == 1);
+        // Plain ones may be among them.
+        let stream = [&zipped[..], &plain, &zipped].concat();
+        for size in [1, 7, stream.len()] {
+            let mut reader = FrameReader::with_encoding(5000, Encoding::Gzip);
+            let mut found = Vec::new();
+            for chunk in stream.chunks(size) {
+                reader.push(Bytes::copy_from_slice(chunk));
+                while let Some(message) = reader.decode_next().unwrap() {
+                    found.push(message);
+                }
+            }
+            assert_eq!(found, vec![vec![9; 5000]; 3]);
+        }
+        let mut small = FrameReader::with_encoding(4999, Encoding::Gzip);
+        small.push(zipped);
+        let refused = small.decode_next().unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        let text = "grpc: received message after decompression larger than max 4999";
+        assert_eq!(refused.message(), text);
+        let mut noise = FrameReader::with_encoding(10, Encoding::Gzip);
+        noise.push(Bytes::from_static(&[1, 0, 0, 0, 3, 1, 2, 3]));
+        assert_eq!(noise.decode_next().unwrap_err().code(), Code::Internal);
     }
 
     #[test]

@@ -10,13 +10,37 @@ use http_body::Body;
 use prost::Message;
 use tonic::Status;
 
+use super::compression::Encoding;
 use super::frame::FrameReader;
 use crate::errors::{self, ApiError};
+use crate::memory::Held;
+
+/// How a request is to be read.
+pub(crate) struct Reading {
+    /// The largest message, in bytes.
+    pub(crate) message_bytes_max: usize,
+    pub(crate) encoding: Encoding,
+    /// Counts what is held of a message that is not there as a whole.
+    pub(crate) unfinished: Held,
+}
+
+/// Where in a request its reader is.
+struct Frames {
+    reader: FrameReader,
+    unfinished: Held,
+}
+
+impl Reading {
+    fn begin(self) -> Frames {
+        let Reading { message_bytes_max, encoding, unfinished } = self;
+        Frames { reader: FrameReader::with_encoding(message_bytes_max, encoding), unfinished }
+    }
+}
 
 /// The messages of a request body, one after the other.
 pub(crate) struct Requests<B, M> {
     body: Pin<Box<B>>,
-    frames: FrameReader,
+    frames: Frames,
     message: PhantomData<fn() -> M>,
 }
 
@@ -25,9 +49,8 @@ where
     B: Body<Data = Bytes>,
     M: Message + Default,
 {
-    pub(crate) fn new(body: B, message_bytes_max: usize) -> Self {
-        let frames = FrameReader::new(message_bytes_max);
-        Requests { body: Box::pin(body), frames, message: PhantomData }
+    pub(crate) fn new(body: B, reading: Reading) -> Self {
+        Requests { body: Box::pin(body), frames: reading.begin(), message: PhantomData }
     }
 
     /// The next message, with the bytes that it took on the wire; `None` when
@@ -41,13 +64,13 @@ where
 /// The one message of a unary request, and the bytes that it was read from.
 pub(crate) async fn read_unary<B, M>(
     mut body: Pin<&mut B>,
-    message_bytes_max: usize,
+    reading: Reading,
 ) -> Result<(M, Bytes), Status>
 where
     B: Body<Data = Bytes>,
     M: Message + Default,
 {
-    let mut frames = FrameReader::new(message_bytes_max);
+    let mut frames = reading.begin();
     let first = poll_fn(|cx| poll_message(body.as_mut(), &mut frames, cx)).await?;
     let message = first.ok_or_else(errors::missing_message)?;
     if poll_fn(|cx| poll_message(body.as_mut(), &mut frames, cx)).await?.is_some() {
@@ -67,25 +90,29 @@ fn decode<M: Message + Default>(bytes: Bytes) -> Result<(M, usize), Status> {
 
 fn poll_message<B: Body<Data = Bytes>>(
     mut body: Pin<&mut B>,
-    frames: &mut FrameReader,
+    frames: &mut Frames,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Option<Bytes>, Status>> {
     loop {
-        if let Some(message) = frames.decode_next()? {
+        if let Some(message) = frames.reader.decode_next()? {
+            frames.unfinished.set(frames.reader.held_bytes());
             return Poll::Ready(Ok(Some(message)));
         }
         if body.is_end_stream() {
-            return Poll::Ready(end(frames));
+            return Poll::Ready(end(&frames.reader));
+        }
+        if !frames.unfinished.try_set(frames.reader.held_bytes()) {
+            return Poll::Ready(Err(errors::too_much_unfinished()));
         }
         match ready!(body.as_mut().poll_frame(cx)) {
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(chunk) => frames.push(chunk),
+                Ok(chunk) => frames.reader.push(chunk),
                 // Trailers: a request has none that matter, and nothing after.
-                Err(_) => return Poll::Ready(end(frames)),
+                Err(_) => return Poll::Ready(end(&frames.reader)),
             },
             // The client has gone, or has reset the stream.
             Some(Err(_)) => return Poll::Ready(Err(ApiError::ContextCanceled.status())),
-            None => return Poll::Ready(end(frames)),
+            None => return Poll::Ready(end(&frames.reader)),
         }
     }
 }

@@ -120,11 +120,13 @@ async fn malformed_requests_are_told_what_is_wrong() {
     let text = "grpc: compressed flag set with identity or empty encoding";
     assert_eq!(status(vec![1, 0, 0, 0, 0]).await, (13, text.to_owned()));
 
-    let mut gzip = post(path, good);
-    gzip.headers_mut().insert("grpc-encoding", "gzip".parse().unwrap());
-    let (code, text) = status_of(server.services.serve(gzip).await).await;
+    let mut snappy = post(path, good);
+    snappy.headers_mut().insert("grpc-encoding", "snappy".parse().unwrap());
+    let response = server.services.serve(snappy).await;
+    assert_eq!(response.headers()["grpc-accept-encoding"], "gzip");
+    let (code, text) = status_of(response).await;
     assert_eq!(code, 12);
-    assert_eq!(text, "grpc: Decompressor is not installed for grpc-encoding \"gzip\"");
+    assert_eq!(text, "grpc: Decompressor is not installed for grpc-encoding \"snappy\"");
 }
 
 /// Whatever the bytes, there is an answer and no panic.

@@ -1,0 +1,99 @@
+//! Messages that are compressed: gzip, as etcd takes it.
+
+use std::io::{Read, Write};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use http::HeaderValue;
+use tonic::Status;
+
+use super::frame::FRAME_HEADER_BYTES;
+use crate::errors;
+
+/// The headers that say how messages are compressed, and how they may be.
+pub(crate) const GRPC_ENCODING: &str = "grpc-encoding";
+pub(crate) const GRPC_ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+pub(crate) const GZIP: HeaderValue = HeaderValue::from_static("gzip");
+
+/// From so many bytes on compressing takes long enough to hold up others.
+const INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// How the messages of a request may be compressed, and those of the response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Identity,
+    Gzip,
+}
+
+impl Encoding {
+    /// That of a `grpc-encoding`; `None`: an unknown one.
+    pub(crate) fn named(name: &[u8]) -> Option<Self> {
+        match name {
+            b"identity" => Some(Encoding::Identity),
+            b"gzip" => Some(Encoding::Gzip),
+            _ => None,
+        }
+    }
+
+    /// Framed messages as they are sent. Large ones are compressed on a thread
+    /// of their own.
+    pub(crate) async fn encode(self, frames: Bytes) -> Bytes {
+        match self {
+            Encoding::Identity => frames,
+            Encoding::Gzip if frames.len() <= INLINE_BYTES_MAX => compress_frames(&frames),
+            Encoding::Gzip => {
+                let plain = frames.clone();
+                let work = tokio::task::spawn_blocking(move || compress_frames(&plain));
+                // It fails only when the runtime ends: any answer will do.
+                work.await.unwrap_or(frames)
+            }
+        }
+    }
+}
+
+/// The message, of up to `bytes_max` bytes.
+pub(crate) fn decompress(message: &[u8], bytes_max: usize) -> Result<Bytes, Status> {
+    let mut plain = Vec::new();
+    let limit = bytes_max as u64 + 1;
+    let read = GzDecoder::new(message).take(limit).read_to_end(&mut plain);
+    read.map_err(|error| errors::cannot_decompress(&error))?;
+    if plain.len() > bytes_max {
+        return Err(errors::decompressed_too_large(bytes_max));
+    }
+    Ok(plain.into())
+}
+
+/// Framed messages, one behind the other, each compressed but for empty ones.
+/// What is compressed already stays.
+pub(crate) fn compress_frames(frames: &Bytes) -> Bytes {
+    let mut rest = &frames[..];
+    let mut out = BytesMut::with_capacity(frames.len() / 2);
+    while let Some(&[flag, a, b, c, d]) = rest.first_chunk::<FRAME_HEADER_BYTES>() {
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        rest.advance(FRAME_HEADER_BYTES);
+        let (message, after) = rest.split_at(length.min(rest.len()));
+        rest = after;
+        if flag == 0 && !message.is_empty() {
+            put_compressed(&mut out, message);
+        } else {
+            out.put_slice(&[flag, a, b, c, d]);
+            out.put_slice(message);
+        }
+    }
+    out.freeze()
+}
+
+fn put_compressed(out: &mut BytesMut, message: &[u8]) {
+    let start = out.len();
+    out.put_slice(&[1, 0, 0, 0, 0]);
+    let mut encoder = GzEncoder::new(out.writer(), Compression::fast());
+    // Memory takes all that is written to it.
+    let _ = encoder.write_all(message).and_then(|()| encoder.try_finish());
+    drop(encoder);
+    let length = out.len() - start - FRAME_HEADER_BYTES;
+    // Below 4 GiB, as the message is: gzip adds a thousandth at most.
+    let length = u32::try_from(length).unwrap_or(u32::MAX);
+    out[start + 1..start + FRAME_HEADER_BYTES].copy_from_slice(&length.to_be_bytes());
+}
