@@ -108,7 +108,9 @@ impl Wal {
 /// the log in memory is not the one on the disk any more.
 fn no_way_back(error: WalError) -> WalError {
     match error {
-        WalError::NoSpace { source, .. } => WalError::fatal("rename", PREPARED_NAME, source),
+        WalError::NoSpace { source, .. } | WalError::Exhausted { source, .. } => {
+            WalError::fatal("rename", PREPARED_NAME, source)
+        }
         other => other,
     }
 }

@@ -210,7 +210,11 @@ impl Wal {
         if end_from(self.end) > self.active.header.file_bytes {
             self.begin_segment(end_from(HEADER_PAGE))?;
         }
-        self.close_previous()?;
+        if let Err(error) = self.close_previous() {
+            // Told when it is over, as for a segment that cannot be prepared.
+            self.preparation_fails |= error.is_refusal();
+            return Err(error);
+        }
         self.buffer.clear();
         let salt = self.active.header.salt;
         for entry in entries {
