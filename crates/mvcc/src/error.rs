@@ -37,7 +37,7 @@ pub enum ReadError {
         what: String,
     },
     /// The disk or the operating system refused.
-    #[error("{}: reading failed", file.display())]
+    #[error("{}: reading failed: {source}", file.display())]
     Io {
         /// The file.
         file: PathBuf,
@@ -127,7 +127,7 @@ pub enum StoreError {
         earlier: String,
     },
     /// The disk or the operating system refused.
-    #[error("{}: {op} failed; check the disk and the permissions", file.display())]
+    #[error("{}: {op} failed: {source}; check the disk and the permissions", file.display())]
     Io {
         /// The file.
         file: PathBuf,

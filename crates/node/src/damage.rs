@@ -26,13 +26,15 @@ pub(crate) struct Damage {
     on: AtomicBool,
     /// It was asked for, and is not on yet.
     asked: AtomicBool,
+    /// The request for it has not come back yet.
+    in_flight: AtomicBool,
     told: Mutex<BTreeSet<String>>,
 }
 
 impl Damage {
     pub(crate) fn new(member: NodeId, queue: Arc<CommitQueue>, on: bool) -> Self {
-        let (on, asked) = (AtomicBool::new(on), AtomicBool::new(false));
-        Damage { member, queue, on, asked, told: Mutex::default() }
+        let (asked, in_flight) = (AtomicBool::new(false), AtomicBool::new(false));
+        Damage { member, queue, on: AtomicBool::new(on), asked, in_flight, told: Mutex::default() }
     }
 
     /// One whose reports go nowhere but to the log.
@@ -61,12 +63,19 @@ impl Damage {
 
     /// Asks again if the log had no room for the alarm.
     pub(crate) fn retry(&self) {
-        if self.asked.load(Ordering::Acquire) && !self.on.load(Ordering::Acquire) {
+        let waits = self.in_flight.load(Ordering::Acquire);
+        if self.asked.load(Ordering::Acquire) && !self.on.load(Ordering::Acquire) && !waits {
             self.ask();
         }
     }
 
+    /// The log has refused what it was given last.
+    pub(crate) fn refused(&self) {
+        self.in_flight.store(false, Ordering::Release);
+    }
+
     fn ask(&self) {
+        self.in_flight.store(true, Ordering::Release);
         self.queue.submit_own(Request::SetAlarm(self.member, AlarmKind::Corrupt, true));
     }
 
@@ -74,6 +83,7 @@ impl Damage {
     pub(crate) fn alarm_is(&self, on: bool) {
         if on {
             self.asked.store(false, Ordering::Release);
+            self.refused();
         } else if self.on.load(Ordering::Acquire) {
             self.told.lock().clear();
         }

@@ -39,7 +39,7 @@ impl Bed {
             let write = Write::Put { key, value, lease: LeaseId::NONE };
             let events = self.store.apply(revision, &[write]);
             self.store.publish(revision);
-            (revision, events.into())
+            (revision, events)
         };
         (0..revisions).map(one).collect()
     }

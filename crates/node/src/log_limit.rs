@@ -14,7 +14,7 @@ pub struct LogLimit {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// When the present second began.
     since: Option<Instant>,
@@ -27,8 +27,9 @@ struct State {
 impl LogLimit {
     /// At most `lines_max` lines a second.
     #[must_use]
-    pub fn per_second(lines_max: u32) -> LogLimit {
-        LogLimit { lines_max, state: Mutex::default() }
+    pub const fn per_second(lines_max: u32) -> LogLimit {
+        let state = State { since: None, lines: 0, suppressed: 0 };
+        LogLimit { lines_max, state: Mutex::new(state) }
     }
 
     /// Whether a line may be written now; then, how many were suppressed since

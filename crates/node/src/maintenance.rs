@@ -198,7 +198,12 @@ impl Maintenance {
                     "segments collected"
                 );
             }
-            Err(error) if self.is_damage(&error) => {}
+            Err(error) if self.is_damage(&error) => {
+                // No shortage any more, and nothing that trying again would mend.
+                if self.collect_again.take().is_some() {
+                    self.works();
+                }
+            }
             Err(error) => {
                 self.collect_again = Some(Instant::now() + COLLECT_RETRY);
                 self.failed("collecting failed; nothing was lost", &error);

@@ -195,7 +195,14 @@ fn report(recovery: &t4_wal::Recovery) {
 /// ends too early refuses itself.
 pub(crate) fn refuse_lost_log(log: &Path, sealed: LogPosition) -> Result<(), OpenError> {
     let is_segment = |entry: std::fs::DirEntry| entry.path().extension() == Some("wal".as_ref());
-    let has_log = std::fs::read_dir(log).is_ok_and(|mut log| log.any(|e| e.is_ok_and(is_segment)));
+    let has_log = match std::fs::read_dir(log) {
+        Ok(mut log) => log.any(|entry| entry.is_ok_and(is_segment)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        // It may well be there.
+        Err(source) => {
+            return Err(OpenError::DataDir { path: log.to_owned(), op: "read", source });
+        }
+    };
     if !has_log {
         return Err(OpenError::LogLost { path: log.to_owned(), sealed: sealed.index });
     }
@@ -227,8 +234,10 @@ fn group_commit(
             queue.log_news(LogNews::Durable);
         }
         Event::Refused(refused) => {
-            let what = Shortage::of_log(&refused.error).unwrap_or(Shortage::DiskFull);
-            shared.shortages.refused(what, &*refused.error, shared.now());
+            match Shortage::of_log(&refused.error) {
+                Some(what) => shared.shortages.refused(what, &*refused.error, shared.now()),
+                None => tracing::error!(error = %refused.error, "the log refused an entry"),
+            }
             queue.log_news(LogNews::Refused);
         }
         Event::PreparationFailed(error) => match Shortage::of_log(&error) {

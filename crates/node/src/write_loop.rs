@@ -63,8 +63,8 @@ pub(crate) struct WriteLoop {
     backlog: Submissions,
     /// Responses that need not wait were handed to the lanes and not sent.
     staged: bool,
-    /// Expired leases whose revocation is in flight.
-    revoking: Vec<LeaseId>,
+    /// Expired leases whose revocation is in flight, and how many keys each had.
+    revoking: Vec<(LeaseId, usize)>,
     /// Leases in the open batch that expired, and keys of them.
     expired_open: usize,
     /// A revocation was refused, and this was told.
@@ -282,10 +282,8 @@ impl WriteLoop {
         match self.sequencer.evaluate(&self.state, &Identity::Server, Request::LeaseRevoke(id)) {
             Ok(_) => {
                 self.expired_open += 1 + keys;
-                self.shared.counters.keys_expired.fetch_add(keys as u64, Ordering::Relaxed);
                 self.revoke_refused = false;
-                self.revoking.push(id);
-                self.shared.counters.leases_expired.fetch_add(1, Ordering::Relaxed);
+                self.revoking.push((id, keys));
             }
             Err(why) if self.state.leases().lock().exists(id) => {
                 if !std::mem::replace(&mut self.revoke_refused, true) {
@@ -346,7 +344,15 @@ impl WriteLoop {
         self.lanes.flush(&news);
         if applied.leases_changed {
             let leases = self.state.leases().lock();
-            self.revoking.retain(|id| leases.exists(*id));
+            let counters = &self.shared.counters;
+            self.revoking.retain(|(id, keys)| {
+                let waits = leases.exists(*id);
+                if !waits {
+                    counters.leases_expired.fetch_add(1, Ordering::Relaxed);
+                    counters.keys_expired.fetch_add(*keys as u64, Ordering::Relaxed);
+                }
+                waits
+            });
             drop(leases);
             self.shared.leases_changed.notify_waiters();
         }
@@ -390,9 +396,12 @@ impl WriteLoop {
         self.answer_all(replies.into_iter().map(|reply| reply.to), &error);
         let retry_at = self.shared.now() + REVOKE_RETRY;
         self.token_expiry.refused(&self.shared, retry_at);
+        self.shared.damage.refused();
         let mut leases = self.state.leases().lock();
-        for id in self.revoking.drain(..).filter(|id| leases.exists(*id)).collect::<Vec<_>>() {
-            leases.unreport(id, retry_at);
+        for (id, _) in self.revoking.drain(..) {
+            if leases.exists(id) {
+                leases.unreport(id, retry_at);
+            }
         }
     }
 

@@ -77,6 +77,8 @@ async fn what_is_over_the_bound_is_refused() {
     assert_eq!(reads.range(&few, 5_000_000, &make).await, Ok(10));
 }
 
+const LIMIT: Limit = Limit::Bytes(1);
+
 /// Polls a future once; it is not done.
 fn begin(future: std::pin::Pin<&mut impl Future>) {
     let mut cx = Context::from_waker(Waker::noop());
@@ -98,7 +100,8 @@ async fn a_read_under_way_ends_when_its_caller_goes() {
             ended.send(budget.still_wanted().is_err()).unwrap();
             budget.still_wanted()
         };
-        let mut future = pin!(reads.block(1, read, |()| panic!("nobody wants it")));
+        let mut future =
+            pin!(reads.block(&reads.large, LIMIT, read, |()| panic!("nobody wants it")));
         begin(future.as_mut());
         has_begun.recv_timeout(DEADLINE).unwrap();
     }
@@ -110,27 +113,27 @@ async fn a_read_that_waits_is_never_begun_when_its_caller_goes() {
     let (reads, _store, _dir) = reads_of(1, 1);
     let (release, held) = mpsc::channel::<()>();
     let held = Arc::new(std::sync::Mutex::new(held));
-    let busy: Vec<_> = (0..BLOCKING_READS_MAX)
+    let busy: Vec<_> = (0..WAITING_READS_MAX)
         .map(|_| {
             let (reads, held) = (reads.clone(), held.clone());
             let read = move |_: &Reader, _: &Budget<'_>| {
                 let _ = held.lock().unwrap().recv();
                 Ok(())
             };
-            tokio::spawn(async move { reads.block(1, read, |()| ()).await })
+            tokio::spawn(async move { reads.block(&reads.waiting, LIMIT, read, |()| ()).await })
         })
         .collect();
-    while reads.blocking.available_permits() > 0 {
+    while reads.waiting.available_permits() > 0 {
         tokio::task::yield_now().await;
     }
     {
         let read = |_: &Reader, _: &Budget<'_>| -> Result<(), ReadError> { panic!("it is gone") };
-        let mut future = pin!(reads.block(1, read, |()| ()));
+        let mut future = pin!(reads.block(&reads.waiting, LIMIT, read, |()| ()));
         begin(future.as_mut());
     }
     drop(release);
     for one in busy {
-        one.await.unwrap().unwrap();
+        one.await.unwrap().unwrap().unwrap();
     }
-    reads.block(1, |_, _| Ok(()), |()| ()).await.unwrap();
+    reads.block(&reads.waiting, LIMIT, |_, _| Ok(()), |()| ()).await.unwrap().unwrap();
 }
