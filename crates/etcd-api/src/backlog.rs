@@ -196,6 +196,11 @@ impl LargeTurn {
         self.account.has_room(bytes)
     }
 
+    /// Holds so many bytes, whether there is room for them or not.
+    pub(crate) fn hold(&self, bytes: usize) -> Held {
+        self.account.hold(bytes)
+    }
+
     /// Waits for room, and holds it.
     pub(crate) async fn hold_room(&self, bytes: usize) -> Held {
         self.account.room(bytes).await;

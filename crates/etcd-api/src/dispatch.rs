@@ -344,6 +344,8 @@ macro_rules! answered {
         let $request = $call.receive($body, $raw).await?;
         if $is_large(&$request) {
             let turn = $call.backlog.large_turn($request.encoded_len()).await;
+            // What it waited for is what its own client does not read.
+            $call.meter.begin();
             match $served.await.and_then(Answer::into_frame) {
                 Ok(frame) => Ok(turn.count($call.encoded(frame).await).await),
                 Err(status) => {
@@ -422,6 +424,8 @@ impl Call<'_> {
     /// there is.
     async fn large_range(self, request: pb::RangeRequest) -> Result<Bytes, Status> {
         let turn = self.backlog.large_turn(request.encoded_len()).await;
+        // What it waited for is what its own client does not read.
+        self.meter.begin();
         let make = |request| async { self.api.range(self.from.proof, request).await?.into_frame() };
         let made = async {
             let frame = make(request.clone()).await?;
@@ -431,6 +435,7 @@ impl Call<'_> {
             let bytes = frame.len();
             drop(frame);
             let room = turn.hold_room(bytes).await;
+            self.meter.begin();
             Ok((make(request).await?, Some(room)))
         };
         match made.await {

@@ -53,14 +53,16 @@ impl Api {
             // It may come to be, the protocol says; here it never does.
             let status = ServingStatus::ServiceUnknown.into();
             sink.send(&HealthCheckResponse { status }).await?;
-            return std::future::pending().await;
+            self.node.closed().await;
+            return Err(ApiError::Stopped.status());
         }
         let mut serving = self.health.serving.subscribe();
         loop {
             let now = *serving.borrow_and_update();
             sink.send(&response(now)).await?;
-            if serving.changed().await.is_err() {
-                return Err(ApiError::Stopped.status());
+            tokio::select! {
+                changed = serving.changed() => changed.map_err(|_| ApiError::Stopped)?,
+                _ = self.node.closed() => return Err(ApiError::Stopped.status()),
             }
         }
     }

@@ -61,20 +61,45 @@ impl Api {
         request: RangeRequest,
         sink: &Sink<'_>,
     ) -> Result<(), Status> {
-        let mut result = self.acting(proof)?.range(request).await.map_err(refused)?;
+        let read = || async { self.acting(proof)?.range(request.clone()).await.map_err(refused) };
+        let turn = sink.large_turn().await;
+        let mut result = match read().await {
+            Ok(result) => result,
+            Err(refused) => {
+                turn.end();
+                return Err(refused);
+            }
+        };
+        let mut rest_bytes = result.kvs.iter().map(pair_bytes).sum::<usize>();
+        // What there is no room for is not kept, but read again when there is.
+        let mut held = if turn.has_room(rest_bytes) {
+            turn.hold(rest_bytes)
+        } else {
+            drop(result);
+            let held = turn.hold_room(rest_bytes).await;
+            result = read().await?;
+            rest_bytes = result.kvs.iter().map(pair_bytes).sum();
+            held
+        };
+        turn.end();
         let mut rest = std::mem::take(&mut result.kvs).into_iter();
         loop {
-            let target_bytes = self.config.max_request_bytes;
-            let turn = sink.part_turn(target_bytes).await;
-            let chunk = next_chunk(&mut rest, target_bytes);
+            let chunk = next_chunk(&mut rest, self.config.max_request_bytes);
+            rest_bytes -= chunk.iter().map(pair_bytes).sum::<usize>();
             if rest.len() == 0 {
                 let last = RangeResult { kvs: chunk, ..result };
                 let answer = RangeAnswer::new(self.header(last.revision), last);
-                return sink.send_part(turn, &StreamedAnswer(answer)).await;
+                return sink.send(&StreamedAnswer(answer)).await;
             }
-            sink.send_part(turn, &StreamedAnswer(RangeAnswer::part(chunk))).await?;
+            sink.send(&StreamedAnswer(RangeAnswer::part(chunk))).await?;
+            held.set(rest_bytes);
         }
     }
+}
+
+/// What a pair takes, more or less.
+fn pair_bytes(kv: &KeyValue) -> usize {
+    kv.key.len() + kv.value.len() + size_of::<KeyValue>()
 }
 
 /// Takes pairs until they have `target_bytes`, one at least if there is one.

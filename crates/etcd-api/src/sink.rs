@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tonic::{Code, Status};
 
-use crate::backlog::{Backlog, PartTurn};
+use crate::backlog::{Backlog, LargeTurn, PartTurn};
 use crate::stats::{GrpcStats, Meter};
 use crate::wire::{Answer, Encoding, Outlet, encode_frame};
 
@@ -54,13 +54,25 @@ impl<'a> Sink<'a> {
     ) -> Result<(), Status> {
         let frame = encode_frame(message)?;
         self.meter.sent(frame.len());
-        let frame = self.encoding.encode(frame).await;
-        self.outlet.send(turn.count(frame)).await;
+        let frame = turn.count(self.encoding.encode(frame).await);
+        // Over before the client takes it: one that does not read this stream
+        // may wait for another one.
         turn.end().await;
+        self.outlet.send(frame).await;
         Ok(())
     }
 
-    /// Sends bytes of framed messages. Each message is to be counted with
+    /// Waits until an answer that may be large can be made.
+    pub(crate) async fn large_turn(&self) -> LargeTurn {
+        self.backlog.large_turn(0).await
+    }
+
+    /// Whether messages are compressed on their way.
+    pub(crate) fn compresses(&self) -> bool {
+        self.encoding != Encoding::Identity
+    }
+
+    /// Sends bytes of whole framed messages. Each message is to be counted with
     /// [`Sink::count_sent`].
     pub(crate) async fn send_framed(&self, chunk: Bytes) {
         let chunk = self.encoding.encode(chunk).await;

@@ -186,7 +186,8 @@ impl<'a> Outbound<'a> {
         put_frame_header(&mut self.chunk, length)?;
         self.sink.count_sent(FRAME_HEADER_BYTES + length);
         response.encode(&mut self.chunk).expect("a growing buffer has room");
-        if events.len() <= COPIED_BYTES_MAX {
+        // Compressed, a message has to be in one piece.
+        if events.len() <= COPIED_BYTES_MAX || self.sink.compresses() {
             self.chunk.extend_from_slice(events);
         } else {
             self.flush().await;

@@ -162,12 +162,15 @@ async fn writes_have_a_largest_size() {
 
 #[tokio::test]
 async fn the_quota_is_told_before_anything_else() {
-    let server = Server::start_with(|node| node.quota_bytes = Some(1000), |_| {}).await;
+    let server = Server::start_with(|node| node.quota_bytes = Some(10_000), |_| {}).await;
     let mut kv = server.kv();
     let text = "etcdserver: mvcc: database space exceeded";
     let full = Code::ResourceExhausted;
-    // Wrong in itself, too.
-    let large = pb::PutRequest { value: vec![0; 2000].into(), ..Default::default() };
+    // Wrong in itself, too. Below nine tenths that one alone is refused.
+    let large = pb::PutRequest { value: vec![0; 20_000].into(), ..Default::default() };
+    assert_error(kv.put(large.clone()).await, full, text);
+    let filling = pb::PutRequest { value: vec![0; 9_200].into(), ..put("filling", "") };
+    kv.put(filling).await.unwrap();
     assert_error(kv.put(large).await, full, text);
     // The alarm is on now; what frees or reads still works.
     assert_error(kv.put(put("k", "v")).await, full, text);
