@@ -6,7 +6,7 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
 /// etcd's names of settings that `t4 run` has by another.
-const OTHER_NAMES: [(&str, &str); 22] = [
+const OTHER_NAMES: [(&str, &str); 21] = [
     ("listen-client-urls", "listen"),
     ("listen-client-http-urls", "listen"),
     ("listen-metrics-urls", "metrics-addr"),
@@ -24,7 +24,6 @@ const OTHER_NAMES: [(&str, &str); 22] = [
     ("addr", "listen"),
     ("address", "listen"),
     ("bind", "listen"),
-    ("metrics", "metrics-addr"),
     ("metrics-address", "metrics-addr"),
     ("data", "data-dir"),
     ("dir", "data-dir"),
@@ -203,7 +202,7 @@ mod tests {
             ("server", "use 't4 run'"),
             ("inspekt", "inspect"),
             ("check", "use 't4 run --check'"),
-            ("gc", "the commands are run, etcd, inspect, certs"),
+            ("gc", "the commands are run, etcd, inspect, verify, certs"),
         ] {
             let told = told(&["t4", name]);
             assert!(told.contains(tip), "{name}: {told}");

@@ -171,7 +171,7 @@ fn what_is_deployed_names_flags_and_variables_that_there_are() {
             assert!(flags.contains(flag.as_str()), "{name}: {flag}");
         }
         for variable in self::variables(&text) {
-            let is_example = ["T4_SERVICE_HOST", "T4_PORT_"].contains(&variable);
+            let is_example = ["T4_SERVICE_HOST", "T4_PORT_", "T4_COMMIT"].contains(&variable);
             assert!(is_example || variables.contains(variable), "{name}: {variable}");
         }
     }

@@ -43,15 +43,17 @@ fn a_first_start_that_fails_says_where_and_can_be_repeated() {
     let lacking = ["EMFILE", "ENFILE", "ENOMEM", "ENOSPC", "EDQUOT", "EIO", "EROFS"];
     let scratch = Scratch::new("disk_faults").expect("scratch");
     for (calls, path) in [
+        // In the order in which they are made: what a failed start has made is
+        // not made again.
         ("openat", "LOCK"),
-        ("openat", "IDENTITY.new"),
-        ("write", "IDENTITY.new"),
         ("/^mkdir", "log"),
-        ("openat", "state/MANIFEST.tmp"),
-        ("/^rename", "state/MANIFEST.tmp"),
         ("openat", "log/next.tmp"),
         ("fallocate", "log/next.tmp"),
         ("/^rename", "log/next.tmp"),
+        ("openat", "IDENTITY.new"),
+        ("write", "IDENTITY.new"),
+        ("openat", "state/MANIFEST.tmp"),
+        ("/^rename", "state/MANIFEST.tmp"),
     ] {
         assert_refuses(&scratch, calls, one_of(&mut rng, &lacking), path);
     }

@@ -7,10 +7,11 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use http::StatusCode;
 use prost::Message;
-use t4_proto::etcdserverpb::RangeResponse;
+use t4_proto::etcdserverpb::watch_request::RequestUnion;
+use t4_proto::etcdserverpb::{RangeResponse, WatchCreateRequest, WatchRequest, WatchResponse};
 use tonic::Code;
 
-use crate::raw::{RawConnection, framed};
+use crate::raw::{RawConnection, framed, next_chunk};
 use crate::{MIB, Memory, assert_log_is_calm, assert_served, connect, get, put, t4};
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
@@ -160,6 +161,28 @@ async fn gzip_is_taken_and_given() {
     assert_eq!(answer.status, Some((Code::Ok, String::new())));
     assert!(answer.headers["grpc-encoding"] == "gzip" && answer.body.len() < 10_000);
 
+    // And watches, of whose events the large ones are shared between streams.
+    let create = WatchCreateRequest {
+        key: "zipped".into(),
+        start_revision: 1,
+        ..WatchCreateRequest::default()
+    };
+    let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+    let (response, mut request) = raw.begin("/etcdserverpb.Watch/Watch", &gzip).await;
+    request.send_data(zipped(&create.encode_to_vec()).into(), false).expect("send");
+    let mut body = response.await.expect("an answer").into_body();
+    let mut come = Vec::new();
+    let event = loop {
+        let chunk = next_chunk(&mut body).await.expect("the stream is open");
+        come.extend_from_slice(&chunk.expect("more is to come"));
+        if let Some(event) =
+            unzipped(&come).into_iter().find_map(|found| found.events.into_iter().next())
+        {
+            break event;
+        }
+    };
+    assert_eq!(event.kv.expect("a pair").value.len(), 300_000);
+
     // A small message that would be a large one is refused before it is.
     let memory = Memory::of(&mut t4);
     memory.begin_peak();
@@ -179,6 +202,21 @@ async fn gzip_is_taken_and_given() {
     assert_eq!(answer.status.expect("a status").0, Code::Unimplemented);
     assert_eq!(answer.headers["grpc-accept-encoding"], "gzip");
     assert_log_is_calm(&mut t4, 0);
+}
+
+/// The messages of a stream that are there as a whole.
+fn unzipped(mut come: &[u8]) -> Vec<WatchResponse> {
+    let mut found = Vec::new();
+    while let Some((head, rest)) = come.split_first_chunk::<5>() {
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let Some((message, rest)) = rest.split_at_checked(length) else { break };
+        assert_eq!(head[0], 1, "each is compressed");
+        let mut plain = Vec::new();
+        GzDecoder::new(message).read_to_end(&mut plain).expect("gzip");
+        found.push(WatchResponse::decode(&plain[..]).expect("a response"));
+        come = rest;
+    }
+    found
 }
 
 fn zipped(message: &[u8]) -> Vec<u8> {

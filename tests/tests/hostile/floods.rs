@@ -164,7 +164,7 @@ async fn endure(target: &Target, rpc: &Rpc, memory: &Memory, name: &str, chunk: 
     stop.store(true, Ordering::Relaxed);
     let connections: usize = attackers.join_all().await.into_iter().sum();
     let peak = memory.peak();
-    println!("  {connections} connections, {} MiB more at most", (peak - before) / MIB);
+    println!("  {connections} connections, {} MiB more at most", peak.saturating_sub(before) / MIB);
     assert!(peak <= before + FLOOD_BYTES_MAX, "{name}: {before} B, then {peak} B");
 }
 

@@ -104,9 +104,11 @@ impl Memory {
 }
 
 /// That a client does harm is no reason to call a person, and at most one line
-/// each for so many attacks.
+/// each for so many attacks. How slow something was is the machine's doing.
 fn assert_log_is_calm(t4: &mut T4, attacks: usize) {
-    let log = t4.program().log();
+    let slow = ["apply request took too long", "request stats", "slow fdatasync"];
+    let mut log = t4.program().log();
+    log.retain(|line| !slow.iter().any(|words| line.contains(words)));
     let count = |level| log.iter().filter(|line| line.contains(level)).count();
     let (warnings, errors) = (count(" WARN "), count(" ERROR "));
     assert!(errors == 0 && warnings <= attacks, "{}", t4.program().log_tail());

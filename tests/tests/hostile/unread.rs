@@ -139,6 +139,24 @@ async fn unread_streams_of_many_are_bounded_in_all() {
     assert_log_is_calm(&mut t4, 0);
 }
 
+/// However many streams of a connection are not read, another one is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paused_streams_hold_up_no_other() {
+    let mut t4 = t4(&[]);
+    let mut rpc = connect(t4.endpoint()).await;
+    store_values(&mut rpc).await;
+    let (raw, paused) = unread(&t4, RANGE_STREAM, 8).await;
+    let mut begun = Vec::new();
+    for stream in paused {
+        begun.push(stream.await.expect("an answer"));
+    }
+    let read = raw.call(RANGE_STREAM, &[], framed(&all_values()));
+    let answer = tokio::time::timeout(DEADLINE, read).await.expect("in time").expect("an answer");
+    assert_eq!(answer.status, Some((Code::Ok, String::new())));
+    assert!(answer.body.len() > VALUES * VALUE_BYTES, "{} B", answer.body.len());
+    assert_log_is_calm(&mut t4, 0);
+}
+
 /// What a message says of its length costs nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn announced_bodies_cost_nothing() {

@@ -112,7 +112,7 @@ fn logging(args: &RunArgs, sources: &Sources<'_>) -> Result<Logging, UsageError>
 }
 
 /// Less would not hold the largest requests of a few clients.
-const CLIENT_MEMORY_BYTES_MIN: usize = 16 << 20;
+const CLIENT_MEMORY_BYTES_MIN: u64 = 16 << 20;
 
 fn server(
     args: &RunArgs,
@@ -152,9 +152,10 @@ fn server(
         sources.one("metrics", args.metrics.clone(), |text| value::choice(text, &sets))?;
     config.extensive_metrics = extensive.unwrap_or(config.extensive_metrics);
     let memory = args.client_memory_bytes.clone();
-    config.client_memory_bytes = sources.one("client-memory-bytes", memory, |text| {
-        value::number(text, CLIENT_MEMORY_BYTES_MIN..=usize::MAX)
+    let memory = sources.one("client-memory-bytes", memory, |text| {
+        value::size(text, CLIENT_MEMORY_BYTES_MIN..=1 << 40)
     })?;
+    config.client_memory_bytes = memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     intervals(args, sources, &mut config)?;
     Ok(config)
 }

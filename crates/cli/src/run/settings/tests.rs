@@ -248,6 +248,7 @@ fn wrong_values_are_refused_with_what_is_allowed() {
         ("max-request-bytes", "0", "from 1 to 67108864"),
         ("max-txn-ops", "-5", "from 1 to 1000000"),
         ("max-concurrent-streams", "4294967296", "from 1 to 4294967295"),
+        ("client-memory-bytes", "1MB", "from 16777216 to 1099511627776"),
         ("watch-progress-notify-interval", "99ms", "use at least 100ms"),
         ("watch-progress-notify-interval", "-1s", "use a duration"),
         ("grpc-keepalive-interval", "10ms", "use at least 1s, or 0 for never"),
