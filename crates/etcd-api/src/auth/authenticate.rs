@@ -18,10 +18,11 @@ use crate::login::Secret;
 /// then the client shall try again.
 const ATTEMPTS: usize = 8;
 
-/// The most that the name of a user who logs in may have, and the password, in
-/// bytes. Logins wait, a thousand at a time and for anybody who asks, so what
-/// each of them holds must be small.
-pub(super) const LOGIN_NAME_BYTES_MAX: usize = 4 << 10;
+/// The most bytes that the name of a user or a role may have, and a password at
+/// a login. Logins wait, a thousand at a time and for anybody who asks, so what
+/// each of them holds must be small; and users and roles are all in memory, and
+/// do not count towards the quota.
+pub(super) const NAME_BYTES_MAX: usize = 4 << 10;
 const LOGIN_PASSWORD_BYTES_MAX: usize = 4 << 10;
 
 impl Api {
@@ -37,7 +38,7 @@ impl Api {
         if !self.node.auth_is_on() {
             return Err(self.refuse_login(ApiError::AuthNotEnabled).status());
         }
-        if name.len() > LOGIN_NAME_BYTES_MAX || password.len() > LOGIN_PASSWORD_BYTES_MAX {
+        if name.len() > NAME_BYTES_MAX || password.len() > LOGIN_PASSWORD_BYTES_MAX {
             return Err(self.refuse_login(ApiError::RequestTooLarge).status());
         }
         let turn = self.logins.turn(&name, origin).await;

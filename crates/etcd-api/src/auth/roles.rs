@@ -6,6 +6,7 @@ use t4_proto::authpb::permission::Type;
 use t4_proto::etcdserverpb as pb;
 use tonic::Status;
 
+use super::authenticate::NAME_BYTES_MAX;
 use super::users::texts;
 use crate::api::Api;
 use crate::convert;
@@ -19,6 +20,9 @@ impl Api {
         request: pb::AuthRoleAddRequest,
     ) -> Result<pb::AuthRoleAddResponse, Status> {
         self.check_size(&request)?;
+        if request.name.len() > NAME_BYTES_MAX {
+            return Err(ApiError::RequestTooLarge.status());
+        }
         let command = Command::RoleAdd { name: request.name.into() };
         Ok(pb::AuthRoleAddResponse { header: self.change(proof, command).await? })
     }

@@ -7,7 +7,7 @@ use t4_auth_rbac::{Command, PasswordHash};
 use t4_proto::etcdserverpb as pb;
 use tonic::Status;
 
-use super::authenticate::LOGIN_NAME_BYTES_MAX;
+use super::authenticate::NAME_BYTES_MAX;
 use crate::api::Api;
 use crate::errors::ApiError;
 use crate::login::Secret;
@@ -21,7 +21,7 @@ impl Api {
         request: pb::AuthUserAddRequest,
     ) -> Result<pb::AuthUserAddResponse, Status> {
         self.check_size(&request)?;
-        if request.name.len() > LOGIN_NAME_BYTES_MAX {
+        if request.name.len() > NAME_BYTES_MAX {
             return Err(ApiError::RequestTooLarge.status());
         }
         let no_password = request.options.is_some_and(|options| options.no_password);
