@@ -119,7 +119,7 @@ impl Listener {
                 _ = drain.wait_for(|drain| *drain) => return,
             };
             match accepted {
-                Ok(connection) => self.dispatch(&shards, connection, &port, places.take()),
+                Ok(connection) => self.dispatch(&shards, connection, &port, places.take()).await,
                 Err(error) => {
                     tracing::warn!(%error, address = %self.address, "a connection was not accepted");
                     tokio::time::sleep(ACCEPT_RETRY).await;
@@ -129,10 +129,16 @@ impl Listener {
     }
 
     /// To the shard with the fewest connections.
-    fn dispatch(&self, shards: &[Shard], connection: Accepted, port: &Arc<Port>, place: Place) {
+    async fn dispatch(
+        &self,
+        shards: &[Shard],
+        connection: Accepted,
+        port: &Arc<Port>,
+        place: Place,
+    ) {
         let Some(shard) = shards.iter().min_by_key(|shard| shard.load()) else { return };
-        if !shard.hand_over(connection, port.clone(), place) {
-            tracing::warn!(address = %self.address, "a connection was dropped: too many at once");
+        if !shard.hand_over(connection, port.clone(), place).await {
+            tracing::debug!(address = %self.address, "a connection came while the server stops");
         }
     }
 }

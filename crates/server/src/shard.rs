@@ -73,11 +73,17 @@ impl Shard {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Hands a connection over. False: the shard has ended or is overrun.
-    pub(crate) fn hand_over(&self, connection: Accepted, port: Arc<Port>, place: Place) -> bool {
+    /// Hands a connection over; waits while the shard has many that it has not
+    /// taken yet, and others wait in the kernel's queue. False: it has ended.
+    pub(crate) async fn hand_over(
+        &self,
+        connection: Accepted,
+        port: Arc<Port>,
+        place: Place,
+    ) -> bool {
         self.open.fetch_add(1, Ordering::Relaxed);
         let open = OpenConnection { of_shard: self.open.clone(), _place: place };
-        self.connections.try_send(Handed { connection, port, open }).is_ok()
+        self.connections.send(Handed { connection, port, open }).await.is_ok()
     }
 
     /// Lets the shard end and waits for it.
