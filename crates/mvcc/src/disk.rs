@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::StoreError;
 
-/// Who may read what is made here: the owner alone, whatever the umask.
+/// The mode of what is made here: only the owner may read it, whatever the umask.
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 

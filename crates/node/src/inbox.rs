@@ -17,7 +17,7 @@ pub(crate) const BYTES_MAX: usize = 16 << 20;
 /// Whole revisions with their events, ascending.
 pub(crate) type Revisions = Vec<(Revision, Arc<[Event]>)>;
 
-/// A response and the one who waits for it.
+/// A response and the caller that waits for it.
 pub(crate) struct Completion {
     pub(crate) to: oneshot::Sender<Result<Response, OpError>>,
     pub(crate) result: Result<Response, OpError>,

@@ -107,7 +107,7 @@ impl Pipeline {
         overdue
     }
 
-    /// Everyone who waits.
+    /// All waiters.
     pub(crate) fn take_all(&mut self) -> Vec<Reply> {
         self.replies_mut().flat_map(std::mem::take).collect()
     }

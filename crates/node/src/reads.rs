@@ -208,7 +208,7 @@ impl Reads {
     }
 }
 
-/// Who waits for a read. The flag says that nobody does any more.
+/// The caller of a read. The flag is set when it is gone.
 #[derive(Default)]
 struct Caller(Arc<AtomicBool>);
 

@@ -8,7 +8,7 @@ use t4_kv_types::OpError;
 use t4_state_machine::{Request, Response};
 use tokio::sync::oneshot;
 
-/// A request, who asks for it, and where its response goes.
+/// A request, its caller, and where its response goes.
 pub(crate) struct Submission {
     pub(crate) who: Identity,
     pub(crate) request: Request,

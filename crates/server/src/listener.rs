@@ -20,7 +20,7 @@ use crate::socket::Accepted;
 
 /// Connections that the kernel completes before they are accepted, at most.
 const BACKLOG: i32 = 4096;
-/// Who may connect to a Unix socket: its owner (and root), whatever the umask.
+/// The mode of Unix sockets: only the owner (and root) may connect, whatever the umask.
 const SOCKET_MODE: u32 = 0o600;
 /// How long accepting rests after an error.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);

@@ -11,7 +11,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::dir::{SegmentDir, SegmentFile};
 
-/// Who may read the log: what clients wrote is in it, and hashes of passwords.
+/// The mode of log files, which hold what clients wrote and hashes of passwords.
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 

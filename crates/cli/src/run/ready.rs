@@ -1,6 +1,6 @@
 //! The one line on standard output: the server answers now, and where. It has
 //! the form of a log line, for collectors that read both streams, but no log
-//! level hides it from who waits for it.
+//! level hides it from those that wait for it.
 
 use std::io::Write;
 
