@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,10 +21,15 @@ fn under(umask: &str) -> Command {
     command
 }
 
-/// Everything below a directory, itself too.
+/// Everything below a directory, itself too. What a running server removes
+/// while it is listed, such as a file that it renames once it is complete, is
+/// left out.
 fn everything(dir: &Path) -> BTreeMap<PathBuf, fs::Metadata> {
-    let metadata = fs::symlink_metadata(dir).expect("metadata");
     let mut found = BTreeMap::new();
+    let metadata = match fs::symlink_metadata(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return found,
+        metadata => metadata.expect("metadata"),
+    };
     if metadata.is_dir() {
         for entry in fs::read_dir(dir).expect("list") {
             found.extend(everything(&entry.expect("entry").path()));
