@@ -254,7 +254,7 @@ write_file() {
 }
 
 # Something to move from: the page's etcd, with keys.
-if grep -q make-mirror "$page"; then
+if grep -q '^\$ .*make-mirror' "$page"; then
     "$etcd" --data-dir "$world/etcd" --listen-peer-urls http://127.0.0.1:2380 \
         >"$world/logs/etcd.log" 2>&1 </dev/null &
     for key in a b c; do
