@@ -121,3 +121,76 @@ async fn serve(
     let all = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(serving.config.drain_timeout, all).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::front::Purpose;
+    use crate::places::Places;
+
+    /// A shard whose thread takes nothing but what the test takes in its place.
+    fn shard(queue: usize) -> (Arc<Shard>, mpsc::Receiver<Handed>) {
+        let (connections, incoming) = mpsc::channel(queue);
+        let thread = std::thread::spawn(|| {});
+        (Arc::new(Shard { connections, open: Arc::default(), thread }), incoming)
+    }
+
+    /// A connection on its way to a shard, and its client.
+    fn arriving(
+        shard: &Arc<Shard>,
+        places: &Arc<Places>,
+    ) -> (tokio::task::JoinHandle<bool>, UnixStream) {
+        let (connection, client) = UnixStream::pair().unwrap();
+        let port = Arc::new(Port { purpose: Purpose::Client, plain: true, tls: None });
+        let (shard, place) = (shard.clone(), places.take());
+        let handing = async move { shard.hand_over(Accepted::Unix(connection), port, place).await };
+        (tokio::spawn(handing), client)
+    }
+
+    #[tokio::test]
+    async fn a_burst_waits_for_its_thread_and_none_of_it_is_dropped() {
+        const BURST: usize = 50;
+        let (shard, mut incoming) = shard(4);
+        let places = Places::new(1000, 0, || 0);
+        let (mut handing, _clients): (Vec<_>, Vec<_>) =
+            (0..BURST).map(|_| arriving(&shard, &places)).unzip();
+        // All of them have tried, on this one thread.
+        while shard.load() < BURST {
+            tokio::task::yield_now().await;
+        }
+        let done = handing.iter().filter(|handing| handing.is_finished()).count();
+        assert_eq!((done, incoming.len()), (4, 4), "the others wait");
+        assert_eq!(places.occupancy().taken, BURST as u64, "and have their places");
+
+        let mut served = Vec::new();
+        for handing in handing.drain(..) {
+            served.push(incoming.recv().await.unwrap());
+            assert!(handing.await.unwrap(), "it was handed over");
+        }
+        served.pop();
+        assert_eq!((shard.load(), places.occupancy().taken), (BURST - 1, BURST as u64 - 1));
+        drop(served);
+        assert_eq!((shard.load(), places.occupancy().taken), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn connections_that_wait_for_a_thread_that_ends_give_their_places_back() {
+        let (shard, mut incoming) = shard(1);
+        let places = Places::new(1000, 0, || 0);
+        let (handing, _clients): (Vec<_>, Vec<_>) =
+            (0..3).map(|_| arriving(&shard, &places)).unzip();
+        while shard.load() < 3 {
+            tokio::task::yield_now().await;
+        }
+        incoming.close();
+        let mut outcomes = Vec::new();
+        for handing in handing {
+            outcomes.push(handing.await.unwrap());
+        }
+        assert_eq!(outcomes, [true, false, false]);
+        drop(incoming);
+        assert_eq!((shard.load(), places.occupancy().taken), (0, 0));
+    }
+}
