@@ -257,6 +257,8 @@ fn add_encoding(
     response
 }
 
+/// What is slow is told from here, and the request kept for that: how a method is
+/// served does not depend on what the log shows of it.
 async fn serve_unary<B: Body<Data = Bytes>>(
     services: &Services,
     method: Method,
@@ -266,10 +268,18 @@ async fn serve_unary<B: Body<Data = Bytes>>(
 ) -> Response<ResponseBody> {
     let Services { api, caller, backlog, .. } = services;
     let mut meter = Meter::start(&api.stats, method);
-    let mut request = Bytes::new();
+    let mut shown = Bytes::new();
     let from = From { proof, caller };
     let call = Call { api, backlog, method, metadata, from, meter: &meter };
-    let result = wire::within(metadata.timeout, pin!(call.unary(body, &mut request))).await;
+    let serving = async {
+        backlog.room().await;
+        let request = wire::read_unary(body, call.reading()).await?;
+        if slow::can_be_shown(method) {
+            shown = request.clone();
+        }
+        call.unary(request).await
+    };
+    let result = wire::within(metadata.timeout, pin!(serving)).await;
     if let Ok(frame) = &result {
         meter.sent(frame.len());
     }
@@ -277,7 +287,7 @@ async fn serve_unary<B: Body<Data = Bytes>>(
     if let Some(took) = meter.finish(code)
         && api.slow_calls.is_slow(took)
     {
-        let ended = Ended { method, took, request, result: result.as_ref(), caller };
+        let ended = Ended { method, took, request: shown, result: result.as_ref(), caller };
         api.slow_calls.tell(&ended, meter.is_read_only(), api.node.counters());
     }
     match result {
@@ -328,20 +338,18 @@ struct Call<'a> {
     meter: &'a Meter<'a>,
 }
 
-/// Receives a request, serves it, encodes the response, and counts it as long
-/// as the client has not taken it.
+/// Decodes a request, serves it, encodes the response, and counts it as long as the
+/// client has not taken it.
 ///
 /// With a test for requests whose answer may be large, those take turns.
 macro_rules! answered {
-    ($call:expr, $body:expr, $raw:expr, |$request:ident| $served:expr) => {{
-        $call.backlog.room().await;
-        let $request = $call.receive($body, $raw).await?;
+    ($call:expr, $bytes:expr, |$request:ident| $served:expr) => {{
+        let $request = $call.request($bytes)?;
         let frame = $served.await?.into_frame()?;
         Ok($call.backlog.count($call.encoded(frame).await))
     }};
-    ($call:expr, $body:expr, $raw:expr, |$request:ident| $served:expr, $is_large:path) => {{
-        $call.backlog.room().await;
-        let $request = $call.receive($body, $raw).await?;
+    ($call:expr, $bytes:expr, |$request:ident| $served:expr, $is_large:path) => {{
+        let $request = $call.request($bytes)?;
         if $is_large(&$request) {
             let turn = $call.backlog.large_turn($request.encoded_len()).await;
             // What it waited for is what its own client does not read.
@@ -362,18 +370,17 @@ macro_rules! answered {
 
 /// Answers with a method of [`Api`].
 macro_rules! answer {
-    ($call:expr, $body:expr, $raw:expr, $serve:ident) => {
-        answered!($call, $body, $raw, |request| $call.api.$serve(request))
+    ($call:expr, $bytes:expr, $serve:ident) => {
+        answered!($call, $bytes, |request| $call.api.$serve(request))
     };
 }
 
 /// The same with a method that asks on whose behalf.
 macro_rules! answer_for {
-    ($call:expr, $body:expr, $raw:expr, $serve:ident $(, if large $is_large:path)?) => {
+    ($call:expr, $bytes:expr, $serve:ident $(, if large $is_large:path)?) => {
         answered!(
             $call,
-            $body,
-            $raw,
+            $bytes,
             |request| $call.api.$serve($call.from.proof, request)
             $(, $is_large)?
         )
@@ -383,36 +390,25 @@ macro_rules! answer_for {
 impl Call<'_> {
     /// The methods that are called all the time. The others share one box, so
     /// that these have a small future.
-    /// `raw` takes the bytes of the request, if the log may show of what is in it.
-    async fn unary<B: Body<Data = Bytes>>(
-        self,
-        body: Pin<&mut B>,
-        raw: &mut Bytes,
-    ) -> Result<Bytes, Status> {
+    async fn unary(self, bytes: Bytes) -> Result<Bytes, Status> {
         match self.method {
-            Method::Range => self.range(body, raw).await,
-            Method::Put => answer_for!(self, body, raw, put),
+            Method::Range => self.range(bytes).await,
+            Method::Put => answer_for!(self, bytes, put),
             Method::Txn => answered!(
                 self,
-                body,
-                raw,
+                bytes,
                 |request| self.api.framed_txn(self.from.proof, request, || self.meter.only_reads()),
                 answer_size::txn_is_large
             ),
             Method::DeleteRange => {
-                answer_for!(self, body, raw, framed_delete_range, if large answer_size::delete_is_large)
+                answer_for!(self, bytes, framed_delete_range, if large answer_size::delete_is_large)
             }
-            _ => Box::pin(self.rare_unary(body, raw)).await,
+            _ => Box::pin(self.rare_unary(bytes)).await,
         }
     }
 
-    async fn range<B: Body<Data = Bytes>>(
-        self,
-        body: Pin<&mut B>,
-        raw: &mut Bytes,
-    ) -> Result<Bytes, Status> {
-        self.backlog.room().await;
-        let request = self.receive(body, raw).await?;
+    async fn range(self, bytes: Bytes) -> Result<Bytes, Status> {
+        let request = self.request(bytes)?;
         if answer_size::range_is_large(&request) {
             return Box::pin(self.large_range(request)).await;
         }
@@ -460,57 +456,53 @@ impl Call<'_> {
         }
     }
 
-    async fn rare_unary<B: Body<Data = Bytes>>(
-        self,
-        body: Pin<&mut B>,
-        raw: &mut Bytes,
-    ) -> Result<Bytes, Status> {
+    async fn rare_unary(self, bytes: Bytes) -> Result<Bytes, Status> {
         match self.method {
-            Method::Compact => answer_for!(self, body, raw, compact),
-            Method::LeaseGrant => answer_for!(self, body, raw, lease_grant),
-            Method::LeaseRevoke => answer_for!(self, body, raw, lease_revoke),
-            Method::LeaseTimeToLive => answer_for!(self, body, raw, lease_time_to_live),
-            Method::LeaseLeases => answer_for!(self, body, raw, lease_leases),
-            Method::Lock => answer_for!(self, body, raw, lock),
-            Method::Unlock => answer_for!(self, body, raw, unlock),
-            Method::Campaign => answer_for!(self, body, raw, campaign),
-            Method::Proclaim => answer_for!(self, body, raw, proclaim),
-            Method::Leader => answer_for!(self, body, raw, leader),
-            Method::Resign => answer_for!(self, body, raw, resign),
-            Method::MemberAdd => answer!(self, body, raw, member_add),
-            Method::MemberRemove => answer!(self, body, raw, member_remove),
-            Method::MemberUpdate => answer_for!(self, body, raw, member_update),
-            Method::MemberList => answer!(self, body, raw, member_list),
-            Method::MemberPromote => answer!(self, body, raw, member_promote),
-            Method::Alarm => answer_for!(self, body, raw, alarm),
-            Method::Status => answer!(self, body, raw, status),
-            Method::Defragment => answer!(self, body, raw, defragment),
-            Method::Hash => answer!(self, body, raw, hash),
-            Method::HashKv => answer!(self, body, raw, hash_kv),
-            Method::MoveLeader => answer!(self, body, raw, move_leader),
-            Method::Downgrade => answer!(self, body, raw, downgrade),
-            Method::HealthCheck => answer!(self, body, raw, health_check),
-            Method::AuthStatus => answer_for!(self, body, raw, auth_status),
+            Method::Compact => answer_for!(self, bytes, compact),
+            Method::LeaseGrant => answer_for!(self, bytes, lease_grant),
+            Method::LeaseRevoke => answer_for!(self, bytes, lease_revoke),
+            Method::LeaseTimeToLive => answer_for!(self, bytes, lease_time_to_live),
+            Method::LeaseLeases => answer_for!(self, bytes, lease_leases),
+            Method::Lock => answer_for!(self, bytes, lock),
+            Method::Unlock => answer_for!(self, bytes, unlock),
+            Method::Campaign => answer_for!(self, bytes, campaign),
+            Method::Proclaim => answer_for!(self, bytes, proclaim),
+            Method::Leader => answer_for!(self, bytes, leader),
+            Method::Resign => answer_for!(self, bytes, resign),
+            Method::MemberAdd => answer!(self, bytes, member_add),
+            Method::MemberRemove => answer!(self, bytes, member_remove),
+            Method::MemberUpdate => answer_for!(self, bytes, member_update),
+            Method::MemberList => answer!(self, bytes, member_list),
+            Method::MemberPromote => answer!(self, bytes, member_promote),
+            Method::Alarm => answer_for!(self, bytes, alarm),
+            Method::Status => answer!(self, bytes, status),
+            Method::Defragment => answer!(self, bytes, defragment),
+            Method::Hash => answer!(self, bytes, hash),
+            Method::HashKv => answer!(self, bytes, hash_kv),
+            Method::MoveLeader => answer!(self, bytes, move_leader),
+            Method::Downgrade => answer!(self, bytes, downgrade),
+            Method::HealthCheck => answer!(self, bytes, health_check),
+            Method::AuthStatus => answer_for!(self, bytes, auth_status),
             Method::Authenticate => {
-                let request = self.receive(body, raw).await?;
+                let request = self.request(bytes)?;
                 let response = self.api.authenticate(self.origin(), request).await?;
                 Ok(self.encoded(wire::encode_frame(&response)?).await)
             }
-            Method::AuthEnable => answer_for!(self, body, raw, auth_enable),
-            Method::AuthDisable => answer_for!(self, body, raw, auth_disable),
-            Method::UserAdd => answer_for!(self, body, raw, user_add),
-            Method::UserGet => answer_for!(self, body, raw, user_get),
-            Method::UserList => answer_for!(self, body, raw, user_list),
-            Method::UserDelete => answer_for!(self, body, raw, user_delete),
-            Method::UserChangePassword => answer_for!(self, body, raw, user_change_password),
-            Method::UserGrantRole => answer_for!(self, body, raw, user_grant_role),
-            Method::UserRevokeRole => answer_for!(self, body, raw, user_revoke_role),
-            Method::RoleAdd => answer_for!(self, body, raw, role_add),
-            Method::RoleGet => answer_for!(self, body, raw, role_get),
-            Method::RoleList => answer_for!(self, body, raw, role_list),
-            Method::RoleDelete => answer_for!(self, body, raw, role_delete),
-            Method::RoleGrantPermission => answer_for!(self, body, raw, role_grant_permission),
-            Method::RoleRevokePermission => answer_for!(self, body, raw, role_revoke_permission),
+            Method::AuthEnable => answer_for!(self, bytes, auth_enable),
+            Method::AuthDisable => answer_for!(self, bytes, auth_disable),
+            Method::UserAdd => answer_for!(self, bytes, user_add),
+            Method::UserGet => answer_for!(self, bytes, user_get),
+            Method::UserList => answer_for!(self, bytes, user_list),
+            Method::UserDelete => answer_for!(self, bytes, user_delete),
+            Method::UserChangePassword => answer_for!(self, bytes, user_change_password),
+            Method::UserGrantRole => answer_for!(self, bytes, user_grant_role),
+            Method::UserRevokeRole => answer_for!(self, bytes, user_revoke_role),
+            Method::RoleAdd => answer_for!(self, bytes, role_add),
+            Method::RoleGet => answer_for!(self, bytes, role_get),
+            Method::RoleList => answer_for!(self, bytes, role_list),
+            Method::RoleDelete => answer_for!(self, bytes, role_delete),
+            Method::RoleGrantPermission => answer_for!(self, bytes, role_grant_permission),
+            Method::RoleRevokePermission => answer_for!(self, bytes, role_revoke_permission),
             Method::Range
             | Method::Put
             | Method::Txn
@@ -538,19 +530,19 @@ impl Call<'_> {
                 api.lease_keep_alive(self.from.proof, self.requests(body), leader, sink).await
             }
             Method::RangeStream => {
-                let request = self.receive(pin!(body), &mut Bytes::new()).await?;
+                let request = self.receive(body).await?;
                 api.range_stream(self.from.proof, request, sink).await
             }
             Method::Observe => {
-                let request = self.receive(pin!(body), &mut Bytes::new()).await?;
+                let request = self.receive(body).await?;
                 api.observe(self.from.proof, request, leader, sink).await
             }
             Method::HealthWatch => {
-                let request = self.receive(pin!(body), &mut Bytes::new()).await?;
+                let request = self.receive(body).await?;
                 api.health_watch(request, sink).await
             }
             _ => {
-                self.receive::<B, ()>(pin!(body), &mut Bytes::new()).await?;
+                self.receive::<B, ()>(body).await?;
                 Err(ApiError::SnapshotUnsupported.status())
             }
         }
@@ -568,24 +560,24 @@ impl Call<'_> {
         }
     }
 
-    /// The one message of a request, once the call is admitted.
-    async fn receive<B, M>(self, body: Pin<&mut B>, raw: &mut Bytes) -> Result<M, Status>
+    /// The one message of a stream's request, once the call is admitted.
+    async fn receive<B, M>(self, body: B) -> Result<M, Status>
     where
         B: Body<Data = Bytes>,
         M: Message + Default,
     {
-        let (message, bytes) = wire::read_unary(body, self.reading()).await?;
-        self.meter.received(bytes.len());
-        if self.method.kind() == CallKind::Unary {
-            self.meter.begin();
-            if slow::can_be_shown(self.method) {
-                *raw = bytes;
-            }
-        }
-        match self.method.kind() {
-            CallKind::Unary => self.admit_unary()?,
-            CallKind::ServerStream | CallKind::BidiStream => self.admit_stream()?,
-        }
+        let (message, bytes) = wire::decode(wire::read_unary(pin!(body), self.reading()).await?)?;
+        self.meter.received(bytes);
+        self.admit_stream()?;
+        Ok(message)
+    }
+
+    /// The request of a unary call, once the call is admitted.
+    fn request<M: Message + Default>(self, bytes: Bytes) -> Result<M, Status> {
+        let (message, bytes) = wire::decode(bytes)?;
+        self.meter.received(bytes);
+        self.meter.begin();
+        self.admit_unary()?;
         Ok(message)
     }
 
