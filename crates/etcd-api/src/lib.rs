@@ -7,7 +7,8 @@
 //!
 //! # Map
 //!
-//! * `dispatch`: from paths to methods, and what all calls have in common.
+//! * `services`: from the head of an HTTP request to a call, and what all calls have
+//!   in common; `dispatch`: from a call to the method that serves it.
 //! * `kv`, `range_stream`, `watch`, `lease`, `cluster`, `maintenance`, `lock`,
 //!   `election`, `health`, `auth`: the services; `api` is what they share.
 //! * `errors`: every code and text that a client sees.
@@ -70,6 +71,7 @@ mod proof;
 mod range_stream;
 mod recipe;
 mod rule;
+mod services;
 mod sink;
 mod slow;
 mod stats;
@@ -80,7 +82,6 @@ mod wire;
 
 pub use caller::Caller;
 pub use config::{ApiConfig, AuthConfig, ETCD_VERSION, Tokens};
-pub use dispatch::{Services, services};
 pub use errors::{ApiError, refused};
 pub use latency::{
     HANDLING_BOUNDS, Latency, LatencyBounds, LatencySnapshot, RANGE_BOUNDS, REQUEST_BOUNDS,
@@ -88,5 +89,6 @@ pub use latency::{
 pub use login::LoginStats;
 pub use memory::ClientMemory;
 pub use method::{CallKind, Method};
+pub use services::{Services, services};
 pub use stats::{ClientVersions, GrpcStats, MethodStats};
 pub use wire::{FrameReader, ResponseBody};
