@@ -24,10 +24,10 @@ use crate::sink::Sink;
 use crate::stats::Meter;
 use crate::wire::{self, Answer, Encoding, Reading, Requests};
 
-/// Who makes a call.
+/// The client that makes a call.
 #[derive(Clone, Copy)]
 pub(crate) struct From<'a> {
-    /// What the call shows.
+    /// The credentials of the call.
     pub(crate) proof: &'a Proof,
     /// What its connection says.
     pub(crate) caller: &'a Caller,
@@ -81,7 +81,7 @@ macro_rules! answer {
     };
 }
 
-/// The same with a method that asks on whose behalf.
+/// The same with a method that needs the caller's credentials.
 macro_rules! answer_for {
     ($call:expr, $bytes:expr, $serve:ident $(, if large $is_large:path)?) => {
         answered!(

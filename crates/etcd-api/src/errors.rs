@@ -207,7 +207,7 @@ api_errors! {
     SessionExpired = Unknown, "mutex: session is expired";
     /// The key given does not lead any more.
     ElectionNotLeader = Unknown, "election: not leader";
-    /// Nobody stands in the election.
+    /// The election has no candidate.
     ElectionNoLeader = Unknown, "election: no leader";
     /// `leader` is missing in the request.
     MissingLeaderKey = Unknown, "\"leader\" field must be provided";
@@ -220,7 +220,7 @@ api_errors! {
 
     // What only this server says.
 
-    /// Not the quota, but the disk: whoever reads this needs another remedy.
+    /// Not the quota, but the disk, which has another remedy.
     DiskFull = ResourceExhausted,
         "t4: the disk of the data directory is full; writes are taken again when there is room";
     /// The log cannot make its next file.

@@ -1,5 +1,5 @@
 //! The services on HTTP: from a request's head to the call that it makes, and what
-//! all calls have in common: metadata, deadlines, counters, what is told of slow ones.
+//! all calls have in common: metadata, deadlines, counters, the log of slow ones.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -35,9 +35,9 @@ use crate::wire::{self, Encoding, ResponseBody};
 pub struct Services {
     api: Arc<Api>,
     caller: Arc<Caller>,
-    /// The answers that were made for whoever calls and are not taken.
+    /// The answers that were made for the client and that it has not taken.
     backlog: Arc<Backlog>,
-    /// What the clients of all connections may fill.
+    /// The memory that the clients of all connections share.
     memory: Arc<ClientMemory>,
 }
 
@@ -91,7 +91,7 @@ impl Services {
         Services { caller: Arc::new(caller), backlog, ..self.clone() }
     }
 
-    /// Who calls, as far as the connection shows it.
+    /// The client, as far as the connection identifies it.
     #[must_use]
     pub fn caller(&self) -> &Caller {
         &self.caller
@@ -103,7 +103,7 @@ impl Services {
         &self.api.stats
     }
 
-    /// What became of logins so far.
+    /// The outcomes of logins so far.
     #[must_use]
     pub fn login_stats(&self) -> &Arc<LoginStats> {
         &self.api.logins.stats
@@ -128,7 +128,7 @@ impl Services {
     }
 
     /// Serves one gRPC request. This is the way without a box per call; the
-    /// `tower_service::Service` is for whoever needs a named future.
+    /// `tower_service::Service` is for callers that need a named future.
     ///
     /// Dropping the future, or the body of a streamed response, cancels the
     /// call: no write is left half done, but one that was submitted may yet
@@ -175,8 +175,8 @@ impl Services {
             Ok(metadata) => metadata,
             Err(status) => return Begun::Answered(refuse_metadata(&status)),
         };
-        // What a call shows matters to a stream also if users come later; to
-        // others only if there are users now.
+        // A stream needs its credentials even if authentication is enabled later;
+        // other calls need them only if it is on now.
         let is_unary = method.kind() == CallKind::Unary;
         let proof = if is_unary && !self.api.node.auth_is_on() {
             Proof::default()
@@ -253,7 +253,7 @@ fn add_encoding(
     response
 }
 
-/// What is slow is told from here, and the request kept for that: how a method is
+/// Slow calls are logged from here, and the request is kept for that: how a method is
 /// served does not depend on what the log shows of it.
 async fn serve_unary<B: Body<Data = Bytes>>(
     services: &Services,

@@ -1,11 +1,11 @@
-//! What a client is told when the node refuses.
+//! The statuses of what the node refuses.
 
 use t4_kv_types::{AuthError, OpError};
 use tonic::Status;
 
 use super::ApiError;
 
-/// What a client is told when the node refuses.
+/// The status of what the node refuses.
 #[must_use]
 pub fn refused(error: OpError) -> Status {
     match error {
@@ -37,8 +37,7 @@ pub(crate) fn damaged(what: &str) -> Status {
     Status::data_loss(format!("t4: {what}"))
 }
 
-/// What a client is told when no token can be made; `Ok`: its login is to be
-/// repeated.
+/// The status if no token can be made; `Ok`: the login is to be repeated.
 pub(crate) fn login_refused(error: OpError) -> Result<(), Status> {
     match error {
         OpError::Auth(AuthError::RepeatLogin) => Ok(()),
