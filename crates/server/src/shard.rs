@@ -126,6 +126,8 @@ async fn serve(
 mod tests {
     use std::os::unix::net::UnixStream;
 
+    use tokio::task::JoinHandle;
+
     use super::*;
     use crate::front::Purpose;
     use crate::places::Places;
@@ -137,16 +139,30 @@ mod tests {
         (Arc::new(Shard { connections, open: Arc::default(), thread }), incoming)
     }
 
-    /// A connection on its way to a shard, and its client.
-    fn arriving(
+    /// So many connections that are handed over at once, and their clients. Each has
+    /// been tried when this returns.
+    async fn arrive(
+        count: usize,
         shard: &Arc<Shard>,
         places: &Arc<Places>,
-    ) -> (tokio::task::JoinHandle<bool>, UnixStream) {
-        let (connection, client) = UnixStream::pair().unwrap();
-        let port = Arc::new(Port { purpose: Purpose::Client, plain: true, tls: None });
-        let (shard, place) = (shard.clone(), places.take());
-        let handing = async move { shard.hand_over(Accepted::Unix(connection), port, place).await };
-        (tokio::spawn(handing), client)
+    ) -> (Vec<JoinHandle<bool>>, Vec<UnixStream>) {
+        let tried = Arc::new(AtomicUsize::new(0));
+        let arriving = (0..count).map(|_| {
+            let (connection, client) = UnixStream::pair().unwrap();
+            let port = Arc::new(Port { purpose: Purpose::Client, plain: true, tls: None });
+            let (shard, place, tried) = (shard.clone(), places.take(), tried.clone());
+            let handing = async move {
+                // On one thread: it is polled at once, and nothing runs in between.
+                tried.fetch_add(1, Ordering::Relaxed);
+                shard.hand_over(Accepted::Unix(connection), port, place).await
+            };
+            (tokio::spawn(handing), client)
+        });
+        let arriving = arriving.unzip();
+        while tried.load(Ordering::Relaxed) < count {
+            tokio::task::yield_now().await;
+        }
+        arriving
     }
 
     #[tokio::test]
@@ -154,18 +170,13 @@ mod tests {
         const BURST: usize = 50;
         let (shard, mut incoming) = shard(4);
         let places = Places::new(1000, 0, || 0);
-        let (mut handing, _clients): (Vec<_>, Vec<_>) =
-            (0..BURST).map(|_| arriving(&shard, &places)).unzip();
-        // All of them have tried, on this one thread.
-        while shard.load() < BURST {
-            tokio::task::yield_now().await;
-        }
+        let (handing, _clients) = arrive(BURST, &shard, &places).await;
         let done = handing.iter().filter(|handing| handing.is_finished()).count();
         assert_eq!((done, incoming.len()), (4, 4), "the others wait");
         assert_eq!(places.occupancy().taken, BURST as u64, "and have their places");
 
         let mut served = Vec::new();
-        for handing in handing.drain(..) {
+        for handing in handing {
             served.push(incoming.recv().await.unwrap());
             assert!(handing.await.unwrap(), "it was handed over");
         }
@@ -179,11 +190,9 @@ mod tests {
     async fn connections_that_wait_for_a_thread_that_ends_give_their_places_back() {
         let (shard, mut incoming) = shard(1);
         let places = Places::new(1000, 0, || 0);
-        let (handing, _clients): (Vec<_>, Vec<_>) =
-            (0..3).map(|_| arriving(&shard, &places)).unzip();
-        while shard.load() < 3 {
-            tokio::task::yield_now().await;
-        }
+        let (handing, _clients) = arrive(3, &shard, &places).await;
+        let waiting = handing.iter().filter(|handing| !handing.is_finished()).count();
+        assert_eq!((waiting, places.occupancy().taken), (2, 3));
         incoming.close();
         let mut outcomes = Vec::new();
         for handing in handing {
