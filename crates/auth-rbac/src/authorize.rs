@@ -1,11 +1,10 @@
-//! Who may do what: the rules of etcd's permission checks, on requests as they
-//! come in.
+//! Permission checks: etcd's rules, applied to requests as they arrive.
 //!
-//! Every operation that the API has is one of [`Operation`], so that none can
-//! be forgotten. A transaction is checked whole: compares, both branches,
-//! whatever is nested in them, and each operation in it exactly as if it came
-//! alone (etcd learnt each of these by an advisory: GHSA-rfx7-8w68-q57q for
-//! what is nested, GHSA-x35m-3gp4-4fh5 for `prev_kv` and leases in it).
+//! Every operation of the API is one of [`Operation`], so that none can be forgotten.
+//! A transaction is checked as a whole: compares, both branches, anything nested in
+//! them, and each operation exactly as if it came alone (in etcd each of these was
+//! fixed by an advisory: GHSA-rfx7-8w68-q57q for nesting, GHSA-x35m-3gp4-4fh5 for
+//! `prev_kv` and leases).
 
 use bytes::Bytes;
 use t4_kv_types::{
@@ -23,8 +22,7 @@ pub enum Operation<'a> {
     /// Read: READ on the range.
     Range(&'a RangeRequest),
     /// Put: WRITE on the key; WRITE on every key that the given lease has,
-    /// because whoever ends the lease deletes them; READ on the key for
-    /// `prev_kv`.
+    /// because ending the lease deletes them; READ on the key for `prev_kv`.
     Put(&'a PutRequest),
     /// Delete: WRITE on the range; READ on it for `prev_kv`.
     DeleteRange(&'a DeleteRangeRequest),
@@ -36,7 +34,7 @@ pub enum Operation<'a> {
     WriteLease(LeaseId),
     /// List the keys of a lease: READ on each. To list leases: of each lease.
     ReadLease(LeaseId),
-    /// What any user may do, but nobody else: grant a lease, read a lease's
+    /// What any user may do, but no unauthenticated caller: grant a lease, read a lease's
     /// time, the members, the status, the alarms.
     Authenticated,
     /// What needs the role `root`: compaction, members, maintenance, users,
@@ -130,14 +128,14 @@ impl Standing<'_> {
 }
 
 impl AuthState {
-    /// Whether `who` may do `operation` in this state. `leases` answers for
-    /// the keys of leases; it is asked only where a lease is named and the
-    /// identity is not above the question.
+    /// Whether `who` may do `operation` in this state. `leases` knows the keys of
+    /// leases; it is asked only if a lease is named and the identity may not do
+    /// everything anyway.
     ///
     /// # Errors
-    /// Of operations on keys, in this order: [`AuthError::UserEmpty`] for
-    /// nobody, [`AuthError::AuthOldRevision`] for a proof that the state has
-    /// moved beyond, else [`AuthError::PermissionDenied`], also for a user
+    /// Of operations on keys, in this order: [`AuthError::UserEmpty`]
+    /// without a user, [`AuthError::AuthOldRevision`] for a proof that is out of
+    /// date, else [`AuthError::PermissionDenied`], also for a user
     /// that does not exist. Of the others: see [`Self::authorize_user`] and
     /// [`Self::authorize_admin`].
     pub fn authorize(
@@ -183,7 +181,7 @@ impl AuthState {
     /// Whether `who` is a user at all.
     ///
     /// # Errors
-    /// [`AuthError::UserEmpty`] for nobody; [`AuthError::PermissionDenied`]
+    /// [`AuthError::UserEmpty`] without a user; [`AuthError::PermissionDenied`]
     /// for a user that does not exist, where etcd lets any name of a
     /// certificate pass; [`AuthError::AuthOldRevision`] for a proof from
     /// before the user's password was set, which etcd lets pass until it
@@ -194,13 +192,13 @@ impl AuthState {
         check_age(who, user.credential_revision)
     }
 
-    /// Whether `who` may administrate: while authentication is on, only users
-    /// with the role `root`. As in etcd, a proof that the state has moved
-    /// beyond is good for this as long as the user's password is the same: an
-    /// administrator would else log in again after each of its own changes.
+    /// Whether `who` is an administrator: while authentication is on, only users with
+    /// the role `root` are. As in etcd, a proof that is out of date is accepted here as
+    /// long as the user's password is the same: otherwise an administrator would have
+    /// to log in again after each of its own changes.
     ///
     /// # Errors
-    /// [`AuthError::UserEmpty`] for nobody, [`AuthError::UserNotFound`],
+    /// [`AuthError::UserEmpty`] without a user, [`AuthError::UserNotFound`],
     /// [`AuthError::AuthOldRevision`] as for [`Self::authorize_user`],
     /// [`AuthError::PermissionDenied`].
     pub fn authorize_admin(&self, who: &Identity) -> Result<(), AuthError> {

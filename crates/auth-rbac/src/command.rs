@@ -1,9 +1,9 @@
-//! What clients ask to be changed, and whether it may be: each command becomes
-//! an effect, nothing, or an error.
+//! The changes that clients ask for, and the decision about each: a command becomes an
+//! effect, nothing, or an error.
 //!
-//! Decided on the newest state, committed plus in flight, by whoever orders
-//! the log; what follows is in [`effect`](crate::effect). The order of the
-//! checks is etcd's.
+//! Commands are decided on the newest state, committed plus in flight, where the log is
+//! ordered; [`effect`](crate::effect) makes the changes. The checks come in etcd's
+//! order.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::record::{PasswordHash, ROOT, Role, User};
 use crate::state::AuthState;
 use crate::tokens::{TokenHash, TokenId};
 
-/// A change that is asked for. Hashing, and making tokens, is done before.
+/// A requested change. Passwords are hashed, and tokens made, before that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Turn authentication on. Nothing to do if it is on.
@@ -28,7 +28,7 @@ pub enum Command {
     UserAdd {
         /// Its name.
         name: Arc<str>,
-        /// It shall log in by certificate only; `password` does not matter.
+        /// It may log in by certificate only; `password` is ignored.
         no_password: bool,
         /// The hash of its password; None if the request held none that can
         /// be read.
@@ -39,7 +39,7 @@ pub enum Command {
         /// Its name.
         name: Arc<str>,
     },
-    /// Set a user's password; its tokens end. One that has none by intention
+    /// Set a user's password; its tokens end. A user that was added without a password
     /// keeps none.
     UserChangePassword {
         /// Its name.
@@ -104,11 +104,11 @@ pub enum Command {
         /// the password was verified against.
         verified_at: u64,
         /// The token nearest to expiry
-        /// ([`TokenClock::nearest`](crate::TokenClock::nearest)): it goes if
-        /// the table is full. If None or gone itself, the oldest goes.
+        /// ([`TokenClock::nearest`](crate::TokenClock::nearest)): it is evicted if the
+        /// table is full. If it is None or gone already, the oldest is.
         nearest: Option<TokenId>,
     },
-    /// End tokens whose time has come
+    /// End expired tokens
     /// ([`TokenClock::take_expired`](crate::TokenClock::take_expired)); those
     /// that are gone do not matter. Needs no permission, and no client can ask
     /// for it.

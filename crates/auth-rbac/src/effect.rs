@@ -1,7 +1,7 @@
-//! What the log stores: changes that were decided, and how they are made.
+//! What the log stores: changes that were decided, and how they are applied.
 //!
-//! An effect says what changes, not the whole of what is changed, so a grant
-//! costs the log a grant, however large the role. Its bytes are in
+//! An effect holds the change alone, not the object that it changes, so a grant takes
+//! the same space in the log however large the role is. Its bytes are in
 //! [`format`](crate::format).
 
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub enum Effect {
     },
     /// A password is set; the user's tokens end.
     UserPassword {
-        /// Whose.
+        /// Its user.
         name: Arc<str>,
         /// The hash; empty for a user without a password.
         password: PasswordHash,
@@ -87,7 +87,7 @@ pub enum Effect {
     TokenIssue {
         /// Its id, above all before it.
         id: TokenId,
-        /// Whose it is.
+        /// Its user.
         user: Arc<str>,
         /// The hash of its text.
         hash: TokenHash,
@@ -324,7 +324,7 @@ impl AuthState {
         self.roles.get(name).ok_or(Diverged { what: "the role does not exist" })
     }
 
-    /// Makes a change that counts; it tells which tokens end.
+    /// Makes a change that raises the auth revision; returns the tokens that end.
     fn bumped(&mut self, change: impl FnOnce(&mut AuthState) -> Vec<TokenId>) -> Applied {
         self.revision += 1;
         Applied { begun: None, ended: change(self) }

@@ -1,4 +1,4 @@
-//! On whose behalf something is asked for.
+//! The identity that a request acts as.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// carried to where the decision falls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Identity {
-    /// Nobody has said who it is.
+    /// The caller is not authenticated.
     #[default]
     Anonymous,
     /// A user, proven by a token or a certificate.

@@ -1,8 +1,8 @@
 //! Signed tokens (JSON Web Tokens, RFC 7519): `--auth-token jwt,…`.
 //!
 //! A token names its user, the revision of the auth store that it was made at,
-//! and when it ends; whoever has the key can make one, on any node or outside of
-//! the cluster. [`JwtKeys`] makes and verifies them, and takes new key files into
+//! and when it ends; anything that has the key can make one, on any node or outside
+//! of the cluster. [`JwtKeys`] makes and verifies them, and takes new key files into
 //! use without a restart.
 //!
 //! # Invariants
@@ -10,13 +10,13 @@
 //! * One method, chosen by the operator: a token that names another, or `none`,
 //!   is refused before any key is touched. A public key is never a secret of an
 //!   HS method.
-//! * Nothing of a token's claims is read before its signature held.
+//! * No claim of a token is read before its signature is verified.
 //! * Keys are tried before they are used: those that do not work, or are not a
 //!   pair, are refused, at the start and at each reload.
 //!
-//! # Left to others
+//! # Non-goals
 //!
-//! The clock; what the revision of a token means; who the user is.
+//! The clock; the meaning of a token's revision; looking up the user.
 
 mod certificate;
 mod keys;
@@ -38,7 +38,7 @@ pub use token::{Claims, SignError, TOKEN_BYTES_MAX, TokenRefused};
 use crate::token_provider::JwtOptions;
 
 /// Reads a file whole, or says why not. What may be read, and how much of it, is
-/// the caller's decision: a named pipe would be waited for until somebody writes.
+/// the caller's decision: reading a named pipe would block until it has a writer.
 pub type ReadFile = fn(&Path) -> std::io::Result<Vec<u8>>;
 
 /// The keys of `--auth-token jwt,…` as they are in force.

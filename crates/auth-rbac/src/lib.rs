@@ -7,7 +7,7 @@
 //! * [`Command`] and [`Effect`]: a change that is asked for, and what the log
 //!   stores of it. [`AuthState::evaluate`] makes one of the other,
 //!   [`AuthState::apply`] carries it out.
-//! * [`Operation`] and [`AuthState::authorize`]: who may do what with which keys.
+//! * [`Operation`] and [`AuthState::authorize`]: permission checks on keys.
 //! * [`Session`]: whether a stream that runs may still run.
 //! * [`TokenClock`]: until when tokens live.
 //!
@@ -15,7 +15,7 @@
 //!
 //! * [`password`]: bcrypt hashes, and the time that a login takes.
 //! * [`VerifyCache`]: a password that was right a moment ago is cheap to check.
-//! * [`Throttle`]: failures slow one (user, address) pair down, nobody else.
+//! * [`Throttle`]: failures slow down one (user, address) pair, and no others.
 //! * [`SimpleToken`]: the text of a token, and the hash that is stored of it.
 //! * [`TokenProvider`]: the value of `--auth-token`.
 //! * [`jwt`]: signed tokens, their keys and the reload of these.

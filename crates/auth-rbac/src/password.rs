@@ -2,8 +2,8 @@
 //!
 //! [`hash`] and [`Verifier::verify`] are meant to be slow: some 60 ms of a core at
 //! the default cost, twice that for each step more. Callers run them on threads that
-//! may block. Who may try how often is the throttle's matter; that a password
-//! need not be hashed at each login is the verify cache's.
+//! may block. The throttle limits how often a client may try; the verify cache saves
+//! hashing the same password at each login.
 
 use std::fmt;
 use std::hint::black_box;
@@ -30,7 +30,7 @@ const WIRE: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
 );
 
-/// Why a password or a hash was not taken.
+/// Why a password or a hash was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
     /// Longer than [`PASSWORD_BYTES_MAX`]. The text is bcrypt's in Go, which
@@ -53,7 +53,7 @@ impl Cost {
     pub const MAX: Cost = Cost(31);
     /// The highest of hashes that were made elsewhere: some 4 s of a core.
     pub const VERIFIED_MAX: Cost = Cost(16);
-    /// What etcd and Go's bcrypt start with.
+    /// The default of etcd and of Go's bcrypt.
     pub const DEFAULT: Cost = Cost(10);
 
     /// The cost `value`, or none outside of [`Cost::MIN`] to [`Cost::MAX`]. etcd
@@ -99,7 +99,7 @@ pub fn to_wire(stored: &[u8]) -> String {
 }
 
 /// The bytes of a `hashedPassword`. They are stored as they are, as in etcd:
-/// bytes that are no bcrypt hash make a user who cannot log in, see
+/// bytes that are no bcrypt hash make a user that cannot log in, see
 /// [`Verifier::can_match`].
 pub fn from_wire(text: &str) -> Result<Vec<u8>, PasswordError> {
     // Go's decoder skips line ends, which `base64(1)` puts after 76 letters.
@@ -107,8 +107,8 @@ pub fn from_wire(text: &str) -> Result<Vec<u8>, PasswordError> {
     WIRE.decode(text).map_err(|_| PasswordError::NotBase64)
 }
 
-/// Compares passwords with stored hashes, in a time that does not tell who
-/// exists.
+/// Compares passwords with stored hashes, in a time that does not reveal which users
+/// exist.
 ///
 /// A login of a user that does not exist, that has no password, or whose hash is
 /// malformed does the work of one hash of the configured cost, and so does one

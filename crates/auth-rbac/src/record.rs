@@ -42,7 +42,7 @@ impl Access {
     }
 
     /// What several roles allow together. That of one role alone is shared
-    /// with all who have only that role.
+    /// with all users that have only that role.
     pub(crate) fn together(roles: &[&Arc<Access>]) -> Arc<Access> {
         match roles {
             [one] => Arc::clone(one),

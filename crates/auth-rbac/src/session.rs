@@ -1,8 +1,8 @@
-//! Who a stream belongs to, kept so that it can be asked again.
+//! The user that a stream belongs to, kept so that its rights can be checked again.
 //!
-//! etcd checks a watch when it is created and never again. Here, whoever runs
-//! streams asks after each change of the state, and ends those that have lost
-//! what they were opened with.
+//! etcd checks a watch when it is created and never again. Here, streams are checked
+//! after each change of the state, and those that have lost the rights that they were
+//! opened with are ended.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct Session {
 }
 
 impl AuthState {
-    /// Remembers who opens a stream. Ask [`Self::authorize`] whether it may.
+    /// Remembers the caller that opens a stream. Ask [`Self::authorize`] whether it may.
     #[must_use]
     pub fn open_session(&self, who: &Identity) -> Session {
         let user = who.name().and_then(|name| self.users.get(name));
@@ -64,7 +64,7 @@ impl Session {
     }
 
     /// Whether the stream may go on in this state: false once authentication
-    /// is on and it was opened by nobody, or the user has been deleted (even
+    /// is on and it was opened without a user, or the user has been deleted (even
     /// if there is a new one of the same name), its password changed, or
     /// authentication was off meanwhile: each ends its tokens.
     ///

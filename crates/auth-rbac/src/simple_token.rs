@@ -6,7 +6,7 @@
 //! log the token was made: a node that has not got that far waits for it before
 //! it says that the token is unknown.
 //!
-//! Left to others: random bytes; the table of live tokens and who they are.
+//! Non-goals: random bytes; the table of live tokens and their users.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
-//! Users, roles and tokens as one value, and what can be asked of it.
+//! Users, roles and tokens as one value, and queries on it.
 //!
-//! Changes are decided in [`command`](crate::command) and made in
-//! [`effect`](crate::effect); who may do what with keys is in
+//! Changes are decided in [`command`](crate::command) and applied in
+//! [`effect`](crate::effect); permissions on keys are checked in
 //! [`authorize`](crate::authorize).
 
 use std::sync::Arc;
@@ -60,13 +60,13 @@ impl Default for AuthState {
 }
 
 impl AuthState {
-    /// Authentication off, nobody in it, revision 1.
+    /// Authentication off, no users, revision 1.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether authentication is on. While it is off, everybody may do
+    /// Whether authentication is on. While it is off, every caller may do
     /// everything, here as in etcd.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
@@ -104,7 +104,7 @@ impl AuthState {
         self.tokens.find(hash)
     }
 
-    /// Whose token has this hash, as an identity, and its id for the
+    /// The identity whose token has this hash, and the token's id for the
     /// [`TokenClock`](crate::TokenClock), which must be asked too.
     ///
     /// # Errors

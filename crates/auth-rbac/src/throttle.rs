@@ -1,16 +1,16 @@
-//! Failed logins slow one (user, address) pair down, and nobody else.
+//! Failed logins slow down one (user, address) pair, and no others.
 //!
 //! Asked twice for each login: [`Throttle::admit`] right before the password is
 //! looked at, by the cache or by bcrypt, and [`Throttle::failed`] or
 //! [`Throttle::succeeded`] after it. A login that must wait asks again when its
-//! time has come: `admit` gives a penalised pair one attempt for each delay,
-//! however many wait, and a right password waits like any other, so that waiting
-//! tells nothing.
+//! time has come: `admit` gives a throttled pair one attempt for each delay,
+//! however many wait, and a right password waits like any other, so that the wait
+//! reveals nothing.
 //!
-//! No user is ever locked out: whoever guesses `root`'s password from one place
-//! does not slow root down at another.
+//! No user is ever locked out: guessing `root`'s password from one address does not
+//! slow root down at another.
 //!
-//! Left to others: clocks, sleeping, how long a client is kept waiting at most,
+//! Non-goals: clocks, sleeping, how long a client is kept waiting at most,
 //! and how many hashes are computed at once.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,10 +22,10 @@ use aws_lc_rs::digest;
 /// Plain settings of a [`Throttle`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThrottleConfig {
-    /// Failures that cost nothing: people mistype. Default 3.
+    /// Failures without a delay: people mistype. Default 3.
     pub free_failures: u32,
-    /// The delay after the first failure that costs something; each further one
-    /// doubles it. Default 250 ms.
+    /// The delay after the first failure beyond those; each further one doubles it.
+    /// Default 250 ms.
     pub delay_min: Duration,
     /// No delay is longer. Default 30 s.
     pub delay_max: Duration,
@@ -107,7 +107,7 @@ pub struct Throttle {
     forgiven: BTreeSet<(Duration, Pair)>,
 }
 
-/// A (user, address) pair in 40 bytes, however long the name is that a stranger
+/// A (user, address) pair in 40 bytes, however long the name is that a client
 /// sends: 128 bits of its SHA-256, and the network.
 type Pair = ([u8; 16], Network);
 
@@ -140,7 +140,7 @@ impl Throttle {
     }
 
     /// May `user` at `origin` try a password now? [`Admission::Now`] takes the
-    /// attempt: of a penalised pair the next one has to wait again.
+    /// attempt: the next one of a throttled pair has to wait again.
     pub fn admit(&mut self, now: Duration, user: &str, origin: Origin) -> Admission {
         let pair = pair(user, origin);
         let Some(failures) = self.pairs.get(&pair).copied() else { return Admission::Now };
@@ -178,7 +178,7 @@ impl Throttle {
         delay
     }
 
-    /// The password was right: the pair starts anew.
+    /// The password was right: the pair starts afresh.
     pub fn succeeded(&mut self, user: &str, origin: Origin) {
         self.remove(&pair(user, origin));
     }

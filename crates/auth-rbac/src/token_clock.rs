@@ -1,9 +1,8 @@
-//! Until when tokens live: volatile, kept by the node that leads, time is an
-//! argument.
+//! The deadlines of tokens: volatile, kept by the leading node. Time is an argument.
 //!
-//! A token lives for a fixed time after its last use. Uses are not logged, so
-//! whoever starts keeping time gives each token its full time again: none ends
-//! early by a restart or a change of leader. That it has ended is logged
+//! A token lives for a fixed time after its last use. Uses are not logged, so a new
+//! clock gives each token its full time again: none expires early because of a restart
+//! or a change of leader. The expiry itself is logged
 //! ([`Command::ExpireTokens`](crate::Command::ExpireTokens)).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,8 +59,8 @@ impl TokenClock {
         }
     }
 
-    /// Whether a token may be used now; it then has its full time again. False
-    /// if its time has come, or if it is not known here.
+    /// Whether a token may be used now; if so, its full time begins again. False if it
+    /// has expired, or is not known here.
     #[must_use]
     pub fn use_token(&self, id: TokenId, now: Duration) -> bool {
         let Some(Time { deadline, .. }) = self.tokens.get(&id) else { return false };
@@ -73,9 +72,8 @@ impl TokenClock {
         deadline.fetch_update(Ordering::Relaxed, Ordering::Relaxed, extend).is_ok()
     }
 
-    /// At most `max` of the tokens whose time has come, those that are longest
-    /// over first as far as they are found. Each is reported once; it stays
-    /// unusable until the state has ended it.
+    /// At most `max` of the expired tokens, the earliest first as far as they are
+    /// found. Each is reported once; it stays unusable until the state has ended it.
     #[must_use = "these tokens are not reported again"]
     pub fn take_expired(&mut self, now: Duration, max: usize) -> Vec<TokenId> {
         let now_ms = millis_down(now);
@@ -90,8 +88,7 @@ impl TokenClock {
         expired
     }
 
-    /// Hands tokens back whose end could not be logged: they are reported
-    /// again.
+    /// Hands back tokens whose expiry could not be logged: they are reported again.
     pub fn unreport(&mut self, ids: &[TokenId]) {
         for id in ids {
             if let Some(time) = self.tokens.get_mut(id) {

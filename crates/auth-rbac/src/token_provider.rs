@@ -31,7 +31,7 @@ pub enum TokenProvider {
     Simple,
     /// `jwt,…`: signed tokens that carry all there is to know.
     Jwt(JwtOptions),
-    /// The empty value: no tokens; only client certificates say who calls.
+    /// The empty value: no tokens; only client certificates identify users.
     None,
 }
 
@@ -137,7 +137,7 @@ fn split(text: &str) -> Result<(&str, Options<'_>), TokenOptionsError> {
 }
 
 fn read_ttl(text: &str) -> Result<Duration, TokenOptionsError> {
-    // A token that is born dead locks everyone out; etcd would start with it.
+    // Tokens that expire at once would lock every user out; etcd accepts them.
     go_duration(text).filter(|ttl| !ttl.is_zero()).ok_or_else(|| {
         refuse(format!("ttl \"{text}\" is not a time above zero such as 10m or 1h30m"))
     })

@@ -17,7 +17,7 @@ pub const TOKENS_MAX: usize = 100_000;
 /// without end outlives its own tokens and not those of others.
 pub const USER_TOKENS_MAX: usize = 10_000;
 
-/// A token, for those who keep its time. Counted up, never used twice.
+/// The id of a token, for the clock that expires it. Counts up, and is never reused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId(pub u64);
 
@@ -28,7 +28,7 @@ impl fmt::Display for TokenId {
 }
 
 /// The SHA-256 of a token's text: all that is ever stored of it. Found by
-/// comparing hashes, so the time of a look-up tells nothing of a token.
+/// comparing hashes, so the time of a look-up reveals nothing about a token.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenHash(pub [u8; 32]);
 
@@ -44,7 +44,7 @@ impl fmt::Debug for TokenHash {
 pub struct Token {
     /// The SHA-256 of its text.
     pub hash: TokenHash,
-    /// Whose it is.
+    /// Its user.
     pub user: Arc<str>,
 }
 

@@ -26,7 +26,7 @@ pub struct VerifyCacheConfig {
     /// does not extend it. Default 60 s.
     pub life: Duration,
     /// The most users remembered; beyond that the one that is nearest to its end
-    /// goes. Default 10,000; 0 remembers nobody.
+    /// goes. Default 10,000; 0 disables the cache.
     pub users_max: usize,
 }
 
@@ -58,7 +58,7 @@ struct Entry {
 }
 
 impl VerifyCache {
-    /// An empty cache; `key` is random bytes that nobody else has.
+    /// An empty cache; `key` is secret random bytes.
     #[must_use]
     pub fn new(key: [u8; KEY_BYTES], config: VerifyCacheConfig) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
@@ -103,7 +103,7 @@ impl VerifyCache {
         }
     }
 
-    /// Forgets everyone.
+    /// Forgets every user.
     pub fn clear(&mut self) {
         self.users.clear();
         self.ends.clear();
@@ -115,7 +115,7 @@ impl VerifyCache {
         self.users.len()
     }
 
-    /// True if nobody is remembered.
+    /// True if no user is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()

@@ -1,8 +1,7 @@
-//! Whether whoever calls may call a method at all, and whether a stream may go
-//! on.
+//! Whether the caller may call a method at all, and whether a stream may go on.
 //!
-//! What keys and leases need is checked by the node, where it reads and where
-//! it decides the order of writes; the rules are `t4-auth-rbac`'s.
+//! Permissions on keys and leases are checked by the node, where it reads and where
+//! it decides the order of writes; the rules are those of `t4-auth-rbac`.
 
 use t4_auth_rbac::{Identity, Session};
 use t4_kv_types::KeyRange;
@@ -16,14 +15,14 @@ use crate::proof::{Acting, Proof};
 use crate::rule::Rule;
 
 impl Api {
-    /// Whether a method may be called. What its keys need is checked later.
+    /// Whether a method may be called. Permissions on its keys are checked later.
     pub(crate) fn admit(&self, method: Method, proof: &Proof) -> Result<(), ApiError> {
         if !self.node.auth_is_on() {
             let refused = self.config.auth.required && !method.is_served_before_auth();
             return if refused { Err(ApiError::AuthRequired) } else { Ok(()) };
         }
         match method.rule() {
-            // A bad token keeps nobody from logging in again.
+            // A bad token does not keep a client from logging in again.
             Rule::Open | Rule::Own | Rule::Keys => Ok(()),
             Rule::User | Rule::UserOrAdmin => self.require_user(proof),
             Rule::Admin => self.require_admin(proof),
@@ -35,15 +34,15 @@ impl Api {
         Ok(state.authorize_user(&self.who(&state, proof)?)?)
     }
 
-    /// Whether whoever calls has the role `root`, if that matters now.
+    /// Whether the caller has the role `root`, if that matters now.
     pub(crate) fn require_admin(&self, proof: &Proof) -> Result<(), ApiError> {
         let state = self.node.auth();
         Ok(state.authorize_admin(&self.who(&state, proof)?)?)
     }
 
-    /// Whether there is room for a write, told before anything else, as in
-    /// etcd; but not to strangers, who are to be refused later and must neither
-    /// learn that the space is used up nor raise the alarm.
+    /// Whether there is room for a write, answered before anything else, as in
+    /// etcd; but not to unauthenticated callers, which are rejected later and must
+    /// neither learn that the space is used up nor raise the alarm.
     pub(crate) async fn check_quota(
         &self,
         acting: &Result<Acting<'_>, ApiError>,
@@ -55,7 +54,7 @@ impl Api {
         }
     }
 
-    /// Who opens a stream, to be asked again after each change.
+    /// The caller that opens a stream, to be checked again after each change.
     ///
     /// # Errors
     /// [`ApiError::InvalidAuthToken`].

@@ -21,7 +21,7 @@ pub(crate) struct Api {
     pub(crate) stats: Arc<GrpcStats>,
     pub(crate) health: Health,
     pub(crate) logins: Arc<Logins>,
-    /// What takes long is told there, at a bounded rate over all runtimes.
+    /// Logs slow calls, at a bounded rate over all runtimes.
     pub(crate) slow_calls: Arc<SlowCalls>,
     /// Events that several watchers of this runtime get.
     pub(crate) batches: EncodedBatches,

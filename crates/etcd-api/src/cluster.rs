@@ -1,9 +1,9 @@
 //! The service Cluster, of a cluster of one member: it may change its peer URLs,
 //! and cannot grow.
 //!
-//! Checks come in etcd's order and with its errors, so that what is wrong in
-//! itself is told as such; only what would really change the membership is
-//! refused as unsupported.
+//! Checks come in etcd's order and with its errors, so that an invalid request gets
+//! etcd's answer; only one that would really change the membership is rejected as
+//! unsupported.
 
 use t4_node::Member;
 use t4_proto::etcdserverpb as pb;

@@ -1,4 +1,4 @@
-//! What the API can be told: plain data with documented defaults.
+//! The configuration of the API: plain data with documented defaults.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use t4_auth_rbac::jwt::JwtKeys;
 use t4_auth_rbac::password::Cost;
 
 /// The version of etcd whose behaviour is followed, as `Status` and `/version`
-/// tell it: clients decide by it what they may ask for.
+/// report it: clients use it to decide what they may ask for.
 pub const ETCD_VERSION: &str = "3.7.0";
 
 /// How far a gRPC message may exceed `max_request_bytes`: room for what is
@@ -24,32 +24,31 @@ pub struct ApiConfig {
     pub max_request_bytes: usize,
     /// Longest list in a transaction. Default 128.
     pub max_txn_ops: usize,
-    /// How often watchers that ask for it are told of progress when nothing
+    /// How often watchers that ask for it are notified of progress when nothing
     /// happens; each stream adds up to a tenth. Default 10 min.
     pub watch_progress_notify_interval: Duration,
     /// A stream that requires a leader ends after three times this long
     /// without one. Default 1 s.
     pub election_timeout: Duration,
-    /// A read that takes longer is told in the log. Default 100 ms, as etcd's.
+    /// A read that takes longer is logged. Default 100 ms, as etcd's.
     pub warning_apply_duration: Duration,
-    /// A unary call that takes longer is told in the log. Default 300 ms, as
-    /// etcd's.
+    /// A unary call that takes longer is logged. Default 300 ms, as etcd's.
     pub warning_unary_request_duration: Duration,
     /// What clients may make the server hold in memory, in bytes: answers that
     /// they do not read, requests that they do not end. Default 1 GiB.
     pub client_memory_bytes: usize,
-    /// How users are told apart.
+    /// How users are identified.
     pub auth: AuthConfig,
 }
 
-/// How users are told apart, once authentication is enabled.
+/// How users are identified, once authentication is enabled.
 #[derive(Clone, Debug, Default)]
 pub struct AuthConfig {
     /// Serve no keys until authentication is enabled (T4's `--auth-enabled`).
     /// Default no.
     pub required: bool,
-    /// What logins give out. Default simple tokens. How long these live is the
-    /// node's to say.
+    /// What logins give out. Default simple tokens, whose lifetime is part of the
+    /// node's configuration.
     pub tokens: Tokens,
     /// The work of a password's hash. Default 10.
     pub bcrypt_cost: Cost,
@@ -61,10 +60,10 @@ pub enum Tokens {
     /// Random texts that the cluster remembers.
     #[default]
     Simple,
-    /// Signed texts that say all there is to know. Whoever loaded the keys
-    /// reloads them.
+    /// Signed, self-contained texts. Whatever loads the keys is responsible for
+    /// reloading them.
     Jwt(Arc<JwtKeys>),
-    /// None: only certificates say who calls.
+    /// None: only certificates identify users.
     None,
 }
 

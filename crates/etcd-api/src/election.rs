@@ -1,5 +1,5 @@
-//! The service Election: whoever has the oldest key under a name leads, and
-//! what it proclaims is the value of that key.
+//! The service Election: the oldest key under a name is the leader's, and its value is
+//! what the leader proclaims.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use crate::recipe::{self, Changes, Turn};
 use crate::sink::Sink;
 
 impl Api {
-    /// Waits until the candidate leads. A lease that stands already proclaims
-    /// the new value. A candidate whose key goes away while it waits (its lease
-    /// ended, or somebody deleted the key) is told so at that moment: etcd waits
-    /// on and then reports a leadership that does not exist.
+    /// Waits until the candidate leads. A lease that is a candidate already proclaims
+    /// the new value. A candidate whose key goes away while it waits (its lease ended,
+    /// or the key was deleted) gets its error at that moment: etcd waits on, and then
+    /// reports a leadership that does not exist.
     pub(crate) async fn campaign(
         self: &Arc<Self>,
         proof: &Proof,
@@ -80,7 +80,7 @@ impl Api {
         Ok(response.header)
     }
 
-    /// Gives a leadership up; that it is gone already is no error.
+    /// Gives up a leadership. It is not an error if it is gone already.
     pub(crate) async fn resign(
         &self,
         proof: &Proof,
@@ -100,7 +100,7 @@ impl Api {
         leader.ok_or_else(|| ApiError::ElectionNoLeader.status())
     }
 
-    /// Who leads, and the revision at which that was so.
+    /// The leader, and the revision at which it led.
     async fn leader_now(
         &self,
         proof: &Proof,
@@ -115,7 +115,7 @@ impl Api {
         Ok((leader, found.revision))
     }
 
-    /// Tells who leads, every value that it proclaims, and who comes after it.
+    /// Sends the leader, every value that it proclaims, and its successors.
     pub(crate) async fn observe(
         &self,
         proof: &Proof,
@@ -142,7 +142,7 @@ impl Api {
         loop {
             let (leader, revision) = self.leader_now(proof, prefix).await?;
             let Some(leader) = leader else {
-                // Whoever comes first is the oldest; look again then.
+                // The first candidate will be the oldest; look again then.
                 let range = KeyRange::prefix(prefix.clone());
                 Changes::of(&self.node, range, revision).next().await?;
                 continue;

@@ -1,14 +1,29 @@
-//! Every error that a client sees: its gRPC code and its text, in one file.
+//! Every error that a client sees: its gRPC code and its text, in one module.
 //!
 //! Clients of etcd tell errors apart by the text, so the texts are a contract.
-//! [`ApiError`] is etcd's own table; the functions below it make the statuses
-//! whose text has a part that varies, and those that only this server has.
+//! [`ApiError`] is etcd's own table, with the texts that only this server has. The
+//! modules make the statuses whose text has a part that varies: `refusals` those of
+//! the node, `grpc` those of calls that reach no service; `reasons` are the texts of
+//! watchers that end.
+
+mod grpc;
+mod reasons;
+mod refusals;
 
 use std::fmt;
 
-use t4_kv_types::{AuthError, OpError};
-use t4_node::watch_hub::RefusalReason;
+use t4_kv_types::AuthError;
 use tonic::{Code, Status};
+
+pub(crate) use grpc::{
+    bad_compression_flag, bad_content_type, cannot_decompress, compressed_message,
+    decompressed_too_large, malformed_message, malformed_timeout, message_too_large,
+    metadata_too_large, missing_message, not_post, sent_message_too_large, surplus_message,
+    too_much_unfinished, truncated_message, unknown_path,
+};
+pub(crate) use reasons::{as_reason, status_reason, watch_refusal};
+pub use refusals::refused;
+pub(crate) use refusals::{damaged, login_refused};
 
 macro_rules! api_errors {
     ($($(#[$doc:meta])* $name:ident = $code:ident, $text:literal;)*) => {
@@ -192,7 +207,7 @@ api_errors! {
     SessionExpired = Unknown, "mutex: session is expired";
     /// The key given does not lead any more.
     ElectionNotLeader = Unknown, "election: not leader";
-    /// Nobody stands in the election.
+    /// The election has no candidate.
     ElectionNoLeader = Unknown, "election: no leader";
     /// `leader` is missing in the request.
     MissingLeaderKey = Unknown, "\"leader\" field must be provided";
@@ -205,7 +220,7 @@ api_errors! {
 
     // What only this server says.
 
-    /// Not the quota, but the disk: whoever reads this needs another remedy.
+    /// Not the quota, but the disk, which has another remedy.
     DiskFull = ResourceExhausted,
         "t4: the disk of the data directory is full; writes are taken again when there is room";
     /// The log cannot make its next file.
@@ -280,185 +295,6 @@ impl fmt::Display for ApiError {
 
 impl std::error::Error for ApiError {}
 
-/// What a client is told when the node refuses.
-#[must_use]
-pub fn refused(error: OpError) -> Status {
-    match error {
-        OpError::Compacted => ApiError::Compacted.status(),
-        OpError::FutureRevision => ApiError::FutureRevision.status(),
-        OpError::KeyNotFound => ApiError::KeyNotFound.status(),
-        OpError::LeaseNotFound => ApiError::LeaseNotFound.status(),
-        OpError::LeaseExists => ApiError::LeaseExists.status(),
-        OpError::LeaseTtlTooLarge => ApiError::LeaseTtlTooLarge.status(),
-        OpError::NoSpace => ApiError::NoSpace.status(),
-        OpError::DiskFull => ApiError::DiskFull.status(),
-        OpError::Exhausted => ApiError::Exhausted.status(),
-        OpError::Corrupt => ApiError::Corrupt.status(),
-        OpError::AnswerTooLarge => ApiError::AnswerTooLarge.status(),
-        OpError::TooLarge => ApiError::RequestTooLarge.status(),
-        OpError::TooManyRequests => ApiError::TooManyRequests.status(),
-        OpError::Stopped => ApiError::Stopped.status(),
-        OpError::Timeout => ApiError::Timeout.status(),
-        OpError::Auth(error) => ApiError::from(error).status(),
-        OpError::Damaged(what) => damaged(&what),
-        // As etcd: what has no place in the table is Unknown with its text.
-        error @ OpError::Io(_) => Status::unknown(error.to_string()),
-    }
-}
-
-/// What is stored is damaged; the text names the file. The code is the one of
-/// etcd's *corrupt cluster*, which clients do not retry.
-pub(crate) fn damaged(what: &str) -> Status {
-    Status::data_loss(format!("t4: {what}"))
-}
-
-/// A status as etcd writes it into the `cancel_reason` of a watcher.
-pub(crate) fn status_reason(status: &Status) -> String {
-    reason(status.code(), status.message())
-}
-
-/// What a client is told when no token can be made; `Ok`: its login is to be
-/// repeated.
-pub(crate) fn login_refused(error: OpError) -> Result<(), Status> {
-    match error {
-        OpError::Auth(AuthError::RepeatLogin) => Ok(()),
-        error => Err(refused(error)),
-    }
-}
-
-/// An error as etcd writes it into the `cancel_reason` of a watcher: as Go
-/// prints a status.
-pub(crate) fn as_reason(error: ApiError) -> String {
-    reason(error.code(), error.text())
-}
-
-fn reason(code: Code, text: &str) -> String {
-    // Only Go's name of this code differs from ours.
-    let code = match code {
-        Code::Cancelled => "Canceled".to_owned(),
-        code => format!("{code:?}"),
-    };
-    format!("rpc error: code = {code} desc = {text}")
-}
-
-/// Why a watcher was not created: the `cancel_reason` of the response.
-pub(crate) fn watch_refusal(reason: RefusalReason) -> &'static str {
-    match reason {
-        RefusalReason::NegativeStart => ApiError::Compacted.text(),
-        RefusalReason::EmptyRange => "mvcc: watcher range is empty",
-        RefusalReason::DuplicateId => "mvcc: duplicate watch ID provided on the WatchStream",
-    }
-}
-
-/// A message is over the limit of the receiver, in bytes.
-pub(crate) fn message_too_large(found: usize, limit: usize) -> Status {
-    Status::resource_exhausted(format!(
-        "grpc: received message larger than max ({found} vs. {limit})"
-    ))
-}
-
-/// A message would be over the limit of what is sent, in bytes.
-pub(crate) fn sent_message_too_large(found: usize, limit: usize) -> Status {
-    Status::resource_exhausted(format!(
-        "grpc: trying to send message larger than max ({found} vs. {limit})"
-    ))
-}
-
-/// A message is not what its method takes.
-pub(crate) fn malformed_message(error: &prost::DecodeError) -> Status {
-    Status::internal(format!("grpc: error unmarshalling request: {error}"))
-}
-
-/// A unary call came without its message.
-pub(crate) fn missing_message() -> Status {
-    Status::internal(
-        "cardinality violation: received no request message from non-client-streaming RPC",
-    )
-}
-
-/// A unary call came with more than one message.
-pub(crate) fn surplus_message() -> Status {
-    Status::internal(
-        "cardinality violation: received multiple request messages for non-client-streaming RPC",
-    )
-}
-
-/// The request ended inside a message.
-pub(crate) fn truncated_message() -> Status {
-    Status::internal("unexpected EOF")
-}
-
-/// The byte before a message's length is neither 0 nor 1.
-pub(crate) fn bad_compression_flag(flag: u8) -> Status {
-    Status::internal(format!("grpc: received unexpected payload format {flag}"))
-}
-
-/// A message is compressed.
-pub(crate) fn compressed_message(encoding: Option<&str>) -> Status {
-    match encoding {
-        None | Some("identity") => {
-            Status::internal("grpc: compressed flag set with identity or empty encoding")
-        }
-        Some(name) => Status::unimplemented(format!(
-            "grpc: Decompressor is not installed for grpc-encoding {name:?}"
-        )),
-    }
-}
-
-/// A compressed message is over the limit, in bytes, when it is decompressed.
-pub(crate) fn decompressed_too_large(limit: usize) -> Status {
-    Status::resource_exhausted(format!(
-        "grpc: received message after decompression larger than max {limit}"
-    ))
-}
-
-/// A message is said to be compressed, and is not.
-pub(crate) fn cannot_decompress(error: &std::io::Error) -> Status {
-    Status::internal(format!("grpc: failed to decompress the received message: {error}"))
-}
-
-/// The metadata of a call is over the limit, in bytes.
-pub(crate) fn metadata_too_large(found: usize, limit: usize) -> Status {
-    Status::resource_exhausted(format!("grpc: metadata larger than max ({found} vs. {limit})"))
-}
-
-/// A client has begun more requests than there is memory for, and ended none.
-pub(crate) fn too_much_unfinished() -> Status {
-    Status::resource_exhausted("grpc: too many bytes in unfinished requests of this connection")
-}
-
-/// The path of a request does not name a method.
-pub(crate) fn unknown_path(path: &str, service_is_known: impl Fn(&str) -> bool) -> Status {
-    let name = path.strip_prefix('/').unwrap_or(path);
-    match name.rsplit_once('/') {
-        None => Status::unimplemented(format!("malformed method name: {path:?}")),
-        Some((service, method)) if service_is_known(service) => {
-            Status::unimplemented(format!("unknown method {method} for service {service}"))
-        }
-        Some((service, _)) => Status::unimplemented(format!("unknown service {service}")),
-    }
-}
-
-/// The `grpc-timeout` of a request is not one.
-pub(crate) fn malformed_timeout(value: &[u8]) -> Status {
-    let value = String::from_utf8_lossy(value);
-    Status::internal(format!("malformed grpc-timeout: {value:?}"))
-}
-
-/// The request's content type is not gRPC's.
-pub(crate) fn bad_content_type(value: &[u8]) -> Status {
-    let value = String::from_utf8_lossy(value);
-    Status::invalid_argument(format!("invalid gRPC request content-type {value:?}"))
-}
-
-/// The request's method is not POST.
-pub(crate) fn not_post(method: &http::Method) -> Status {
-    Status::internal(format!(
-        "Received a HEADERS frame with :method {:?} which should be POST",
-        method.as_str()
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -494,56 +330,5 @@ mod tests {
         ] {
             assert_eq!(error.code() as i32, code, "{error}");
         }
-    }
-
-    #[test]
-    fn unknown_paths_are_told_in_the_words_of_grpc_go() {
-        let message = |path| {
-            let status = unknown_path(path, |service| service == "etcdserverpb.KV");
-            assert_eq!(status.code(), Code::Unimplemented);
-            status.message().to_owned()
-        };
-        assert_eq!(message("/nonsense"), "malformed method name: \"/nonsense\"");
-        assert_eq!(message("/a.B/C"), "unknown service a.B");
-        assert_eq!(
-            message("/etcdserverpb.KV/Got"),
-            "unknown method Got for service etcdserverpb.KV"
-        );
-    }
-
-    #[test]
-    fn reasons_are_written_as_go_prints_a_status() {
-        assert_eq!(
-            as_reason(ApiError::PermissionDenied),
-            "rpc error: code = PermissionDenied desc = etcdserver: permission denied"
-        );
-        assert_eq!(
-            as_reason(ApiError::InvalidAuthToken),
-            "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token"
-        );
-        assert_eq!(
-            as_reason(ApiError::UserEmpty),
-            "rpc error: code = InvalidArgument desc = etcdserver: user name is empty"
-        );
-    }
-
-    #[test]
-    fn a_login_is_repeated_only_if_it_must_be() {
-        assert!(login_refused(OpError::Auth(AuthError::RepeatLogin)).is_ok());
-        let refused = login_refused(OpError::Auth(AuthError::AuthFailed)).unwrap_err();
-        assert_eq!(refused.message(), ApiError::AuthFailed.text());
-    }
-
-    #[test]
-    fn every_refusal_of_the_node_has_its_status() {
-        assert_eq!(refused(OpError::Compacted).code(), Code::OutOfRange);
-        assert_eq!(refused(OpError::Timeout).message(), "etcdserver: request timed out");
-        let damaged = refused(OpError::Damaged("f.seg: corrupt".to_owned()));
-        assert_eq!((damaged.code(), damaged.message()), (Code::DataLoss, "t4: f.seg: corrupt"));
-        let io = refused(OpError::Io("gone".to_owned()));
-        assert_eq!(
-            (io.code(), io.message()),
-            (Code::Unknown, "reading from the disk failed: gone")
-        );
     }
 }

@@ -34,8 +34,8 @@ impl Api {
         request: pb::PutRequest,
     ) -> Result<pb::PutResponse, Status> {
         let node = self.acting(proof);
-        // Before the arguments, as etcd: on a full server a put that is wrong
-        // in itself is told that there is no space.
+        // Before the arguments, as in etcd: on a full server, an invalid put is
+        // answered with the lack of space.
         self.check_quota(&node, validate::put_cost(&request)).await?;
         validate::put(&request)?;
         validate::size(&request, self.config.max_request_bytes)?;
@@ -83,7 +83,7 @@ impl Api {
         self.txn_as(proof, request, || {}, |response| response).await
     }
 
-    /// The same for a client; `only_reads` is told if that is all that it does.
+    /// The same for a client; `only_reads` is called if the transaction only reads.
     pub(crate) async fn framed_txn(
         &self,
         proof: &Proof,

@@ -7,24 +7,25 @@
 //!
 //! # Map
 //!
-//! * `dispatch`: from paths to methods, and what all calls have in common.
+//! * `services`: from the head of an HTTP request to a call, and what all calls have
+//!   in common; `dispatch`: from a call to the method that serves it.
 //! * `kv`, `range_stream`, `watch`, `lease`, `cluster`, `maintenance`, `lock`,
 //!   `election`, `health`, `auth`: the services; `api` is what they share.
 //! * `errors`: every code and text that a client sees.
 //! * `validate`, `intervals`: what is wrong with a request in itself.
 //! * `convert`: between protobuf and the plain data of the node.
 //! * `metadata`, `leader_watch`: what a call's metadata asks for; `caller`:
-//!   what its connection says; `proof`: whom both stand for.
-//! * `rule`, `access`: who may do what; `login`: passwords.
+//!   what its connection says; `proof`: the user that the two identify.
+//! * `rule`, `access`: permissions; `login`: passwords.
 //! * `backlog`: what a client asks for and does not read, within bounds; `memory`:
-//!   what all of them may make the server hold; `answer_size`: whose answer may be
-//!   large.
-//! * `recipe`: what locks and elections are made of.
+//!   what all of them may make the server hold; `answer_size`: requests whose
+//!   answer may be large.
+//! * `recipe`: the queue of keys behind locks and elections.
 //! * `wire`: gRPC on HTTP bodies. `method`, `stats`, `latency`, `sink`: what is
-//!   called, counted, timed and sent. `slow`: what is told of calls that took
+//!   called, counted, timed and sent. `slow`: log lines about calls that took
 //!   long.
 //!
-//! # What it leaves to others
+//! # Non-goals
 //!
 //! Sockets, TLS and key files (`server`), users and roles themselves
 //! (`t4-auth-rbac`), JSON (`json-gateway`: a client of [`Services`]
@@ -33,12 +34,12 @@
 //! # Invariants
 //!
 //! * A gRPC status is made in `errors` only.
-//! * Every method has a rule who may call it. A write is checked where the
-//!   order of writes is decided; a read before and after it.
-//! * Passwords and tokens are in no `Debug` and no line of the log.
+//! * Every method has a rule that says which callers may use it. A write is checked
+//!   where the order of writes is decided; a read is checked before and after it.
+//! * Passwords and tokens never appear in `Debug` output or in the log.
 //! * A call that is dropped leaves no write half done.
-//! * What a request leaves in the store does not hold on to the buffer that
-//!   the request came in.
+//! * Data that a request leaves in the store does not keep alive the buffer that
+//!   the request arrived in.
 #![doc = include_str!("../README.md")]
 
 mod access;
@@ -70,6 +71,7 @@ mod proof;
 mod range_stream;
 mod recipe;
 mod rule;
+mod services;
 mod sink;
 mod slow;
 mod stats;
@@ -80,7 +82,6 @@ mod wire;
 
 pub use caller::Caller;
 pub use config::{ApiConfig, AuthConfig, ETCD_VERSION, Tokens};
-pub use dispatch::{Services, services};
 pub use errors::{ApiError, refused};
 pub use latency::{
     HANDLING_BOUNDS, Latency, LatencyBounds, LatencySnapshot, RANGE_BOUNDS, REQUEST_BOUNDS,
@@ -88,5 +89,6 @@ pub use latency::{
 pub use login::LoginStats;
 pub use memory::ClientMemory;
 pub use method::{CallKind, Method};
+pub use services::{Services, services};
 pub use stats::{ClientVersions, GrpcStats, MethodStats};
 pub use wire::{FrameReader, ResponseBody};

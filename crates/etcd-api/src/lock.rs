@@ -1,4 +1,4 @@
-//! The service Lock: whoever has the oldest key under a name holds the lock.
+//! The service Lock: the oldest key under a name holds the lock.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::recipe::{self, Turn};
 
 impl Api {
     /// Waits for the lock. A lease that holds it already succeeds at once; one whose
-    /// key goes away while it waits is told so at that moment.
+    /// key is deleted while it waits gets its error at that moment.
     pub(crate) async fn lock(
         self: &Arc<Self>,
         proof: &Proof,
@@ -33,7 +33,7 @@ impl Api {
         Ok(LockResponse { header: Some(self.header(revision)), key: queued.key })
     }
 
-    /// Deletes the key; that it is gone already is no error.
+    /// Deletes the key. It is not an error if the key is gone already.
     pub(crate) async fn unlock(
         &self,
         proof: &Proof,

@@ -1,10 +1,10 @@
-//! Passwords: hashing them, checking them, and making whoever guesses wait.
+//! Passwords: hashing them, checking them, and throttling guesses.
 //!
 //! bcrypt is slow on purpose, so it runs on threads that may block, a bounded
 //! number at a time, and a password that was right a moment ago is not hashed
-//! again. Who failed before from the same address waits before the password is
-//! looked at, and who logs in a lot from one address waits for that alone. What a
-//! user may do is not decided here.
+//! again. After a failure, logins as the same user from the same address wait before
+//! the password is looked at, and an address with many logins delays only its own.
+//! What a user may do is not decided here.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -23,15 +23,15 @@ use tokio::time::Instant;
 use crate::errors::ApiError;
 use crate::turns::Turns;
 
-/// Calls that wait for a hash at most, and calls that wait after failures. Who
-/// comes beyond is told to try again; of those that wait for a hash, the last
-/// from the address with the most of them.
+/// The most calls that wait for a hash, and the most that are throttled. Calls beyond
+/// that are rejected, to be tried again; of those that wait for a hash, it is the last
+/// one from the address with the most of them that is rejected.
 const WAITING_MAX: usize = 1024;
 
-/// Calls from one address that wait after failures at most.
+/// The most throttled calls from one address.
 const PENALISED_OF_ADDRESS_MAX: usize = 64;
 
-/// What became of logins: `t4_auth_attempts_total`, by result.
+/// The outcomes of logins: `t4_auth_attempts_total`, by result.
 #[derive(Debug, Default)]
 pub struct LoginStats {
     /// The password was right, and there is a token.
@@ -48,17 +48,17 @@ pub(crate) struct Logins {
     verifier: Verifier,
     cache: Mutex<VerifyCache>,
     throttle: Mutex<Throttle>,
-    /// Hashes that are computed at a time, and who waits for one.
+    /// The hashes that are computed at a time, and the calls that wait for one.
     hashing: Turns<Network>,
     penalised: Mutex<Penalised>,
-    /// The fixed point of the times of cache and throttle.
+    /// The origin of the times of cache and throttle.
     since: Instant,
 }
 
 impl Logins {
-    /// `key` is random bytes that nobody else has.
+    /// `key` is secret random bytes.
     pub(crate) fn new(cost: Cost, key: [u8; KEY_BYTES]) -> Self {
-        // The other half of the cores serves those who are logged in.
+        // The other half of the cores serves clients that are logged in.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Logins {
             stats: Arc::default(),
@@ -91,7 +91,7 @@ impl Logins {
         }
     }
 
-    /// A place among those who wait after failures.
+    /// A place among the throttled calls.
     fn penalise(&self, network: Network) -> Result<PenalPlace<'_>, ApiError> {
         let mut penalised = self.penalised.lock();
         let of_network = penalised.of_network.get(&network).copied().unwrap_or(0);
@@ -161,22 +161,22 @@ impl Logins {
         self.cache.lock().forget(user);
     }
 
-    /// Whether anybody can log in with this hash.
+    /// Whether any password can match this hash.
     pub(crate) fn can_match(&self, hash: &PasswordHash) -> bool {
         self.verifier.can_match(&hash.0)
     }
 
-    /// The hash of a new password, for who may set one.
+    /// The hash of a new password, for callers allowed to set one.
     ///
     /// # Errors
     /// [`ApiError::PasswordTooLong`]; [`ApiError::TooManyRequests`];
     /// [`ApiError::Stopped`].
     pub(crate) async fn hash(&self, password: Secret) -> Result<PasswordHash, ApiError> {
-        // Told before a wait: what waits must be small.
+        // Rejected before the wait: what waits must be small.
         if password.bytes().len() > password::PASSWORD_BYTES_MAX {
             return Err(ApiError::PasswordTooLong);
         }
-        // They need not stand behind those who want to be let in.
+        // Administrators need not queue behind logins.
         let turn = self.hashing.take(Origin::Local.network()).await;
         let turn = turn.map_err(|_| ApiError::TooManyRequests)?;
         let cost = self.verifier.cost();
@@ -194,7 +194,7 @@ impl Logins {
     }
 }
 
-/// Who waits after failures.
+/// The throttled calls.
 #[derive(Default)]
 struct Penalised {
     all: usize,
@@ -202,7 +202,7 @@ struct Penalised {
     of_network: BTreeMap<Network, usize>,
 }
 
-/// One of them; it goes when this is dropped.
+/// One throttled call; it stops counting when this is dropped.
 struct PenalPlace<'a> {
     penalised: &'a Mutex<Penalised>,
     network: Network,
@@ -261,7 +261,7 @@ mod tests {
             );
         }
         assert_eq!(logins.is_right(HERE, &alice, secret(""), None).await, Ok(false));
-        // Another hash of the same user: nothing is known of it.
+        // Another hash of the same user: nothing is cached for it.
         let other = logins.hash(secret("other")).await.unwrap();
         assert_eq!(logins.is_right(HERE, &alice, secret("word"), Some(&other)).await, Ok(false));
     }

@@ -21,7 +21,7 @@ impl Api {
             self.require_admin(proof)?;
         }
         let member = NodeId(request.member_id);
-        // Kinds that do not exist (NONE among them) are on for nobody.
+        // Kinds that do not exist (NONE among them) are never on.
         let kind = match request.alarm() {
             pb::AlarmType::None => None,
             pb::AlarmType::Nospace => Some(AlarmKind::NoSpace),

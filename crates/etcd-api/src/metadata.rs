@@ -1,4 +1,4 @@
-//! The metadata of a call that the server understands, but for who makes it
+//! The metadata of a call that the server understands, except for its credentials
 //! (`proof`).
 
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! What a call shows of who makes it: its token, else the certificate of its
-//! connection; and whom that stands for.
+//! The credentials of a call: its token, or else the certificate of its connection;
+//! and the user that they identify.
 //!
-//! A token wins over a certificate, and one that is not good is refused, not
-//! passed over. What whoever it is may do is in `access`.
+//! A token takes precedence over a certificate, and an invalid token is rejected
+//! rather than ignored. What the user may do is decided in `access`.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::caller;
 use crate::config::Tokens;
 use crate::errors::ApiError;
 
-/// Marks a call that the JSON gateway makes for somebody else: the connection's
-/// certificate is the gateway's.
+/// Marks a call that the JSON gateway makes on behalf of a client: the connection's
+/// certificate is the gateway's own.
 const GATEWAY: &str = "grpcgateway-accept";
 
-/// What a call shows. Clones are cheap; nothing shown costs nothing.
+/// The credentials of a call. Clones are cheap, and having none costs nothing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Proof(Option<Arc<Shown>>);
 
@@ -41,7 +41,7 @@ impl std::fmt::Debug for Shown {
 }
 
 impl Proof {
-    /// What a call with these headers shows, on a connection of `caller`.
+    /// The credentials of a call with these headers, on a connection of `caller`.
     pub(crate) fn read(headers: &HeaderMap, caller: &caller::Caller) -> Proof {
         let token = headers.get("token").or_else(|| headers.get(http::header::AUTHORIZATION));
         let by_gateway = headers.contains_key(GATEWAY);
@@ -52,13 +52,13 @@ impl Proof {
         Proof(Some(Arc::new(Shown { token: token.cloned(), common_name: common_name.cloned() })))
     }
 
-    /// Whoever the certificate is for, whatever the token.
+    /// The user that the certificate names, whatever the token says.
     fn by_certificate(&self) -> Option<Caller> {
         let user = self.0.as_ref()?.common_name.clone()?;
         Some(Caller { user, auth_revision: 0, pinned: false })
     }
 
-    /// The token's text; `Err` if it is none that can be read.
+    /// The token's text; `Err` if it is not readable as a token.
     fn token(&self) -> Option<Result<&str, ApiError>> {
         let token = self.0.as_ref()?.token.as_ref()?;
         let text = std::str::from_utf8(token.as_bytes()).map_err(|_| ApiError::InvalidAuthToken);
@@ -68,9 +68,9 @@ impl Proof {
 
 /// The node, as it serves one call.
 pub(crate) enum Acting<'a> {
-    /// Authentication is off: for nobody in particular.
+    /// Authentication is off: on behalf of no particular user.
     Anybody(&'a Node),
-    /// For whoever calls.
+    /// On behalf of the caller.
     Caller(Node, Identity),
 }
 
@@ -96,9 +96,8 @@ impl Deref for Acting<'_> {
 }
 
 impl Api {
-    /// The node, to act on behalf of whoever calls: it checks each write, and
-    /// each read of keys and leases, where it takes place. A token that is good
-    /// has its full time again.
+    /// The node, acting on behalf of the caller: it checks each write, and each read
+    /// of keys and leases, where it takes place. This renews a valid token.
     ///
     /// # Errors
     /// [`ApiError::InvalidAuthToken`].
@@ -111,8 +110,8 @@ impl Api {
         Ok(Acting::Caller(self.node.as_caller(caller), who))
     }
 
-    /// Whom a call stands for in `state`. While authentication is off there
-    /// are no tokens, but certificates name users all the same.
+    /// The user that a call acts as in `state`. While authentication is off there
+    /// are no tokens, but certificates still name users.
     ///
     /// # Errors
     /// [`ApiError::InvalidAuthToken`].

@@ -123,7 +123,7 @@ struct Chunks {
     chunk_keys: i64,
     /// What a chunk shall have, in bytes: half of it to twice of it.
     target_bytes: usize,
-    /// Count and revision, as the first chunk has told them.
+    /// Count and revision, as of the first chunk.
     first: Option<(i64, Revision)>,
 }
 

@@ -1,5 +1,5 @@
-//! What the services Lock and Election are made of: a queue of keys under a
-//! prefix, ordered by their create revision.
+//! The queue behind the services Lock and Election: keys under a prefix, ordered by
+//! their create revision.
 //!
 //! Everything goes through the same paths as the requests of a client that
 //! runs the recipe itself; the keys are the same too, so that both kinds of
@@ -25,7 +25,7 @@ use crate::proof::Proof;
 /// Seconds that a lease lives that the server grants because none is given.
 const SESSION_TTL_S: i64 = 60;
 
-/// The prefix of everyone who waits for `name`.
+/// The prefix of the keys that wait for `name`.
 pub(crate) fn prefix(name: &[u8]) -> Bytes {
     let mut prefix = BytesMut::with_capacity(name.len() + 1);
     prefix.extend_from_slice(name);
@@ -33,7 +33,7 @@ pub(crate) fn prefix(name: &[u8]) -> Bytes {
     prefix.freeze()
 }
 
-/// The key of the one with this lease: the prefix and the lease in hex.
+/// The key for this lease: the prefix and the lease in hex.
 pub(crate) fn key_of(prefix: &[u8], lease: LeaseId) -> Bytes {
     let sign = if lease.0 < 0 { "-" } else { "" };
     let digits = format!("{sign}{:x}", lease.0.unsigned_abs());
@@ -72,7 +72,7 @@ pub(crate) fn get_op(key: &Bytes) -> pb::RequestOp {
     pb::RequestOp { request: Some(Request::RequestRange(range)) }
 }
 
-/// Looks whether somebody is under a prefix.
+/// Reads whether there is a key under a prefix.
 fn look_op(prefix: &Bytes) -> pb::RequestOp {
     let range_end = match KeyRange::prefix(prefix.clone()).end {
         RangeEnd::Before(end) => end,
@@ -90,7 +90,7 @@ pub(crate) fn delete_op(key: &Bytes) -> pb::RequestOp {
     pb::RequestOp { request: Some(Request::RequestDeleteRange(delete)) }
 }
 
-/// The oldest key under a prefix: the one whose turn it is.
+/// The oldest key under a prefix: the head of the queue.
 pub(crate) fn first_created(prefix: &Bytes) -> RangeRequest {
     RangeRequest {
         limit: 1,
@@ -108,7 +108,7 @@ pub(crate) fn read_key(response: &pb::TxnResponse) -> Option<&mvccpb::KeyValue> 
     }
 }
 
-/// Where somebody stands in a queue.
+/// A place in a queue.
 pub(crate) struct Queued {
     /// Its key.
     pub(crate) key: Bytes,
@@ -141,12 +141,12 @@ impl Api {
         Ok(LeaseId(self.lease_grant(proof, request).await?.id))
     }
 
-    /// Takes the place of `lease` in the queue, or finds that it has one. Who
-    /// may not see who is before it gets no place, not even for a moment.
+    /// Takes a place in the queue for `lease`, or finds the one that it has. A caller
+    /// that may not read the queue gets no place, not even for a moment.
     ///
-    /// A client that goes away at any moment leaves no place behind that it
-    /// does not know of: the request is carried to its end in a task of its
-    /// own, and the place is given up if nobody takes it.
+    /// A client that goes away at any moment leaves no place behind that it does not
+    /// know of: the request is completed in a task of its own, and the place is given
+    /// up if no call is left to take it.
     pub(crate) async fn queue_up(
         self: &Arc<Self>,
         proof: &Proof,
@@ -177,7 +177,7 @@ impl Api {
         queued.await.map_err(|_| ApiError::Stopped.status())?
     }
 
-    /// Gives a place up that is still the one that was taken at `created`.
+    /// Gives up a place, if it is still the one that was taken at `created`.
     pub(crate) async fn give_up(
         &self,
         proof: &Proof,
@@ -227,7 +227,7 @@ impl Api {
     }
 
     /// Waits until the key that was created at `created` is deleted: its lease
-    /// was revoked or expired, or somebody else deleted it.
+    /// was revoked or expired, or another client deleted it.
     async fn wait_until_gone(
         &self,
         proof: &Proof,

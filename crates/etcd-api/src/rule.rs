@@ -1,33 +1,32 @@
-//! Who may call which method: one line for each, so that none is forgotten.
+//! Which callers may use which method: one line for each, so that none is forgotten.
 //!
-//! What the keys of a request need is checked where they are known: before a
-//! read by `access`, and for a write by the node where the order of writes is
+//! Permissions on the keys of a request are checked where the keys are known: before
+//! a read by `access`, and for a write by the node, where the order of writes is
 //! decided. The rest is checked in `dispatch`, for all methods alike.
 
 use crate::method::Method;
 
-/// Who may call a method while authentication is on.
+/// The callers that may use a method while authentication is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
-    /// Everybody. A method that is open neither shows nor changes anything
-    /// that a stranger must not know.
+    /// Every caller, authenticated or not. Such a method neither shows nor changes
+    /// anything that is protected.
     Open,
     /// Every user.
     User,
-    /// Who has the role `root`.
+    /// Users with the role `root`.
     Admin,
-    /// Every user; who changes something needs the role `root`. The method
-    /// checks the latter.
+    /// Every user; changes need the role `root`, which the method checks.
     UserOrAdmin,
-    /// Who has the role `root`, and others about themselves. The method checks.
+    /// Users with the role `root`, and others about themselves. The method checks.
     Own,
-    /// Who has the permissions on the keys that are named, or that a lease
-    /// has. Strangers are refused by every such method. The method checks.
+    /// Users with permissions on the keys that are named, or that are attached to a
+    /// lease. The method checks, and rejects unauthenticated callers.
     Keys,
 }
 
 impl Method {
-    /// Who may call it.
+    /// The callers that may use it.
     pub(crate) const fn rule(self) -> Rule {
         match self {
             Method::HealthCheck
@@ -87,8 +86,8 @@ impl Method {
     }
 
     /// Whether it is served while authentication is off and must not be
-    /// (`--auth-enabled`): what sets users up, and what tells how the server
-    /// is, but nothing that touches keys, leases or members.
+    /// (`--auth-enabled`): everything but what sets users up and what reports the
+    /// state of the server.
     pub(crate) const fn is_served_before_auth(self) -> bool {
         match self.rule() {
             Rule::Open | Rule::User | Rule::Own => true,

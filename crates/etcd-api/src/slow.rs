@@ -1,5 +1,5 @@
-//! What the log says of calls that took long, in etcd's words, which people and
-//! scripts look for: never a value, at a bounded rate.
+//! Log lines about slow calls, in etcd's words, which people and scripts look for:
+//! never with a value, and at a bounded rate.
 //!
 //! `shown`: the text of a request.
 
@@ -22,7 +22,7 @@ pub(crate) use shown::can_be_shown;
 /// Lines a second, at most.
 const LINES_MAX: u32 = 10;
 
-/// Tells of calls that took longer than expected.
+/// Logs calls that took longer than expected.
 #[derive(Debug)]
 pub(crate) struct SlowCalls {
     /// What a read may take.
@@ -62,13 +62,13 @@ impl SlowCalls {
         }
     }
 
-    /// Whether there may be something to tell.
+    /// Whether there may be something to log.
     pub(crate) fn is_slow(&self, took: Duration) -> bool {
         took > self.read_max || took > self.call_max
     }
 
-    /// Tells of a call that may have been slow. `only_reads`: it is a
-    /// transaction that only reads.
+    /// Logs a call that may have been slow. `only_reads`: it is a transaction that
+    /// only reads.
     pub(crate) fn tell(&self, call: &Ended<'_>, only_reads: bool, counters: &Counters) {
         let prefix = match call.method {
             Method::Range => Some("read-only range "),

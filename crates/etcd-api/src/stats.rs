@@ -89,7 +89,7 @@ impl MethodStats {
     }
 }
 
-/// Counts one call from its start to its end, whichever way it ends.
+/// Counts one call from its start to its end, however it ends.
 #[derive(Debug)]
 pub(crate) struct Meter<'a> {
     stats: &'a GrpcStats,
@@ -125,7 +125,7 @@ impl<'a> Meter<'a> {
         self.only_reads.store(true, Relaxed);
     }
 
-    /// Whether that was said.
+    /// Whether [`only_reads`](Self::only_reads) was called.
     pub(crate) fn is_read_only(&self) -> bool {
         self.only_reads.load(Relaxed)
     }
@@ -177,7 +177,7 @@ impl Drop for Meter<'_> {
 pub(crate) struct VersionSlot(usize);
 
 /// `etcd_server_client_requests_total`: calls by the version that the client
-/// tells of itself.
+/// reports.
 #[derive(Debug, Default)]
 pub struct ClientVersions {
     /// In the order of their first call; only grows.

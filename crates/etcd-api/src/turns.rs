@@ -1,10 +1,9 @@
-//! Turns at something scarce, shared fairly: whoever asks for many waits for
-//! them alone.
+//! Turns at something scarce, shared fairly: a source that asks for many delays only
+//! itself.
 //!
-//! Those who wait stand in a line for each place that they come from, and the
-//! lines are served in rotation. Nobody is held up by how many stand in
-//! another line; and when too many wait in all, the last of the longest line
-//! goes.
+//! There is a queue for each source, and the queues are served in rotation. The
+//! length of one queue does not delay the others; and when too many wait in all, the
+//! last one of the longest queue is evicted.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -22,14 +21,14 @@ pub(crate) struct Crowded;
 
 #[derive(Debug)]
 struct Lines<K: Ord + Copy> {
-    /// Turns that nobody has. None if somebody waits.
+    /// Turns that are free. None while callers wait.
     free: usize,
     waiting_max: usize,
-    /// Those who wait, the gone among them.
+    /// The waiters, including those that have given up.
     waiting: usize,
     /// None is empty.
     lines: BTreeMap<K, VecDeque<oneshot::Sender<Turn<K>>>>,
-    /// The lines in the order in which they are served.
+    /// The queues, in the order in which they are served.
     rotation: VecDeque<K>,
 }
 
@@ -41,7 +40,7 @@ pub(crate) struct Turn<K: Ord + Copy> {
 }
 
 impl<K: Ord + Copy> Turns<K> {
-    /// `at_a_time` turns, and as many as `waiting_max` who wait for one.
+    /// `at_a_time` turns, and at most `waiting_max` waiters.
     pub(crate) fn new(at_a_time: usize, waiting_max: usize) -> Self {
         Turns(Arc::new(Mutex::new(Lines {
             free: at_a_time,
@@ -52,7 +51,7 @@ impl<K: Ord + Copy> Turns<K> {
         })))
     }
 
-    /// Waits for a turn, in the line of `from`. Dropping the future leaves it.
+    /// Waits for a turn, in the queue of `from`. Dropping the future leaves it.
     ///
     /// # Errors
     /// [`Crowded`], at once or while it waits.
@@ -87,8 +86,8 @@ impl<K: Ord + Copy> Lines<K> {
         given
     }
 
-    /// Room for one more in the line of `from`, if need be at the end of a
-    /// longer one.
+    /// Makes room for one more in the queue of `from`, if need be by evicting the
+    /// last one of a longer queue.
     fn make_room(&mut self, from: &K) -> Result<(), Crowded> {
         if self.waiting < self.waiting_max {
             return Ok(());
@@ -99,7 +98,7 @@ impl<K: Ord + Copy> Lines<K> {
         }
         let own = self.lines.get(from).map_or(0, VecDeque::len);
         let longest = self.lines.values_mut().max_by_key(|line| line.len());
-        // One that is left with somebody, so that no line is empty.
+        // A queue is kept only while it has waiters, so none is empty.
         let longest = longest.filter(|line| line.len() > own + 1).ok_or(Crowded)?;
         longest.pop_back();
         self.waiting -= 1;
@@ -115,7 +114,7 @@ impl<K: Ord + Copy> Lines<K> {
         self.rotation.retain(|from| self.lines.contains_key(from));
     }
 
-    /// Who is next.
+    /// The next waiter.
     fn next(&mut self) -> Option<oneshot::Sender<Turn<K>>> {
         let from = self.rotation.pop_front()?;
         let line = self.lines.get_mut(&from)?;
@@ -165,7 +164,7 @@ mod tests {
         now(pin!(turns.take(from))).expect("at once").expect("a turn")
     }
 
-    /// Serves all who wait, one after the other; gives their places.
+    /// Serves all waiters, one after the other; gives their places.
     fn serve(
         mut waiting: Vec<(u8, Pin<Box<impl Future<Output = Result<Turn<u8>, Crowded>>>>)>,
     ) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! The lease table: grants, renewals, expiry, and the keys that die with a lease.
+//! The lease table: grants, renewals, expiry, and the keys that a lease takes with it.
 //!
 //! Decides nothing about the log or the leadership; bytes are in
 //! [`format`](crate::format).
@@ -29,8 +29,8 @@ pub struct LeaseTable {
     /// `due` is set. A tree rather than a heap with stale entries: the first
     /// entry is always true, and a keep-alive leaves nothing behind.
     agenda: BTreeSet<(Duration, LeaseId)>,
-    /// What is encoded of them, shared with snapshots: a seal must not hold up
-    /// whoever grants and renews while a million leases are encoded.
+    /// The encoded part of them, shared with snapshots: grants and renewals must not
+    /// wait for a seal that encodes a million leases.
     granted: Granted,
 }
 
@@ -59,8 +59,8 @@ struct Lease {
     /// When it is to be reported expired; None after it was. Never before the
     /// deadline, later only when a refused revocation is to be retried.
     due: Option<Duration>,
-    /// Somebody was told that it has expired, so a revocation may be in the log:
-    /// no keep-alive may save it any more, not even one with an older clock.
+    /// It was reported as expired, so a revocation may be in the log: no keep-alive may
+    /// renew it any more, not even one with an older clock.
     doomed: bool,
     /// What is deleted with it, in key order.
     keys: BTreeSet<Bytes>,
@@ -72,7 +72,7 @@ pub enum Renewal {
     /// There is no such lease.
     NotFound,
     /// Its deadline has passed and its revocation is pending or about to be.
-    /// It cannot be saved; answer "not found" once it is revoked.
+    /// It can no longer be renewed; answer "not found" once it is revoked.
     Expired,
     /// It has its full time to live again.
     Renewed {
@@ -166,8 +166,8 @@ impl LeaseTable {
     /// lease has answered that it has, it stays so until it is revoked (or until
     /// a promotion).
     ///
-    /// Only a leader that may answer for the cluster calls this: what a client
-    /// is told here must bind whoever leads next (see [`Self::promote`]).
+    /// Only a leader that may answer for the cluster calls this: the next leader is
+    /// bound by the deadline that a client is given here (see [`Self::promote`]).
     pub fn renew(&mut self, id: LeaseId, now: Duration) -> Renewal {
         let Some(lease) = self.leases.get_mut(&id) else { return Renewal::NotFound };
         lease.doomed |= lease.deadline <= now;
@@ -234,11 +234,11 @@ impl LeaseTable {
         }
     }
 
-    /// Starts the reign of this replica: every lease gets its full time to live
-    /// from `now` on, and none counts as expired or reported.
+    /// Makes this replica the leader: every lease gets its full time to live from
+    /// `now` on, and none counts as expired or reported.
     ///
-    /// Keep-alives are not in the log, so a new leader cannot know what the
-    /// former one told its clients; the full time is the least that is safe.
+    /// Keep-alives are not in the log, so a new leader cannot know the deadlines that
+    /// the former one gave to clients; the full time is the least that is safe.
     pub fn promote(&mut self, now: Duration) {
         for lease in self.leases.values_mut() {
             let full = now.saturating_add(seconds(lease.ttl_s));
@@ -253,9 +253,9 @@ impl LeaseTable {
     /// Sets what a lease had left at a clean stop, counted from `now` and never
     /// above the granted time. Nothing happens if there is no such lease.
     ///
-    /// For a replica alone, which led until the stop and leads again: nobody
-    /// else can have told a client more since. Call it after
-    /// [`Self::promote`], which would set the full time again.
+    /// For a single replica that led until the stop and leads again: no other replica
+    /// can have renewed a lease since. Call it after [`Self::promote`], which would
+    /// set the full time again.
     pub fn restore_remaining(&mut self, id: LeaseId, left: Duration, now: Duration) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         let deadline = now.saturating_add(left.min(seconds(lease.ttl_s)));
@@ -302,8 +302,8 @@ impl LeaseTable {
     ///
     /// Without `now` the bytes are the same on every replica that has applied the
     /// same log. Pass `now` only at a clean stop of the leader, after the last
-    /// answer to a keep-alive: a follower's deadlines are not what clients were
-    /// told, and neither are these once another keep-alive was answered.
+    /// answer to a keep-alive: a follower's deadlines are not those that clients were
+    /// given, and neither are these once another keep-alive has been answered.
     #[must_use]
     pub fn encode(&self, now: Option<Duration>) -> Bytes {
         format::encode(self.records(now), now.is_some())

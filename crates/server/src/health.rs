@@ -191,7 +191,54 @@ pub(crate) fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use t4_kv_types::{OpError, PutRequest};
+    use t4_node::Config;
+
     use super::*;
+
+    /// A directory of which every value is sealed and damaged: whoever reads one is
+    /// refused. The footer of a segment begins with the end of its blocks.
+    async fn damaged_directory(dir: &Path) {
+        let node = Node::open(Config { seal_bytes: 4 << 10, ..Config::new(dir) }).await.unwrap();
+        for n in 0..8u8 {
+            let (key, value) = (vec![b'k', n].into(), vec![n; 1 << 20].into());
+            node.put(PutRequest { key, value, ..Default::default() }).await.unwrap();
+        }
+        node.stop().await;
+        for entry in std::fs::read_dir(dir.join("state")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ext| ext == "seg") {
+                let mut bytes = std::fs::read(&path).unwrap();
+                let footer = bytes.len() - 84;
+                let end = u64::from_le_bytes(bytes[footer..footer + 8].try_into().unwrap());
+                (20..end as usize).step_by(64).for_each(|at| bytes[at] ^= 0x55);
+                std::fs::write(&path, bytes).unwrap();
+            }
+        }
+    }
+
+    /// A probe is asked every few seconds: it must not cost what the first value of
+    /// the store happens to cost, and it is not there to find damage.
+    #[tokio::test]
+    async fn probes_read_no_value() {
+        let dir = tempfile::tempdir().unwrap();
+        damaged_directory(dir.path()).await;
+        let node = Node::open(Config::new(dir.path())).await.unwrap();
+        for query in ["", "serializable=true"] {
+            assert_eq!(unhealthy(&node, query).await, None, "{query:?}");
+        }
+        for check in Checks::Ready.names() {
+            assert_eq!(run(&node, check).await, Ok(()), "{check}");
+        }
+        // To read the value would have been noticed.
+        let mut first = RangeRequest::new(KeyRange::all());
+        first.limit = 1;
+        let read = node.range(first).await;
+        assert!(matches!(read, Err(OpError::Damaged(_))), "{read:?}");
+        node.stop().await;
+    }
 
     #[test]
     fn queries() {

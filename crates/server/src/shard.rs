@@ -121,3 +121,85 @@ async fn serve(
     let all = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(serving.config.drain_timeout, all).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::front::Purpose;
+    use crate::places::Places;
+
+    /// A shard whose thread takes nothing but what the test takes in its place.
+    fn shard(queue: usize) -> (Arc<Shard>, mpsc::Receiver<Handed>) {
+        let (connections, incoming) = mpsc::channel(queue);
+        let thread = std::thread::spawn(|| {});
+        (Arc::new(Shard { connections, open: Arc::default(), thread }), incoming)
+    }
+
+    /// So many connections that are handed over at once, and their clients. Each has
+    /// been tried when this returns.
+    async fn arrive(
+        count: usize,
+        shard: &Arc<Shard>,
+        places: &Arc<Places>,
+    ) -> (Vec<JoinHandle<bool>>, Vec<UnixStream>) {
+        let tried = Arc::new(AtomicUsize::new(0));
+        let arriving = (0..count).map(|_| {
+            let (connection, client) = UnixStream::pair().unwrap();
+            let port = Arc::new(Port { purpose: Purpose::Client, plain: true, tls: None });
+            let (shard, place, tried) = (shard.clone(), places.take(), tried.clone());
+            let handing = async move {
+                // On one thread: it is polled at once, and nothing runs in between.
+                tried.fetch_add(1, Ordering::Relaxed);
+                shard.hand_over(Accepted::Unix(connection), port, place).await
+            };
+            (tokio::spawn(handing), client)
+        });
+        let arriving = arriving.unzip();
+        while tried.load(Ordering::Relaxed) < count {
+            tokio::task::yield_now().await;
+        }
+        arriving
+    }
+
+    #[tokio::test]
+    async fn a_burst_waits_for_its_thread_and_none_of_it_is_dropped() {
+        const BURST: usize = 50;
+        let (shard, mut incoming) = shard(4);
+        let places = Places::new(1000, 0, || 0);
+        let (handing, _clients) = arrive(BURST, &shard, &places).await;
+        let done = handing.iter().filter(|handing| handing.is_finished()).count();
+        assert_eq!((done, incoming.len()), (4, 4), "the others wait");
+        assert_eq!(places.occupancy().taken, BURST as u64, "and have their places");
+
+        let mut served = Vec::new();
+        for handing in handing {
+            served.push(incoming.recv().await.unwrap());
+            assert!(handing.await.unwrap(), "it was handed over");
+        }
+        served.pop();
+        assert_eq!((shard.load(), places.occupancy().taken), (BURST - 1, BURST as u64 - 1));
+        drop(served);
+        assert_eq!((shard.load(), places.occupancy().taken), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn connections_that_wait_for_a_thread_that_ends_give_their_places_back() {
+        let (shard, mut incoming) = shard(1);
+        let places = Places::new(1000, 0, || 0);
+        let (handing, _clients) = arrive(3, &shard, &places).await;
+        let waiting = handing.iter().filter(|handing| !handing.is_finished()).count();
+        assert_eq!((waiting, places.occupancy().taken), (2, 3));
+        incoming.close();
+        let mut outcomes = Vec::new();
+        for handing in handing {
+            outcomes.push(handing.await.unwrap());
+        }
+        assert_eq!(outcomes, [true, false, false]);
+        drop(incoming);
+        assert_eq!((shard.load(), places.occupancy().taken), (0, 0));
+    }
+}

@@ -10,8 +10,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A running program. Its standard output and error go, line by line, into a
-/// log file and into memory; dropping it kills it with SIGKILL and reaps it.
+/// How long the last lines of a program that has ended may take to come.
+const REST_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A running program. Its standard output and error go through one pipe, so that
+/// they keep their order, and line by line into a log file and into memory;
+/// dropping it kills it with SIGKILL and reaps it.
 #[derive(Debug)]
 pub struct Program {
     name: String,
@@ -29,8 +33,8 @@ struct Log {
 #[derive(Debug, Default)]
 struct Lines {
     text: Vec<String>,
-    // How many of the two pipes have ended.
-    closed: usize,
+    // The pipe has ended: there will be no more.
+    closed: bool,
 }
 
 impl Log {
@@ -48,16 +52,13 @@ impl Program {
     /// When the program cannot be started or the log file not be opened.
     pub fn start(name: &str, mut command: Command, log_path: &Path) -> anyhow::Result<Program> {
         let file = File::options().create(true).append(true).open(log_path);
-        let file = Arc::new(Mutex::new(file.with_context(|| log_path.display().to_string())?));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("start {name}: {command:?}"))?;
+        let file = file.with_context(|| log_path.display().to_string())?;
+        let (output, input) = std::io::pipe().context("a pipe")?;
+        command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input);
+        let child = command.spawn().with_context(|| format!("start {name}: {command:?}"))?;
         let log = Arc::new(Log::default());
-        if let Some(out) = child.stdout.take() {
-            capture(out, Arc::clone(&log), Arc::clone(&file));
-        }
-        if let Some(err) = child.stderr.take() {
-            capture(err, Arc::clone(&log), file);
-        }
+        // The command holds this process's ends of the pipe, and ends with this function.
+        capture(output, Arc::clone(&log), file);
         Ok(Program { name: name.to_owned(), child, log, log_path: log_path.to_path_buf() })
     }
 
@@ -74,7 +75,7 @@ impl Program {
                 return Ok(line.clone());
             }
             seen = lines.text.len();
-            if lines.closed == 2 {
+            if lines.closed {
                 bail!("{} ended before it said {text:?}:\n{}", self.name, tail(&lines));
             }
             let left = end.saturating_duration_since(Instant::now());
@@ -88,7 +89,10 @@ impl Program {
         }
     }
 
-    /// Every line that it has printed until now.
+    /// Every line that has come from it until now. A line that it prints before
+    /// another one comes before that; all have come once [`wait`](Self::wait) or
+    /// [`kill`](Self::kill) has returned. What is printed at the time of an answer or of a metric may come
+    /// later than those: wait for it with [`wait_for_line`](Self::wait_for_line).
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         self.log.lines().text.clone()
@@ -120,11 +124,18 @@ impl Program {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    /// SIGKILL, and waits until the kernel has taken the process away.
+    /// SIGKILL, and waits until the kernel has taken the process away and all that it
+    /// has printed has come.
     ///
     /// # Errors
     /// When the process cannot be waited for.
     pub fn kill(&mut self) -> anyhow::Result<ExitStatus> {
+        let status = self.kill_now()?;
+        self.wait_for_the_rest();
+        Ok(status)
+    }
+
+    fn kill_now(&mut self) -> anyhow::Result<ExitStatus> {
         // A process that has already ended cannot be killed; `wait` tells how it ended.
         let _ = self.child.kill();
         self.child.wait().with_context(|| format!("wait for {}", self.name))
@@ -146,7 +157,7 @@ impl Program {
         self.signal(Signal::INT)
     }
 
-    /// Blocks until it ends by itself.
+    /// Blocks until it ends by itself, and all that it has printed has come.
     ///
     /// # Errors
     /// When it still runs after `deadline`; with the log's tail.
@@ -156,7 +167,16 @@ impl Program {
             Some(status) => Ok(status),
             None => bail!("it runs"),
         });
-        end.with_context(|| self.log_tail())
+        let status = end.with_context(|| self.log_tail())?;
+        self.wait_for_the_rest();
+        Ok(status)
+    }
+
+    /// Blocks until the pipe has ended. A child of the program that lives on holds it
+    /// open, and is not waited for longer than the lines of the program itself take.
+    fn wait_for_the_rest(&self) {
+        let is_open = |lines: &mut Lines| !lines.closed;
+        drop(self.log.grown.wait_timeout_while(self.log.lines(), REST_DEADLINE, is_open));
     }
 
     fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {
@@ -169,7 +189,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        if let Err(error) = self.kill() {
+        if let Err(error) = self.kill_now() {
             eprintln!("{error:#}");
         }
     }
@@ -180,20 +200,18 @@ fn tail(lines: &Lines) -> String {
     lines.text[from..].join("\n")
 }
 
-// One thread per pipe; it ends when the program closes its end.
-fn capture(pipe: impl Read + Send + 'static, log: Arc<Log>, file: Arc<Mutex<File>>) {
+// The thread ends when the program, and whatever it has started, has closed its end.
+fn capture(pipe: impl Read + Send + 'static, log: Arc<Log>, mut file: File) {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).split(b'\n') {
             let Ok(line) = line else { break };
             let line = String::from_utf8_lossy(&line).into_owned();
-            if let Ok(mut file) = file.lock() {
-                // The log in memory is what tests read; a full disk only costs the file.
-                let _ = writeln!(file, "{line}");
-            }
+            // The log in memory is what tests read; a full disk only costs the file.
+            let _ = writeln!(file, "{line}");
             log.lines().text.push(line);
             log.grown.notify_all();
         }
-        log.lines().closed += 1;
+        log.lines().closed = true;
         log.grown.notify_all();
     });
 }
@@ -224,6 +242,26 @@ mod tests {
         assert!(!status.success(), "`read` fails on an empty input");
         let text = std::fs::read_to_string(scratch.join("log")).expect("log");
         assert!(text.contains("one\n") && text.contains("two\n"), "{text}");
+    }
+
+    /// All of it, in its order, whichever stream a line is on.
+    #[test]
+    fn what_was_printed_before_a_line_or_the_end_has_come() {
+        let scratch = Scratch::new("program").expect("scratch");
+        let lines = |range: &str, end: &str| {
+            format!("for n in $(seq {range}); do echo $n; echo -$n >&2; done; {end}")
+        };
+        for round in 0..10 {
+            let script = [lines("1 100", "echo up"), lines("101 200", "exit 0")].join("\n");
+            let mut program = shell(&script, &scratch);
+            program.wait_for_line("up", DEADLINE).expect("up");
+            let both = |n: i32| [n.to_string(), format!("-{n}")];
+            let expected: Vec<String> = (1..=100).flat_map(both).collect();
+            assert_eq!(program.log()[..200], expected, "round {round}");
+            program.wait(DEADLINE).expect("end");
+            let expected: Vec<String> = (101..=200).flat_map(both).collect();
+            assert_eq!(program.log()[201..], expected, "round {round}");
+        }
     }
 
     #[test]

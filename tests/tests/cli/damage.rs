@@ -274,6 +274,8 @@ fn damage_that_is_met_later_is_told_to_everyone_whom_it_concerns() {
         Ok(())
     })
     .expect("not ready");
+    server.program().wait_for_line("data is damaged", DEADLINE).expect("told");
+    server.stop().expect("stop");
     let log = fs::read_to_string(server.log_path()).expect("read");
     let lines: Vec<&str> = log.lines().filter(|line| line.contains("data is damaged")).collect();
     assert!((1..=2).contains(&lines.len()), "{lines:?}");

@@ -5,10 +5,19 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use t4_proto::etcdserverpb::watch_request::RequestUnion;
-use t4_proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
+use t4_proto::etcdserverpb::{
+    LeaseGrantRequest, LeaseKeepAliveRequest, RangeRequest, WatchCreateRequest, WatchRequest,
+    WatchResponse,
+};
+use t4_proto::grpc_health_v1::HealthCheckRequest;
+use t4_proto::grpc_health_v1::health_client::HealthClient;
+use t4_proto::v3electionpb::{CampaignRequest, LeaderRequest};
+use t4_proto::v3lockpb::LockRequest;
 use t4_testkit::{Program, Rpc, Scratch, T4, T4Options, free_port, t4_binary};
 
-use crate::{DEADLINE, READY, put, runtime, stderr, stdout, t4, without_own_variables};
+use tonic::Status;
+
+use crate::{DEADLINE, READY, get, put, runtime, stderr, stdout, t4, without_own_variables};
 
 // A watch stream that stays open until it is dropped.
 struct OpenWatch {
@@ -57,6 +66,91 @@ fn sigterm_does_not_wait_for_watchers() {
         server.start_again().expect("start");
     }
     assert!(best < Duration::from_secs(2), "{best:?}");
+}
+
+/// What a stream that was open, or a call that was waiting, has ended with.
+async fn end_of<T>(what: &str, next: impl Future<Output = Result<T, Status>>) {
+    let next = tokio::time::timeout(DEADLINE, next).await;
+    let next = next.unwrap_or_else(|_| panic!("{what} does not end"));
+    let ended = next.err().unwrap_or_else(|| panic!("{what} has ended well"));
+    // What a drain leaves over when its time is up is cut off, without a word.
+    assert_eq!(ended.message(), "etcdserver: server stopped", "{what}: {ended:?}");
+}
+
+/// Streams that say nothing for minutes, and calls that wait for others, are ended by
+/// the server: a stop that waits for them takes the whole time that a drain may take.
+#[test]
+fn sigterm_ends_whatever_waits() {
+    let mut server = T4::start(T4Options::default()).expect("start");
+    let runtime = runtime();
+    let ends = runtime.block_on(async {
+        let mut rpc = Rpc::connect(server.endpoint()).await.expect("connect");
+        let mut leases = Vec::new();
+        for _ in 0..2 {
+            let request = LeaseGrantRequest { ttl: 1000, id: 0 };
+            leases.push(rpc.lease.lease_grant(request).await.expect("grant").into_inner().id);
+        }
+        let (requests, receiver) = tokio::sync::mpsc::channel(1);
+        requests.send(LeaseKeepAliveRequest { id: leases[0] }).await.expect("send");
+        let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        let kept = rpc.lease.lease_keep_alive(stream).await.expect("keep alive");
+        let mut kept = kept.into_inner();
+        kept.message().await.expect("renewed").expect("renewed");
+
+        let mut health = HealthClient::new(rpc.channel.clone());
+        let mut healths = Vec::new();
+        for service in ["", "other"] {
+            let request = HealthCheckRequest { service: service.to_owned() };
+            let mut stream = health.watch(request).await.expect("health").into_inner();
+            stream.message().await.expect("a state").expect("a state");
+            healths.push(stream);
+        }
+        let campaign = |lease| {
+            let (name, value) = ("election".into(), "v".into());
+            CampaignRequest { name, lease, value }
+        };
+        rpc.election.campaign(campaign(leases[0])).await.expect("elected");
+        let leader = LeaderRequest { name: "election".into() };
+        let mut observed = rpc.election.observe(leader).await.expect("observe").into_inner();
+        observed.message().await.expect("a leader").expect("a leader");
+        let lock = |lease| LockRequest { name: "lock".into(), lease };
+        rpc.lock.lock(lock(leases[0])).await.expect("locked");
+
+        let mut ends = tokio::task::JoinSet::new();
+        ends.spawn(async move { end_of("a keep-alive", kept.message()).await });
+        for mut stream in healths {
+            ends.spawn(async move { end_of("a watch of health", stream.message()).await });
+        }
+        ends.spawn(async move { end_of("an observer", observed.message()).await });
+        let (mut locking, mut campaigning) = (rpc.lock.clone(), rpc.election.clone());
+        let request = lock(leases[1]);
+        ends.spawn(async move { end_of("a lock", locking.lock(request)).await });
+        let request = campaign(leases[1]);
+        ends.spawn(async move { end_of("a campaign", campaigning.campaign(request)).await });
+        // Both wait in their lines.
+        for prefix in ["lock/", "election/"] {
+            let in_line = t4_testkit::poll_until_async("a place in line", DEADLINE, || {
+                let mut kv = rpc.kv.clone();
+                let range_end = format!("{}0", prefix.trim_end_matches('/')).into_bytes().into();
+                let request = RangeRequest { range_end, count_only: true, ..get(prefix) };
+                async move {
+                    let count = kv.range(request).await?.into_inner().count;
+                    anyhow::ensure!(count == 2, "{count}");
+                    Ok(())
+                }
+            });
+            in_line.await.expect("a place in line");
+        }
+        // The client's side of the keep-alive stays open.
+        (ends, requests)
+    });
+    server.stop().expect("a clean end");
+    let (mut ends, _requests) = ends;
+    runtime.block_on(async {
+        while let Some(end) = ends.join_next().await {
+            end.expect("as a stop ends it");
+        }
+    });
 }
 
 #[test]

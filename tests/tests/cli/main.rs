@@ -66,7 +66,8 @@ fn refused_start(dir: &Path) -> String {
     told
 }
 
-/// Every file below a directory, with its bytes.
+/// Every file below a directory, with its bytes. What a running server removes or
+/// renames while they are listed is left out.
 fn every_file(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).expect("list") {
@@ -74,8 +75,10 @@ fn every_file(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         if path.is_dir() {
             found.extend(every_file(&path));
         } else {
-            let bytes = fs::read(&path).expect("read");
-            found.insert(path, bytes);
+            match fs::read(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                bytes => drop(found.insert(path, bytes.expect("read"))),
+            }
         }
     }
     found

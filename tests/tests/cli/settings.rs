@@ -207,7 +207,17 @@ fn somebody_elses_directory_is_refused_by_both_commands_and_left_alone() {
             &format!("--data-dir={}", dir.display()),
         ]);
         assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-        let output = t4(&["etcd", "--data-dir", dir.to_str().expect("UTF-8")]);
+        // Not etcd's own port, which another program may have.
+        let url = format!("http://127.0.0.1:{}", free_port());
+        let output = t4(&[
+            "etcd",
+            "--data-dir",
+            dir.to_str().expect("UTF-8"),
+            "--listen-client-urls",
+            &url,
+            "--advertise-client-urls",
+            &url,
+        ]);
         assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
         assert!(stderr(&output).contains(expected), "{}", stderr(&output));
         let looked = t4(&["inspect", "meta", &format!("--data-dir={}", dir.display())]);

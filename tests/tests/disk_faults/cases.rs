@@ -174,13 +174,23 @@ async fn alarm_is(endpoint: &str, on: bool) {
 
 /// The episode's beginning and its end, and no line for each write.
 fn assert_told_twice(server: &Server, what: &str) {
-    let log = server.program.log();
-    let lines: Vec<_> = log
-        .iter()
-        .filter(|line| [" INFO ", " WARN ", " ERROR "].iter().any(|level| line.contains(level)))
-        .filter(|line| !line.contains("t4 is starting") && !line.contains("open to others"))
-        .filter(|line| line.contains("refused"))
-        .collect();
+    let told = || {
+        let mut log = server.program.log();
+        log.retain(|line| {
+            [" INFO ", " WARN ", " ERROR "].iter().any(|level| line.contains(level))
+                && !line.contains("t4 is starting")
+                && !line.contains("open to others")
+                && line.contains("refused")
+        });
+        log
+    };
+    // The lines come by a pipe.
+    let both = poll_until(what, DEADLINE, || {
+        ensure!(told().len() >= 2, "{:#?}", told());
+        Ok(())
+    });
+    both.expect("the beginning and the end are told");
+    let lines = told();
     assert_eq!(lines.len(), 2, "{what}: {lines:#?}");
     assert!(lines[0].contains(" ERROR ") && lines[1].contains(" INFO "), "{what}: {lines:#?}");
 }

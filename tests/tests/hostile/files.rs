@@ -48,16 +48,21 @@ impl Limited {
     }
 }
 
-/// Connects until nobody answers any more. The last ones wait to be accepted.
+/// Connects until nobody answers any more. The last ones wait to be accepted: they
+/// are accepted in order, so that none behind one that is not will be.
 fn crowd(endpoint: &str, most: usize) -> (Vec<TcpStream>, usize) {
     let mut crowd = Vec::new();
     let mut served = 0;
+    let mut patience = Duration::from_secs(10);
     for _ in 0..most {
         let mut stream = TcpStream::connect(endpoint).expect("the kernel takes it");
         stream.write_all(&hello()).expect("say hello");
-        stream.set_read_timeout(Some(Duration::from_millis(500))).expect("a socket");
+        stream.set_read_timeout(Some(patience)).expect("a socket");
         let greeted = stream.read_exact(&mut [0; 9]).is_ok();
         served += usize::from(greeted);
+        if !greeted {
+            patience = Duration::from_millis(50);
+        }
         crowd.push(stream);
         if !greeted && crowd.len() >= served + 20 {
             break;
@@ -94,6 +99,7 @@ async fn connections_up_to_the_limit_of_open_files_stop_no_write() {
             let log = t4.program.log();
             log.iter().filter(|line| line.contains(text)).count()
         };
+        t4.program.wait_for_line("new connections wait", DEADLINE).expect("told");
         assert_eq!(told(&t4, "new connections wait"), 1);
         assert_eq!(told(&t4, " ERROR "), 0, "{}", t4.program.log_tail());
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use t4_proto::etcdserverpb::{LeaseGrantRequest, LeaseRevokeRequest, PutRequest};
 use t4_testkit::{Etcd, EtcdOptions, Metrics, Rpc, T4, T4Options};
 
 use crate::page::{self, Page};
@@ -198,6 +199,52 @@ fn methods_that_were_not_called_have_no_times_unless_asked_for() {
         };
         assert_eq!(page[name].samples.iter().any(method), is_there);
         assert_eq!(page[name].kind, "histogram");
+    }
+}
+
+/// An expiry is counted once, with its keys; a revocation is none, and nothing of it
+/// is counted again by the process after a crash.
+#[test]
+fn leases_that_expire_are_counted_with_their_keys() {
+    // Longer than it takes to attach the keys, also on a busy machine.
+    const SHORT_S: i64 = 4;
+    let mut t4 = T4::start(T4Options::default()).expect("start");
+    let runtime = runtime();
+    let counts = |t4: &T4| {
+        let metrics = Metrics::read(t4.metrics_endpoint()).expect("metrics");
+        [
+            "etcd_debugging_server_lease_expired_total",
+            "etcd_debugging_store_expires_total",
+            "etcd_debugging_lease_revoked_total",
+        ]
+        .map(|name| metrics.sample(name).expect(name))
+    };
+    for round in 0..2 {
+        assert_eq!(counts(&t4), [0, 0, 0], "round {round}");
+        let mut rpc = runtime.block_on(async {
+            let mut rpc = Rpc::connect(t4.endpoint()).await.expect("connect");
+            for (id, ttl, keys) in [(7, SHORT_S, &["a", "b"][..]), (8, 1000, &["c"])] {
+                let request = LeaseGrantRequest { ttl, id };
+                rpc.lease.lease_grant(request).await.expect("grant");
+                for key in keys {
+                    let request = PutRequest { lease: id, ..put(key, "v") };
+                    rpc.kv.put(request).await.expect("put");
+                }
+            }
+            rpc.lease.lease_revoke(LeaseRevokeRequest { id: 8 }).await.expect("revoke");
+            rpc
+        });
+        t4_testkit::poll_until("the lease expires", crate::DEADLINE, || {
+            let [expired, ..] = counts(&t4);
+            anyhow::ensure!(expired > 0, "not yet");
+            Ok(())
+        })
+        .expect("expired");
+        // Behind whatever else there might be.
+        runtime.block_on(rpc.kv.put(put("after", "v"))).expect("put");
+        assert_eq!(counts(&t4), [1, 2, 1], "round {round}");
+        t4.kill().expect("kill");
+        t4.start_again().expect("start");
     }
 }
 

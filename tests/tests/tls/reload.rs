@@ -83,6 +83,7 @@ fn bad_files_leave_the_good_ones_in_force_and_are_told_once() {
     })
     .expect("good again");
     assert_eq!(counted(&t4, "t4_tls_reload_failures_total"), 1);
+    t4.program().wait_for_line("TLS files not reloaded", DEADLINE).expect("told");
     let log = t4.program().log().join("\n");
     assert_eq!(log.matches("TLS files not reloaded").count(), 1, "{log}");
     assert!(log.contains("placed.key"), "the file is named: {log}");
@@ -110,8 +111,9 @@ fn a_pipe_holds_up_neither_the_followers_nor_the_end() {
     replace(&place, &second);
     wait_for(&t4, "t4_tls_reloads_total", 1);
     assert_eq!(shown_serial(&t4, client), serial_of(&second.cert));
-    let log = t4.program().log().join("\n");
     let told = "placed.crt: it is a named pipe, not a regular file";
+    t4.program().wait_for_line(told, DEADLINE).expect("told");
+    let log = t4.program().log().join("\n");
     assert_eq!(log.matches(told).count(), 1, "{log}");
     hang_up(&mut t4);
     wait_for(&t4, "t4_tls_reloads_total", 2);

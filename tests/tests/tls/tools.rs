@@ -57,7 +57,8 @@ impl<'a> Client<'a> {
     /// `curl` with more arguments; the URL is one of them.
     pub(crate) fn curl(self, args: &[&str]) -> Said {
         let mut curl = Command::new("curl");
-        curl.args(["-sS", "--max-time", "30", "--noproxy", "*"]);
+        // `-q`, which has to come first: not the settings of the user's own.
+        curl.args(["-q", "-sS", "--max-time", "30", "--noproxy", "*"]);
         if let Some(ca) = self.ca {
             curl.arg("--cacert").arg(ca);
         }
@@ -71,6 +72,11 @@ impl<'a> Client<'a> {
     pub(crate) fn etcdctl(self, endpoint: &str, args: &[&str]) -> Said {
         let distro = EtcdDistro::find().expect("etcdctl");
         let mut etcdctl = Command::new(distro.etcdctl());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("ETCDCTL_") {
+                etcdctl.env_remove(name);
+            }
+        }
         etcdctl.env("ETCDCTL_API", "3").args(["--endpoints", endpoint, "--dial-timeout=10s"]);
         etcdctl.arg("--command-timeout=10s");
         if let Some(ca) = self.ca {

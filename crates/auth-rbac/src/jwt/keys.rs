@@ -23,7 +23,7 @@ use crate::token_provider::JwtOptions;
 
 /// Why keys were not taken into use: fix the flag or the file. At the start that
 /// is the end; at a reload the old keys stay in force. Equal errors are equal
-/// values, so that a caller who asks again and again says it once.
+/// values, so that a caller that asks repeatedly can report it once.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read.

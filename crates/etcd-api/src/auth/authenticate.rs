@@ -19,9 +19,9 @@ use crate::login::Secret;
 const ATTEMPTS: usize = 8;
 
 /// The most bytes that the name of a user or a role may have, and a password at
-/// a login. Logins wait, a thousand at a time and for anybody who asks, so what
-/// each of them holds must be small; and users and roles are all in memory, and
-/// do not count towards the quota.
+/// a login. A thousand logins may wait at a time, from any client, so each of them
+/// must hold little; and users and roles are all in memory, and do not count towards
+/// the quota.
 pub(super) const NAME_BYTES_MAX: usize = 4 << 10;
 const LOGIN_PASSWORD_BYTES_MAX: usize = 4 << 10;
 
@@ -34,7 +34,7 @@ impl Api {
         request: pb::AuthenticateRequest,
     ) -> Result<pb::AuthenticateResponse, Status> {
         let (name, password): (Arc<str>, _) = (request.name.into(), request.password);
-        // Told without a wait: clients go on without a token then.
+        // Answered without a wait: clients go on without a token then.
         if !self.node.auth_is_on() {
             return Err(self.refuse_login(ApiError::AuthNotEnabled).status());
         }
@@ -81,8 +81,7 @@ impl Api {
             Credentials::Password { .. } | Credentials::Unknown => ApiError::AuthFailed,
         };
         self.logins.failed(name, origin);
-        // Of a name that is no user's, the name is not told: people type
-        // passwords there.
+        // An unknown name is not logged: people type passwords there.
         let user = if found == Credentials::Unknown { "(unknown)" } else { name.as_ref() };
         tracing::warn!(user, ?origin, "a login failed: wrong name or password");
         Err(error)

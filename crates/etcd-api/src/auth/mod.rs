@@ -1,8 +1,8 @@
 //! The service Auth: users, roles, and logging in.
 //!
-//! Here requests become commands of `t4-auth-rbac`; what they come to is
-//! decided where the order of writes is, on the newest state. Passwords are
-//! hashed before (`login`): what goes on holds none.
+//! Here requests become commands of `t4-auth-rbac`. Their outcome is decided together
+//! with the order of writes, on the newest state. Passwords are hashed first (`login`),
+//! so that commands hold none.
 
 mod authenticate;
 mod roles;
@@ -20,7 +20,7 @@ use crate::proof::Proof;
 use crate::validate;
 
 impl Api {
-    /// Carries out a change on behalf of whoever calls. Gives the header of the
+    /// Carries out a change on behalf of the caller. Returns the header of the
     /// response.
     async fn change(
         &self,
@@ -37,7 +37,7 @@ impl Api {
         validate::size(request, self.config.max_request_bytes)
     }
 
-    /// The present state, and who asks about it.
+    /// The present state, and the user that asks about it.
     fn ask(&self, proof: &Proof) -> Result<(std::sync::Arc<AuthState>, Identity), ApiError> {
         let state = self.node.auth();
         let who = self.who(&state, proof)?;
@@ -60,7 +60,7 @@ impl Api {
         Ok(pb::AuthDisableResponse { header: self.change(proof, Command::Disable).await? })
     }
 
-    /// For everybody; but a token that is shown must be good.
+    /// For every caller; but a token that is sent must be valid.
     pub(crate) async fn auth_status(
         &self,
         proof: &Proof,

@@ -66,7 +66,7 @@ impl Api {
     }
 
     /// A password is hashed here; without one, the hash of the request is taken
-    /// as it is. With neither, nobody can log in as that user.
+    /// as it is. With neither, no password logs in as that user.
     pub(crate) async fn user_change_password(
         &self,
         proof: &Proof,
@@ -88,7 +88,7 @@ impl Api {
         Ok(pb::AuthUserChangePasswordResponse { header })
     }
 
-    /// etcd takes any bytes for a hash, and so do we; but it is told.
+    /// etcd accepts any bytes as a hash, and so do we; but it is logged.
     fn warn_if_useless(&self, user: &str, given: Option<&PasswordHash>) {
         if given.is_some_and(|hash| !self.logins.can_match(hash)) {
             let cost_max = Cost::VERIFIED_MAX;

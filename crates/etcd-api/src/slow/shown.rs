@@ -22,7 +22,7 @@ const TEXT_BYTES_MAX: usize = 4096;
 const DEPTH_MAX: usize = 2;
 
 /// Whether the log may show what a request of this method asks for: not if
-/// there may be a password or a token in it, or a text of whoever has a lock.
+/// it may contain a password, a token, or the value of a lock's holder.
 pub(crate) fn can_be_shown(method: Method) -> bool {
     matches!(
         method,

@@ -100,8 +100,8 @@ impl Api {
     ) -> Result<(), Status> {
         let mut next = Some(message);
         while let Some(message) = next {
-            // What was written after a change of users or roles comes after
-            // the word of it.
+            // Events written after a change of users or roles arrive after the
+            // notice of that change.
             if changes.has_changed() {
                 self.check(watching, changes)?;
             }
@@ -186,7 +186,7 @@ impl Api {
     /// message.
     ///
     /// # Errors
-    /// Whoever opened the stream is no user any more.
+    /// The user that opened the stream no longer exists.
     fn check(&self, watching: &mut Watching, changes: &mut AuthChanges) -> Result<(), ApiError> {
         for session in watching.permits.sessions() {
             if let Some(lost) = self.lost(session) {
@@ -233,8 +233,8 @@ impl Api {
         }
     }
 
-    /// The user who opens a stream, if one does. Whoever else does is told at the
-    /// first watcher why there is none.
+    /// The user that opens a stream, if there is one. A stream without a user is opened
+    /// all the same, and its first watcher is refused with the reason.
     fn opened_by(&self, proof: &Proof) -> Option<Session> {
         let (_, state) = self.node.numbered_auth();
         let who = self.who(&state, proof).ok()?;
@@ -299,7 +299,7 @@ struct Watching {
 }
 
 impl Watching {
-    /// Ends a watcher whose events cannot be told in full.
+    /// Ends a watcher whose events cannot be delivered in full.
     fn break_off(&mut self, id: i64, why: &Status) {
         self.broken.insert(id, errors::status_reason(why));
         self.stream.cancel(id);
@@ -331,7 +331,7 @@ fn count_failure(status: &Status, sink: &Sink<'_>) {
     }
 }
 
-/// When to tell of progress; runs once a watcher has asked for it.
+/// When to send progress notifications; runs once a watcher has asked for them.
 #[derive(Default)]
 struct ProgressTicks(Option<Interval>);
 

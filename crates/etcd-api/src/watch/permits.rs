@@ -1,8 +1,8 @@
-//! What the watchers of a stream may see, asked again after each change of
-//! users or roles: etcd asks when a watcher is created and never again.
+//! What the watchers of a stream may see, checked again after each change of users or
+//! roles: etcd checks when a watcher is created and never again.
 //!
-//! A watcher whose permission has gone ends, with etcd's reason; what is queued
-//! for it is not sent any more. A stream whose user is gone ends as a whole.
+//! A watcher that loses its permission ends with etcd's reason, and events that are
+//! queued for it are not sent. A stream whose user is deleted ends as a whole.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,7 +12,7 @@ use t4_node::NumberedAuth;
 
 use crate::errors::ApiError;
 
-/// A watcher, and on whose behalf it watches what.
+/// A watcher, its range, and the user that it acts for.
 pub(super) struct Permit {
     pub(super) session: Session,
     pub(super) range: KeyRange,
@@ -36,9 +36,9 @@ enum Asked {
 pub(super) struct Permits {
     asked: VecDeque<Asked>,
     watchers: BTreeMap<i64, Permit>,
-    /// Watchers that the node was told to end, and did not yet.
+    /// Watchers that the node was asked to end, and has not ended yet.
     ending: BTreeMap<i64, ApiError>,
-    /// Of the user who opened the stream, if one did.
+    /// That of the user that opened the stream, if there is one.
     opened_by: Option<Session>,
 }
 

@@ -19,4 +19,4 @@ pub use frame::FrameReader;
 pub(crate) use frame::{
     Answer, FRAME_HEADER_BYTES, Framed, check_sent, encode_frame, put_frame_header,
 };
-pub(crate) use request::{Reading, Requests, read_unary};
+pub(crate) use request::{Reading, Requests, decode, read_unary};

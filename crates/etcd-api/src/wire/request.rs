@@ -61,26 +61,22 @@ where
     }
 }
 
-/// The one message of a unary request, and the bytes that it was read from.
-pub(crate) async fn read_unary<B, M>(
+/// The bytes of the one message of a request.
+pub(crate) async fn read_unary<B: Body<Data = Bytes>>(
     mut body: Pin<&mut B>,
     reading: Reading,
-) -> Result<(M, Bytes), Status>
-where
-    B: Body<Data = Bytes>,
-    M: Message + Default,
-{
+) -> Result<Bytes, Status> {
     let mut frames = reading.begin();
     let first = poll_fn(|cx| poll_message(body.as_mut(), &mut frames, cx)).await?;
     let message = first.ok_or_else(errors::missing_message)?;
     if poll_fn(|cx| poll_message(body.as_mut(), &mut frames, cx)).await?.is_some() {
         return Err(errors::surplus_message());
     }
-    let (decoded, _) = decode(message.clone())?;
-    Ok((decoded, message))
+    Ok(message)
 }
 
-fn decode<M: Message + Default>(bytes: Bytes) -> Result<(M, usize), Status> {
+/// A message, and how many bytes it took.
+pub(crate) fn decode<M: Message + Default>(bytes: Bytes) -> Result<(M, usize), Status> {
     let length = bytes.len();
     match M::decode(bytes) {
         Ok(message) => Ok((message, length)),

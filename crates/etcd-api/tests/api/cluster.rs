@@ -7,7 +7,7 @@ use t4_proto::grpc_health_v1::health_check_response::ServingStatus;
 use t4_proto::grpc_health_v1::health_client::HealthClient;
 use tonic::Code;
 
-use crate::support::{Server, assert_error};
+use crate::support::{Server, assert_error, within_hang};
 
 #[tokio::test]
 async fn the_one_member_is_listed() {
@@ -212,4 +212,24 @@ async fn health_follows_the_server() {
     let mut watched = health.watch(unknown).await.unwrap().into_inner();
     let none = watched.message().await.unwrap().unwrap();
     assert_eq!(none.status(), ServingStatus::ServiceUnknown);
+}
+
+/// A server that stops does not wait for clients to end streams that say nothing.
+#[tokio::test]
+async fn watches_of_health_end_with_the_node() {
+    let server = Server::start().await;
+    let mut health = HealthClient::new(server.services.clone());
+    let mut streams = Vec::new();
+    for service in ["", "other"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let mut stream = health.watch(request).await.unwrap().into_inner();
+        stream.message().await.unwrap().unwrap();
+        streams.push((service, stream));
+    }
+    server.node.stop().await;
+    for (service, mut stream) in streams {
+        let ended = within_hang(stream.message()).await.unwrap_err();
+        let told = (ended.code(), ended.message());
+        assert_eq!(told, (Code::Unavailable, "etcdserver: server stopped"), "{service:?}");
+    }
 }

@@ -4,6 +4,7 @@
 mod auth;
 mod cluster;
 mod damage;
+mod held;
 mod hyper_server;
 mod kv;
 mod lease;

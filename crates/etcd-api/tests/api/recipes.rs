@@ -1,17 +1,25 @@
 //! The services Lock and Election.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
 use bytes::Bytes;
 use t4_proto::etcdserverpb as pb;
 use t4_proto::v3electionpb::{
     CampaignRequest, LeaderKey, LeaderRequest, ProclaimRequest, ResignRequest,
 };
 use t4_proto::v3lockpb::{LockRequest, UnlockRequest};
-use tonic::Code;
+use tokio::task::JoinHandle;
+use tonic::{Code, Status};
 
 use crate::support::{Server, assert_error, range, watch, within_hang};
 
 async fn grant(server: &Server, id: i64) {
-    server.lease().lease_grant(pb::LeaseGrantRequest { ttl: 100, id }).await.unwrap();
+    grant_for(server, id, 100).await;
+}
+
+async fn grant_for(server: &Server, id: i64, ttl: i64) {
+    server.lease().lease_grant(pb::LeaseGrantRequest { ttl, id }).await.unwrap();
 }
 
 fn lock(lease: i64) -> LockRequest {
@@ -157,6 +165,120 @@ async fn a_candidate_whose_key_is_gone_is_no_leader() {
         assert_eq!(now.into_inner().kv.unwrap().key, "e/10", "{ends}");
     }
     server.election().resign(ResignRequest { leader: held.leader }).await.unwrap();
+}
+
+/// How the key of somebody who waits goes away.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Deleted,
+    Revoked,
+    Expired,
+}
+
+const ENDS: [End; 3] = [End::Deleted, End::Revoked, End::Expired];
+
+/// Seconds that the lease in the middle lives: more than it takes all to queue up.
+fn ttl_of_the_middle(how: End) -> i64 {
+    if how == End::Expired { 5 } else { 100 }
+}
+
+/// Takes the key with this lease away.
+async fn end(server: &Server, end: End, key: String, lease: i64) {
+    match end {
+        End::Deleted => {
+            let delete = pb::DeleteRangeRequest { key: key.into(), ..Default::default() };
+            server.kv().delete_range(delete).await.unwrap();
+        }
+        End::Revoked => {
+            server.lease().lease_revoke(pb::LeaseRevokeRequest { id: lease }).await.unwrap();
+        }
+        // By itself.
+        End::Expired => {}
+    }
+}
+
+/// A call, and whether its turn had come when it was answered.
+fn spawned<T: Send + 'static>(
+    turn: &Arc<AtomicBool>,
+    call: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> JoinHandle<(Result<T, Status>, bool)> {
+    let turn = turn.clone();
+    tokio::spawn(async move {
+        let result = call.await;
+        (result, turn.load(SeqCst))
+    })
+}
+
+/// Three in a line: the key of the middle one goes away. It hears of that at once, and
+/// the last one goes on waiting: its turn comes when the first one has gone.
+#[tokio::test]
+async fn who_loses_a_place_in_a_line_for_a_lock_neither_waits_nor_wakes_others() {
+    for how in ENDS {
+        let server = Server::start().await;
+        let [first, middle, last] = [0x10, 0x11, 0x12];
+        grant(&server, first).await;
+        grant_for(&server, middle, ttl_of_the_middle(how)).await;
+        grant(&server, last).await;
+        let held = server.lock().lock(lock(first)).await.unwrap().into_inner();
+        let turn = Arc::new(AtomicBool::new(false));
+        let mut waiting = Vec::new();
+        for (count, lease) in [(2, middle), (3, last)] {
+            let mut client = server.lock();
+            waiting.push(spawned(&turn, async move { client.lock(lock(lease)).await }));
+            keys_under(&server, "l/", count).await;
+        }
+        let (last, lost) = (waiting.pop().unwrap(), waiting.pop().unwrap());
+
+        end(&server, how, format!("l/{middle:x}"), middle).await;
+        let (result, _) = within_hang(lost).await.unwrap();
+        assert_error(result, Code::Unknown, "mutex: session is expired");
+        keys_under(&server, "l/", 2).await;
+
+        turn.store(true, SeqCst);
+        server.lock().unlock(UnlockRequest { key: held.key }).await.unwrap();
+        let (result, was_its_turn) = within_hang(last).await.unwrap();
+        let locked = result.unwrap().into_inner();
+        assert!(was_its_turn, "{how:?}: woken before the lock was free");
+        let [only] = &server.kv().range(range("l/", "l0")).await.unwrap().into_inner().kvs[..]
+        else {
+            panic!("{how:?}: the holder is not alone")
+        };
+        assert_eq!(only.key, locked.key, "{how:?}");
+    }
+}
+
+/// The same of candidates.
+#[tokio::test]
+async fn who_loses_a_place_among_candidates_neither_waits_nor_wakes_others() {
+    for how in ENDS {
+        let server = Server::start().await;
+        grant(&server, 0x10).await;
+        grant_for(&server, 0x11, ttl_of_the_middle(how)).await;
+        grant(&server, 0x12).await;
+        let won = server.election().campaign(campaign(0x10, "one")).await.unwrap().into_inner();
+        let turn = Arc::new(AtomicBool::new(false));
+        let mut waiting = Vec::new();
+        for (count, lease) in [(2, 0x11), (3, 0x12)] {
+            let mut client = server.election();
+            let call = async move { client.campaign(campaign(lease, "next")).await };
+            waiting.push(spawned(&turn, call));
+            keys_under(&server, "e/", count).await;
+        }
+        let (last, lost) = (waiting.pop().unwrap(), waiting.pop().unwrap());
+
+        end(&server, how, "e/11".to_owned(), 0x11).await;
+        let (result, _) = within_hang(lost).await.unwrap();
+        assert_error(result, Code::Unknown, "election: not leader");
+        keys_under(&server, "e/", 2).await;
+        let leader = server.election().leader(LeaderRequest { name: "e".into() }).await.unwrap();
+        assert_eq!(leader.into_inner().kv.unwrap().key, "e/10", "{how:?}");
+
+        turn.store(true, SeqCst);
+        server.election().resign(ResignRequest { leader: won.leader }).await.unwrap();
+        let (result, was_its_turn) = within_hang(last).await.unwrap();
+        assert_eq!(result.unwrap().into_inner().leader.unwrap().key, "e/12", "{how:?}");
+        assert!(was_its_turn, "{how:?}: elected before the leader resigned");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! A log directory whose syncs wait at a gate: a disk that is as slow as a test
-//! wants, or hangs.
+//! wants, hangs, or has no room.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
@@ -21,6 +21,8 @@ struct State {
     /// Syncs that may pass although it is closed.
     passes: usize,
     waiting: usize,
+    /// The disk has no room for the next write to the log.
+    full: bool,
 }
 
 impl Gate {
@@ -33,6 +35,24 @@ impl Gate {
     pub(crate) fn open(&self) {
         self.0.0.lock().closed = false;
         self.0.1.notify_all();
+    }
+
+    /// The disk has no room for the next write to the log, and has it again after that.
+    pub(crate) fn refuse_next_write(&self) {
+        self.0.0.lock().full = true;
+    }
+
+    /// Whether a write is still to be refused.
+    pub(crate) fn will_refuse(&self) -> bool {
+        self.0.0.lock().full
+    }
+
+    fn room(&self) -> io::Result<()> {
+        let is_log = std::thread::current().name() == Some("wal-commit");
+        match is_log && std::mem::take(&mut self.0.0.lock().full) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
     }
 
     /// Lets the sync through that waits, and waits for the next one.
@@ -147,6 +167,7 @@ impl SegmentFile for GatedFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.gate.room()?;
         self.inner.write_at(bytes, offset)
     }
 
