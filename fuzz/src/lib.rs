@@ -18,7 +18,7 @@ use t4_lease::LeaseTable;
 use t4_mvcc::Manifest;
 use t4_node::Identity;
 use t4_state_machine::{Batch, decode_alarms, decode_members, encode_alarms, encode_members};
-use t4_wal::format::{Closing, Tail};
+use t4_wal::format::{Closing, EndMark, Tail};
 
 /// A decoder with what must hold of it.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,7 @@ pub struct Decoder {
 /// Every decoder.
 pub const DECODERS: &[Decoder] = &[
     Decoder { name: "wal_segment", check: wal_segment, seal: seal::wal_segment },
+    Decoder { name: "wal_end", check: wal_end, seal: seal::checksum_line },
     Decoder { name: "lease_table", check: lease_table, seal: seal::lease_table },
     Decoder { name: "log_payload", check: log_payload, seal: seal::nothing },
     Decoder { name: "alarm_table", check: alarm_table, seal: seal::nothing },
@@ -44,7 +45,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "auth_state", check: auth_state, seal: seal::nothing },
     Decoder { name: "mvcc_manifest", check: mvcc_manifest, seal: seal::mvcc_manifest },
     Decoder { name: "mvcc_segment", check: mvcc_segment, seal: seal::mvcc_segment },
-    Decoder { name: "node_identity", check: node_identity, seal: seal::node_identity },
+    Decoder { name: "node_identity", check: node_identity, seal: seal::checksum_line },
 ];
 
 /// What a fuzz target does with its input.
@@ -89,6 +90,12 @@ fn has_no_sparse_sector(bytes: &[u8]) -> bool {
         let own = bytes.get(first..payload.end).unwrap_or_default();
         !own.chunks_exact(SECTOR).any(sparse)
     })
+}
+
+fn wal_end(bytes: &[u8]) -> bool {
+    let Ok(mark) = EndMark::decode(bytes) else { return false };
+    assert_eq!(mark.to_string().as_bytes(), bytes);
+    true
 }
 
 fn lease_table(bytes: &[u8]) -> bool {

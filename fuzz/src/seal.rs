@@ -130,9 +130,9 @@ fn seal_chunks(bytes: &mut [u8], mut at: usize, end: usize) {
     }
 }
 
-/// The identity file of a data directory: its last line is the checksum of
-/// those before it.
-pub(crate) fn node_identity(bytes: &mut [u8]) {
+/// A file of text (an identity, the end of a log): its last line is the checksum
+/// of those before it.
+pub(crate) fn checksum_line(bytes: &mut [u8]) {
     const LINE: usize = "crc32c 00000000\n".len();
     let Some(body) = bytes.len().checked_sub(LINE) else { return };
     let line = format!("crc32c {:08x}\n", crc32c(&bytes[..body]));

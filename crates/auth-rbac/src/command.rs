@@ -13,7 +13,7 @@ use crate::effect::Effect;
 use crate::error::AuthError;
 use crate::identity::Identity;
 use crate::permission::Permission;
-use crate::record::{PasswordHash, ROOT, Role, User};
+use crate::record::{PasswordHash, RECORD_BYTES, ROOT, Role, User, granted_role_bytes};
 use crate::state::AuthState;
 use crate::tokens::{TokenHash, TokenId};
 
@@ -116,6 +116,41 @@ pub enum Command {
         /// Which.
         ids: Vec<TokenId>,
     },
+}
+
+/// What a hash that is made here takes: a new password is never refused for that.
+const HASH_BYTES: u64 = 60;
+
+impl Command {
+    /// The most that it adds to [`AuthState::bytes`], but for a new password of the
+    /// usual length; 0 if it adds nothing, which a full store must let through.
+    #[must_use]
+    pub fn growth_max(&self) -> u64 {
+        let hash = |password: &Option<PasswordHash>| {
+            password.as_ref().map_or(0, |hash| hash.0.len() as u64)
+        };
+        match self {
+            Command::UserAdd { name, password, .. } => {
+                RECORD_BYTES + name.len() as u64 + hash(password)
+            }
+            Command::UserChangePassword { password, .. } => {
+                hash(password).saturating_sub(HASH_BYTES)
+            }
+            Command::UserGrantRole { role, .. } => granted_role_bytes(role),
+            Command::RoleAdd { name } => RECORD_BYTES + name.len() as u64,
+            Command::RoleGrantPermission { permission, .. } => {
+                permission.as_ref().map_or(0, Permission::bytes)
+            }
+            Command::Enable
+            | Command::Disable
+            | Command::UserDelete { .. }
+            | Command::UserRevokeRole { .. }
+            | Command::RoleDelete { .. }
+            | Command::RoleRevokePermission { .. }
+            | Command::IssueToken { .. }
+            | Command::ExpireTokens { .. } => 0,
+        }
+    }
 }
 
 impl AuthState {

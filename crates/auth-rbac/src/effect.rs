@@ -191,7 +191,7 @@ impl AuthState {
             return Err(Diverged { what: "the user to delete does not exist" });
         }
         Ok(self.bumped(|state| {
-            state.users.remove_mut(name);
+            state.remove_user(name);
             state.tokens.remove_user(name)
         }))
     }
@@ -242,7 +242,7 @@ impl AuthState {
             return Err(Diverged { what: "the role exists" });
         }
         Ok(self.bumped(|state| {
-            state.roles.insert_mut(name.clone(), Arc::new(Role::new(Vec::new())));
+            state.put_role(name.clone(), Role::new(Vec::new()));
             Vec::new()
         }))
     }
@@ -252,7 +252,7 @@ impl AuthState {
             return Err(Diverged { what: "the role to delete does not exist" });
         }
         Ok(self.bumped(|state| {
-            state.roles.remove_mut(name);
+            state.remove_role(name);
             state.replace_users_of(name, |user| {
                 user.roles.iter().filter(|role| *role != name).cloned().collect()
             });
@@ -270,7 +270,7 @@ impl AuthState {
             Ok(place) => permissions[place].kind = permission.kind,
             Err(place) => permissions.insert(place, permission.clone()),
         }
-        Ok(self.put_role(role, permissions))
+        Ok(self.put_permissions(role, permissions))
     }
 
     fn apply_revoke(&mut self, role: &Arc<str>, key: &Bytes, range_end: &Bytes) -> Outcome {
@@ -280,7 +280,7 @@ impl AuthState {
         };
         let mut permissions = found.permissions.clone();
         permissions.remove(place);
-        Ok(self.put_role(role, permissions))
+        Ok(self.put_permissions(role, permissions))
     }
 
     fn apply_token(
@@ -340,13 +340,9 @@ impl AuthState {
         }
     }
 
-    fn put_user(&mut self, user: User) {
-        self.users.insert_mut(user.name.clone(), Arc::new(user));
-    }
-
-    fn put_role(&mut self, name: &Arc<str>, permissions: Vec<Permission>) -> Applied {
+    fn put_permissions(&mut self, name: &Arc<str>, permissions: Vec<Permission>) -> Applied {
         self.bumped(|state| {
-            state.roles.insert_mut(name.clone(), Arc::new(Role::new(permissions)));
+            state.put_role(name.clone(), Role::new(permissions));
             // What they may do is worked out anew.
             state.replace_users_of(name, |user| user.roles.clone());
             Vec::new()

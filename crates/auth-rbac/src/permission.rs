@@ -6,6 +6,8 @@
 use bytes::Bytes;
 use t4_kv_types::KeyRange;
 
+use crate::record::RECORD_BYTES;
+
 /// What may be done with the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PermissionKind {
@@ -52,6 +54,11 @@ impl Permission {
         range_end: impl Into<Bytes>,
     ) -> Permission {
         Permission { kind, key: key.into(), range_end: range_end.into() }
+    }
+
+    /// What it takes of a role that has it, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        RECORD_BYTES + self.key.len() as u64 + self.range_end.len() as u64
     }
 
     /// What etcd shows for the role `root`: every key, read and write.

@@ -11,10 +11,19 @@ use crate::permission::Permission;
 /// The user and the role that are in charge of everything.
 pub const ROOT: &str = "root";
 
+/// What a user, a role, a granted role and a permission take beside their names
+/// and keys, in bytes.
+pub(crate) const RECORD_BYTES: u64 = 64;
+
 /// A bcrypt hash of a password, as text. Empty: no password fits. What it
 /// looks like is `password`'s affair; here it is bytes that are kept.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct PasswordHash(pub Bytes);
+
+/// What a role takes of a user that has it: its name is written down again.
+pub(crate) fn granted_role_bytes(role: &str) -> u64 {
+    RECORD_BYTES + role.len() as u64
+}
 
 /// Not shown, so that no log can show it.
 impl fmt::Debug for PasswordHash {
@@ -68,6 +77,12 @@ pub(crate) struct Role {
 impl Role {
     pub(crate) fn new(permissions: Vec<Permission>) -> Role {
         Role { permissions, access: OnceLock::new() }
+    }
+
+    /// What it takes under this name, in bytes.
+    pub(crate) fn bytes(&self, name: &str) -> u64 {
+        let permissions = self.permissions.iter().map(Permission::bytes);
+        RECORD_BYTES + name.len() as u64 + permissions.sum::<u64>()
     }
 
     /// Where the permission on exactly this range is, or where it would be
@@ -143,6 +158,14 @@ impl User {
             roles,
             self.credential_revision,
         )
+    }
+
+    /// What it takes, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let own = self.name.len() + self.password.0.len();
+        RECORD_BYTES
+            + own as u64
+            + self.roles.iter().map(|role| granted_role_bytes(role)).sum::<u64>()
     }
 
     pub(crate) fn has_role(&self, role: &str) -> bool {

@@ -25,6 +25,8 @@ pub struct AuthState {
     pub(crate) revision: u64,
     pub(crate) users: RedBlackTreeMapSync<Arc<str>, Arc<User>>,
     pub(crate) roles: RedBlackTreeMapSync<Arc<str>, Arc<Role>>,
+    /// What users and roles take, see [`AuthState::bytes`].
+    pub(crate) bytes: u64,
     /// None while authentication is off. The users of all exist.
     pub(crate) tokens: TokenTable,
 }
@@ -54,6 +56,7 @@ impl Default for AuthState {
             revision: 1,
             users: RedBlackTreeMapSync::new_sync(),
             roles: RedBlackTreeMapSync::new_sync(),
+            bytes: 0,
             tokens: TokenTable::default(),
         }
     }
@@ -77,6 +80,13 @@ impl AuthState {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// What users, roles and permissions take, for a quota: names, hashes, keys,
+    /// and a flat sum for each record. Tokens have bounds of their own.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// What the login of a user is checked against. The hash leaves through
@@ -170,6 +180,30 @@ impl AuthState {
     #[must_use]
     pub fn is_admin(&self, user: &str) -> bool {
         self.users.get(user).is_some_and(|user| user.is_admin())
+    }
+
+    /// Puts a user in the place of the one of its name, if there is one.
+    pub(crate) fn put_user(&mut self, user: User) {
+        self.remove_user(&user.name.clone());
+        self.bytes += user.bytes();
+        self.users.insert_mut(user.name.clone(), Arc::new(user));
+    }
+
+    pub(crate) fn remove_user(&mut self, name: &str) {
+        self.bytes -= self.users.get(name).map_or(0, |user| user.bytes());
+        self.users.remove_mut(name);
+    }
+
+    /// Puts a role in the place of the one of its name, if there is one.
+    pub(crate) fn put_role(&mut self, name: Arc<str>, role: Role) {
+        self.remove_role(&name);
+        self.bytes += role.bytes(&name);
+        self.roles.insert_mut(name, Arc::new(role));
+    }
+
+    pub(crate) fn remove_role(&mut self, name: &str) {
+        self.bytes -= self.roles.get(name).map_or(0, |role| role.bytes(name));
+        self.roles.remove_mut(name);
     }
 
     pub(crate) fn access_of<'a>(&'a self, user: &'a User) -> &'a Access {

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use t4_node::{Verification, VerifiedState};
+use t4_node::{Fault, Verification, VerifiedState};
 
 use crate::inspect;
 
@@ -34,7 +34,17 @@ struct Report {
     torn_bytes: u64,
     /// None: it cannot be made of what is there.
     state: Option<State>,
-    faults: Vec<String>,
+    faults: Vec<ReportedFault>,
+}
+
+#[derive(Serialize)]
+struct ReportedFault {
+    /// Below the data directory; none if it is about more than one file.
+    file: Option<String>,
+    /// In bytes, where it is known.
+    offset: Option<u64>,
+    kind: &'static str,
+    message: String,
 }
 
 #[derive(Serialize)]
@@ -72,7 +82,7 @@ impl Report {
             records: found.records,
             torn_bytes: found.torn.as_ref().map_or(0, |torn| torn.bytes),
             state: found.state.as_ref().map(State::of),
-            faults: found.faults.iter().map(ToString::to_string).collect(),
+            faults: found.faults.iter().map(ReportedFault::of).collect(),
         }
     }
 
@@ -95,12 +105,23 @@ impl Report {
             writeln!(out, "state: {leases} leases with {attached_keys} keys, {users} users")?;
         }
         for fault in &self.faults {
-            writeln!(out, "DAMAGED: {fault}")?;
+            writeln!(out, "DAMAGED: {}", fault.message)?;
         }
         match self.faults.len() {
             0 => writeln!(out, "sound"),
             1 => writeln!(out, "1 fault"),
             faults => writeln!(out, "{faults} faults"),
+        }
+    }
+}
+
+impl ReportedFault {
+    fn of(fault: &Fault) -> ReportedFault {
+        ReportedFault {
+            file: fault.file.as_ref().map(|file| file.display().to_string()),
+            offset: fault.offset,
+            kind: fault.kind.name(),
+            message: fault.message.clone(),
         }
     }
 }

@@ -86,4 +86,4 @@ pub use reader::Reader;
 pub use segment::image::{SegmentSummary, decode_segment};
 pub use segment::{SegmentId, SegmentKind};
 pub use store::Store;
-pub use verification::{Verification, verify};
+pub use verification::{Fault, Verification, verify};

@@ -26,7 +26,22 @@ pub struct Verification {
     /// How many sound records the segments hold.
     pub records: u64,
     /// Everything that is wrong, each with the file.
-    pub faults: Vec<StoreError>,
+    pub faults: Vec<Fault>,
+}
+
+/// What is wrong with a file.
+#[derive(Debug)]
+pub struct Fault {
+    /// The byte at which it begins, where that is known.
+    pub offset: Option<u64>,
+    /// What it is; names the file.
+    pub error: StoreError,
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Fault {
+        Fault { offset: None, error }
+    }
 }
 
 /// Reads and checks every byte of the files that make up the store in `dir`.
@@ -48,10 +63,11 @@ pub fn verify(dir: &Path) -> Verification {
             if let Ok(Some(_)) = any_segment(dir) {
                 let remedy = "there are segment files, so this was a store; restore the whole \
                               data directory from a backup copy";
-                this.faults.push(StoreError::Missing { file: dir.join(manifest::NAME), remedy });
+                let file = dir.join(manifest::NAME);
+                this.faults.push(StoreError::Missing { file, remedy }.into());
             }
         }
-        Err(error) => this.faults.push(error),
+        Err(error) => this.faults.push(error.into()),
     }
     this
 }
@@ -61,11 +77,11 @@ impl Verification {
         let path = dir.join(meta.id.file_name());
         let opened = match SegmentFile::open(dir, 0, *meta) {
             Ok(file) => Arc::new(file),
-            Err(error) => return self.faults.push(error),
+            Err(error) => return self.faults.push(error.into()),
         };
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) => return self.faults.push(unreadable(path, error)),
+            Err(error) => return self.faults.push(unreadable(path, error).into()),
         };
         self.files += 1;
         self.bytes += bytes.len() as u64;
@@ -77,9 +93,9 @@ impl Verification {
         }
         let corrupt = |what: String| StoreError::Corrupt { file: path.clone(), what };
         if let Err(error) = decode_segment(&bytes) {
-            self.faults.push(corrupt(error.to_string()));
+            self.faults.push(corrupt(error.to_string()).into());
         } else if Sha256::digest(&bytes)[..] != meta.id.0 {
-            self.faults.push(corrupt("its SHA-256 is not the one in its name".into()));
+            self.faults.push(corrupt("its SHA-256 is not the one in its name".into()).into());
         }
     }
 
@@ -90,7 +106,8 @@ impl Verification {
             let stored = bytes.get(from..from + block.stored as usize).unwrap_or_default();
             if let Err(what) = decode_block(block, stored.to_vec()) {
                 let what = format!("byte {}: {what}", block.offset);
-                self.faults.push(StoreError::Corrupt { file: path.to_owned(), what });
+                let error = StoreError::Corrupt { file: path.to_owned(), what };
+                self.faults.push(Fault { offset: Some(block.offset), error });
             }
         }
     }

@@ -90,3 +90,35 @@ impl Damage {
         self.on.store(on, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However often damage is met and the clock ticks, one request for the alarm
+    /// is under way, until the log has answered it.
+    #[test]
+    fn the_alarm_is_asked_for_once_until_the_log_has_answered() {
+        let queue = Arc::new(CommitQueue::new(0, std::time::Duration::ZERO));
+        let damage = Damage::new(NodeId(1), queue.clone(), false);
+        damage.retry();
+        assert_eq!(queue.admitted(), 0, "there is no damage");
+        for n in 0..100 {
+            damage.met(&format!("file {n}"));
+            damage.retry();
+        }
+        assert_eq!(queue.admitted(), 1);
+        // The log had no room for it.
+        damage.refused();
+        damage.retry();
+        damage.retry();
+        assert_eq!(queue.admitted(), 2);
+        damage.alarm_is(true);
+        damage.met("another file");
+        damage.retry();
+        assert_eq!(queue.admitted(), 2, "it is on");
+        damage.alarm_is(false);
+        damage.met("another file");
+        assert_eq!(queue.admitted(), 3, "it goes on again at the next damage");
+    }
+}

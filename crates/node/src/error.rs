@@ -1,7 +1,8 @@
 //! Why a node does not start, or stopped.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use t4_kv_types::LogIndex;
 use t4_mvcc::StoreError;
@@ -85,6 +86,27 @@ pub enum OpenError {
         /// The entry that the sealed key space stands at.
         sealed: LogIndex,
     },
+    /// The disk of the data directory has no room for what a start writes.
+    #[error(
+        "{}: {op} failed: {told}: the disk of the data directory, or a quota on it, is full. Free at least {} MiB there and start again: nothing is lost",
+        path.display(),
+        bytes.div_ceil(1 << 20)
+    )]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        op: &'static str,
+        /// What the operating system said.
+        told: String,
+        /// With so much room the start goes on.
+        bytes: u64,
+    },
+    /// The log refused the first entry of the epoch.
+    #[error(
+        "the log did not take the first entry: {0}. Check the disk, its space, and the limit of open files"
+    )]
+    FirstEntryRefused(Arc<WalError>),
     /// The first entry of the epoch could not be written.
     #[error(
         "the log did not take the first entry: {0}. Check the disk, its space, and the limit of open files"
@@ -93,6 +115,50 @@ pub enum OpenError {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+}
+
+impl OpenError {
+    /// The same, or [`OpenError::NoRoom`] if the reason is a full disk: then no
+    /// other advice helps. `bytes`: the most that a start needs.
+    pub(crate) fn or_no_room(self, data_dir: &Path, bytes: u64) -> OpenError {
+        let Some((path, op, source)) = self.failed_call(&data_dir.join("log")) else { return self };
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                OpenError::NoRoom { path, op, told: source.to_string(), bytes }
+            }
+            _ => self,
+        }
+    }
+
+    /// The file, what was tried, and what the system said.
+    fn failed_call(&self, log: &Path) -> Option<(PathBuf, &'static str, &io::Error)> {
+        match self {
+            OpenError::DataDir { path, op, source } => Some((path.clone(), op, source)),
+            OpenError::Log(error) => failed_log_call(log, error),
+            OpenError::FirstEntryRefused(error) => failed_log_call(log, error),
+            OpenError::Store(
+                StoreError::NoSpace { file, op, source }
+                | StoreError::Flush { file, op, source }
+                | StoreError::Io { file, op, source },
+            ) => Some((file.clone(), op, source)),
+            _ => None,
+        }
+    }
+}
+
+fn failed_log_call<'a>(
+    log: &Path,
+    error: &'a WalError,
+) -> Option<(PathBuf, &'static str, &'a io::Error)> {
+    match error {
+        WalError::NoSpace { operation, file, source }
+        | WalError::Io { operation, file, source } => {
+            // The directory itself has no name there.
+            let path = if file.contains(' ') { log.to_owned() } else { log.join(file) };
+            Some((path, operation, source))
+        }
+        _ => None,
+    }
 }
 
 /// Why a running node is no more.

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
 use t4_kv_types::AlarmKind;
-use t4_mvcc::{Background, SealTicket, StoreError};
+use t4_mvcc::{Background, CollectStats, SealTicket, StoreError};
 use t4_state_machine::Request;
 
 use crate::auto_compaction::AutoCompactor;
@@ -184,6 +184,11 @@ impl Maintenance {
         let begun = Instant::now();
         let outcome = self.background.collect();
         self.shared.counters.times.collect.observe(begun.elapsed());
+        self.collected(outcome);
+        self.stop_after_a_failed_flush();
+    }
+
+    fn collected(&mut self, outcome: Result<CollectStats, StoreError>) {
         match outcome {
             Ok(stats) => {
                 self.collect_again = None;
@@ -209,7 +214,6 @@ impl Maintenance {
                 self.failed("collecting failed; nothing was lost", &error);
             }
         }
-        self.stop_after_a_failed_flush();
     }
 
     /// Whether a file is not what was written; if so it is reported.
@@ -254,5 +258,76 @@ impl Maintenance {
             self.shared.quota_alarm.store(false, Ordering::Relaxed);
             self.queue.submit_own(Request::SetAlarm(alarm.0, alarm.1, false));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::{Path, PathBuf};
+    use std::sync::mpsc;
+
+    use t4_kv_types::{ClusterId, Epoch, NodeId};
+    use t4_mvcc::Store;
+    use t4_state_machine::StateMachine;
+
+    use super::*;
+    use crate::config::AutoCompaction;
+    use crate::data_dir::Identity;
+
+    /// The thread's work on an empty store, without the thread.
+    fn maintenance(dir: &Path) -> Maintenance {
+        let (store, background) = Store::open(t4_mvcc::Config::new(dir)).unwrap();
+        let state = StateMachine::restore(store, Duration::ZERO).unwrap();
+        let queue = Arc::new(CommitQueue::new(10, Duration::from_secs(1)));
+        let identity =
+            Identity { cluster_id: ClusterId(1), member_id: NodeId(1), replica_id: 1 << 64 };
+        let ttl = Duration::from_secs(300);
+        let shared = Shared::new(identity, Instant::now(), Epoch(1), ttl, &state, &queue);
+        Maintenance {
+            shared: Arc::new(shared),
+            queue,
+            background,
+            tasks: mpsc::channel().1,
+            auto_compactor: AutoCompactor::new(AutoCompaction::Off, Duration::ZERO),
+            quota_bytes: None,
+            failing: false,
+            collect_again: None,
+            compacting_since: None,
+        }
+    }
+
+    fn no_space() -> StoreError {
+        let source = io::ErrorKind::StorageFull.into();
+        StoreError::NoSpace { file: PathBuf::from("segment.tmp"), op: "writing", source }
+    }
+
+    fn corrupt() -> StoreError {
+        StoreError::Corrupt { file: PathBuf::from("a.seg"), what: "a block".to_owned() }
+    }
+
+    /// The disk was full, then has room, and what is collected turns out to be
+    /// damaged: that is the alarm's business, and the shortage is over.
+    #[test]
+    fn a_collection_that_meets_damage_after_a_shortage_ends_the_shortage() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut maintenance = maintenance(scratch.path());
+        maintenance.collected(Err(no_space()));
+        assert!(maintenance.shared.shortages.has(Shortage::DiskFull));
+        assert!(maintenance.collect_again.is_some(), "it is tried again");
+        maintenance.collected(Err(corrupt()));
+        assert!(!maintenance.shared.shortages.has(Shortage::DiskFull), "it lasts for ever");
+        assert!(maintenance.collect_again.is_none(), "trying again mends nothing");
+        assert_eq!(maintenance.queue.admitted(), 1, "the alarm is asked for");
+    }
+
+    /// Damage says nothing of a shortage that a seal has.
+    #[test]
+    fn damage_in_a_collection_does_not_end_the_shortage_of_a_seal() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut maintenance = maintenance(scratch.path());
+        maintenance.sealed(Err(no_space()));
+        maintenance.collected(Err(corrupt()));
+        assert!(maintenance.shared.shortages.has(Shortage::DiskFull));
     }
 }

@@ -65,7 +65,7 @@ pub struct Status {
     /// Bytes of the key space on the disk, and of its tail in memory.
     pub bytes_on_disk: u64,
     /// Bytes of keys and values that a reader can still reach, before
-    /// compression: what counts towards the quota.
+    /// compression, and of users and roles: what counts towards the quota.
     pub bytes_in_use: u64,
     /// Bytes of all keys and values that are kept, before compression: those in
     /// use, and those that no collection has dropped yet.
@@ -483,6 +483,7 @@ impl Node {
         let shared = self.shared();
         let stats = shared.reader.stats();
         let applied_index = shared.applied_index();
+        let auth_bytes = shared.auth_bytes();
         Status {
             revision: shared.reader.revision(),
             compacted: shared.reader.compacted(),
@@ -490,9 +491,9 @@ impl Node {
             epoch: shared.epoch,
             log_index: applied_index,
             applied_index,
-            bytes_on_disk: stats.bytes_on_disk + stats.tail_bytes,
-            bytes_in_use: stats.bytes_in_use,
-            bytes_kept: stats.record_bytes,
+            bytes_on_disk: stats.bytes_on_disk + stats.tail_bytes + auth_bytes,
+            bytes_in_use: stats.bytes_in_use + auth_bytes,
+            bytes_kept: stats.record_bytes + auth_bytes,
             quota_bytes: self.lane.core.config.quota_bytes,
             alarms: self.alarms(),
             keys: stats.keys,

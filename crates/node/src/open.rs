@@ -53,6 +53,14 @@ pub(crate) fn start<D: SegmentDir>(
     config: &Config,
     open_log: impl FnOnce(PathBuf) -> io::Result<D>,
 ) -> Result<Started, OpenError> {
+    let started = start_threads(config, open_log);
+    started.map_err(|error| error.or_no_room(&config.data_dir, config.log_segment_bytes))
+}
+
+fn start_threads<D: SegmentDir>(
+    config: &Config,
+    open_log: impl FnOnce(PathBuf) -> io::Result<D>,
+) -> Result<Started, OpenError> {
     let mut nonce = [0u8; 8];
     getrandom::fill(&mut nonce).map_err(OpenError::Random)?;
     let restored = restore(config, open_log)?;
@@ -194,19 +202,28 @@ fn report(recovery: &t4_wal::Recovery) {
 /// log is opened, which would begin one in an empty directory; a log that merely
 /// ends too early refuses itself.
 pub(crate) fn refuse_lost_log(log: &Path, sealed: LogPosition) -> Result<(), OpenError> {
-    let is_segment = |entry: std::fs::DirEntry| entry.path().extension() == Some("wal".as_ref());
-    let has_log = match std::fs::read_dir(log) {
-        Ok(mut log) => log.any(|entry| entry.is_ok_and(is_segment)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        // It may well be there.
-        Err(source) => {
-            return Err(OpenError::DataDir { path: log.to_owned(), op: "read", source });
-        }
-    };
+    // What cannot be read may well be there.
+    let has_log = has_segment(log).map_err(|source| {
+        let path = log.to_owned();
+        OpenError::DataDir { path, op: "read the directory", source }
+    })?;
     if !has_log {
         return Err(OpenError::LogLost { path: log.to_owned(), sealed: sealed.index });
     }
     Ok(())
+}
+
+fn has_segment(log: &Path) -> io::Result<bool> {
+    let entries = match std::fs::read_dir(log) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        entries => entries?,
+    };
+    for entry in entries {
+        if entry?.path().extension() == Some("wal".as_ref()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn group_commit(
@@ -238,6 +255,7 @@ fn group_commit(
                 Some(what) => shared.shortages.refused(what, &*refused.error, shared.now()),
                 None => tracing::error!(error = %refused.error, "the log refused an entry"),
             }
+            shared.refused(&refused.error);
             queue.log_news(LogNews::Refused);
         }
         Event::PreparationFailed(error) => match Shortage::of_log(&error) {

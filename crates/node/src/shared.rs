@@ -9,6 +9,7 @@ use t4_auth_rbac::TokenClock;
 use t4_kv_types::{AlarmKind, Epoch, LogIndex, Revision};
 use t4_mvcc::Reader;
 use t4_state_machine::{Alarms, Members, PublishedAuth, SharedAlarms, SharedLeases, StateMachine};
+use t4_wal::WalError;
 use tokio::sync::{Notify, watch};
 
 use crate::commit_queue::CommitQueue;
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     /// The same, or the node is no more.
     start_is_decided: Mutex<bool>,
     start: Condvar,
+    /// Why the log has refused this epoch's first entry.
+    start_refused: Mutex<Option<Arc<WalError>>>,
     /// Told after every batch that granted or revoked leases.
     pub(crate) leases_changed: Notify,
     /// Somebody wants the tail sealed, whatever its size.
@@ -92,12 +95,15 @@ impl Shared {
             members: RwLock::new(state.members().clone()),
             damage: Arc::new(damage),
             applied_index: AtomicU64::new(state.position().index.0),
-            bytes_in_use: AtomicU64::new(state.reader().stats().bytes_in_use),
+            bytes_in_use: AtomicU64::new(
+                state.reader().stats().bytes_in_use + state.auth().bytes(),
+            ),
             counters: Counters::default(),
             shortages: Shortages::default(),
             is_started: AtomicBool::new(false),
             start_is_decided: Mutex::new(false),
             start: Condvar::new(),
+            start_refused: Mutex::default(),
             leases_changed: Notify::new(),
             seal_asked: AtomicBool::new(false),
             sealing: AtomicBool::new(false),
@@ -135,6 +141,13 @@ impl Shared {
         }
     }
 
+    /// The log has refused an entry.
+    pub(crate) fn refused(&self, why: &Arc<WalError>) {
+        if !self.is_started.load(Ordering::Relaxed) {
+            *self.start_refused.lock() = Some(why.clone());
+        }
+    }
+
     /// The node is no more.
     pub(crate) fn close(&self, why: Closed) {
         self.closed.send_replace(Some(why));
@@ -152,7 +165,13 @@ impl Shared {
     }
 
     pub(crate) fn refresh_bytes_in_use(&self) {
-        self.bytes_in_use.store(self.reader.stats().bytes_in_use, Ordering::Relaxed);
+        let bytes = self.reader.stats().bytes_in_use + self.auth_bytes();
+        self.bytes_in_use.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What users and roles take; they count as keys do, as in etcd.
+    pub(crate) fn auth_bytes(&self) -> u64 {
+        self.auth.state().1.bytes()
     }
 
     pub(crate) fn applied_index(&self) -> LogIndex {
@@ -167,7 +186,10 @@ impl Shared {
         }
         match self.why_closed() {
             Some(closed) if !self.is_started.load(Ordering::Relaxed) => {
-                Err(OpenError::FirstEntry(closed.to_string()))
+                Err(match self.start_refused.lock().take() {
+                    Some(why) => OpenError::FirstEntryRefused(why),
+                    None => OpenError::FirstEntry(closed.to_string()),
+                })
             }
             _ => Ok(()),
         }

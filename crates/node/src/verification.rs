@@ -16,6 +16,7 @@ use t4_wal::{FileDir, TornTail};
 
 use crate::data_dir::{Identity, read_identity, share_lock};
 use crate::error::OpenError;
+use crate::fault::Fault;
 use crate::offline::Offline;
 use crate::open::refuse_lost_log;
 
@@ -68,16 +69,6 @@ pub struct VerifiedState {
     pub users: usize,
 }
 
-/// Something that is wrong: where, what, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault(pub String);
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 const ADVICE: &str = "Check the disk, then restore the whole data directory from a backup copy";
 
 /// Reads and checks every byte of `data_dir`. Blocks; changes nothing; keeps
@@ -95,14 +86,14 @@ pub fn verify(data_dir: &Path) -> Result<Verification, OpenError> {
             this.bytes += identity.to_string().len() as u64;
             this.identity = Some(identity);
         }
-        Err(error) => this.fault(error),
+        Err(error) => this.faults.push(Fault::of_open(data_dir, &error)),
     }
-    let sealed = this.check_state_files(&data_dir.join("state"));
-    this.check_log(&data_dir.join("log"), sealed);
+    let sealed = this.check_state_files(data_dir);
+    this.check_log(data_dir, sealed);
     if this.faults.is_empty() {
         match Offline::open(data_dir) {
             Ok(offline) => this.check_whole(data_dir, &offline),
-            Err(error) => this.fault(error),
+            Err(error) => this.faults.push(Fault::of_open(data_dir, &error)),
         }
     }
     drop(lock);
@@ -110,34 +101,35 @@ pub fn verify(data_dir: &Path) -> Result<Verification, OpenError> {
 }
 
 impl Verification {
-    fn fault(&mut self, what: impl fmt::Display) {
-        self.faults.push(Fault(what.to_string()));
-    }
-
     /// Returns what the state covers of the log.
-    fn check_state_files(&mut self, dir: &Path) -> t4_mvcc::LogPosition {
-        let found = t4_mvcc::verify(dir);
+    fn check_state_files(&mut self, root: &Path) -> t4_mvcc::LogPosition {
+        let found = t4_mvcc::verify(&root.join("state"));
         self.files += found.files;
         self.bytes += found.bytes;
         self.records = found.records;
-        found.faults.iter().for_each(|fault| self.fault(format_args!("state: {fault}")));
+        self.faults.extend(found.faults.iter().map(|fault| Fault::of_store(root, fault)));
         found.manifest.map(|manifest| manifest.position).unwrap_or_default()
     }
 
-    fn check_log(&mut self, dir: &Path, sealed: t4_mvcc::LogPosition) {
-        if let Err(error) = refuse_lost_log(dir, sealed) {
-            return self.fault(error);
-        }
-        let log = match FileDir::open_read_only(dir) {
+    fn check_log(&mut self, root: &Path, sealed: t4_mvcc::LogPosition) {
+        let dir = root.join("log");
+        let opened = refuse_lost_log(&dir, sealed).and_then(|()| {
+            FileDir::open_read_only(&dir).map_err(|source| OpenError::DataDir {
+                path: dir.clone(),
+                op: "open",
+                source,
+            })
+        });
+        let log = match opened {
             Ok(log) => t4_wal::verify(log, sealed.index),
-            Err(error) => return self.fault(format_args!("{}: {error}", dir.display())),
+            Err(error) => return self.faults.push(Fault::of_open(root, &error)),
         };
-        self.files += log.segments;
+        self.files += log.segments + usize::from(log.marked.is_some());
         self.bytes += log.bytes;
         self.log_entries = log.entries;
         self.log_last = log.last.1;
         self.torn = log.torn;
-        log.faults.iter().for_each(|fault| self.fault(format_args!("log: {fault}")));
+        self.faults.extend(log.faults.iter().map(|fault| Fault::of_log(root, fault)));
     }
 
     fn check_whole(&mut self, data_dir: &Path, offline: &Offline) {
@@ -152,31 +144,43 @@ impl Verification {
             users: offline.auth().user_list(&Caller::Server).map_or(0, |users| users.len()),
             ..VerifiedState::default()
         };
-        let state_dir = data_dir.join("state");
         for at in [newest, oldest] {
             match read_keys(reader, at) {
-                Ok(keys) if at == newest && keys != state.keys => self.fault(format_args!(
-                    "{}: the index counts {} keys, and {keys} can be read. {ADVICE}",
-                    state_dir.display(),
-                    state.keys
-                )),
+                Ok(keys) if at == newest && keys != state.keys => self.misfit(
+                    data_dir,
+                    format_args!("the index counts {} keys, and {keys} can be read", state.keys),
+                ),
                 Ok(_) => {}
-                Err(error) => self.fault(format_args!("state: revision {at}: {error}")),
+                Err(error) => self.faults.push(Fault::of_read(
+                    data_dir,
+                    &error,
+                    format_args!("state: revision {at}: {error}"),
+                )),
             }
         }
         match read_revisions(reader, oldest, newest) {
             Ok(Ok(revisions)) => state.revisions = revisions,
-            Ok(Err(missing)) => self.fault(format_args!(
-                "{}: the events of revision {missing} are missing. {ADVICE}",
-                state_dir.display()
-            )),
-            Err(error) => self.fault(format_args!("state: {error}")),
+            Ok(Err(missing)) => {
+                let told = format_args!("the events of revision {missing} are missing");
+                self.misfit(data_dir, told);
+            }
+            Err(error) => {
+                let told = format_args!("state: {error}");
+                self.faults.push(Fault::of_read(data_dir, &error, told));
+            }
         }
-        self.check_leases(&state_dir, offline, &mut state);
+        self.check_leases(data_dir, offline, &mut state);
         self.state = Some(state);
     }
 
-    fn check_leases(&mut self, state_dir: &Path, offline: &Offline, state: &mut VerifiedState) {
+    /// What is read of the key space does not fit together.
+    fn misfit(&mut self, root: &Path, what: impl fmt::Display) {
+        let dir = root.join("state");
+        let told = format_args!("{}: {what}. {ADVICE}", dir.display()).to_string();
+        self.faults.push(Fault::inconsistent(root, &dir, told));
+    }
+
+    fn check_leases(&mut self, root: &Path, offline: &Offline, state: &mut VerifiedState) {
         let mut lost = None;
         offline.reader().leased_keys(|key, lease| {
             state.attachments += 1;
@@ -185,11 +189,11 @@ impl Verification {
             }
         });
         if let Some((key, lease)) = lost {
-            self.fault(format_args!(
-                "{}: the key {key:?} has the lease {:016x}, which does not exist. {ADVICE}",
-                state_dir.display(),
-                lease.0
-            ));
+            let lease = lease.0;
+            self.misfit(
+                root,
+                format_args!("the key {key:?} has the lease {lease:016x}, which does not exist"),
+            );
         }
     }
 }

@@ -17,7 +17,7 @@ use t4_auth_rbac::{Command, Identity};
 use t4_kv_types::{Epoch, LeaseId, LogIndex, OpError, Write};
 use t4_mvcc::LogPosition;
 use t4_state_machine::{MemberAttributes, Request, Sequencer, StateMachine};
-use t4_wal::{Entry, GroupCommit};
+use t4_wal::{Entry, GroupCommit, Wal};
 
 use crate::apply_times::ApplyOp;
 use crate::commit_queue::{CommitQueue, LogNews, Woken};
@@ -150,9 +150,9 @@ impl WriteLoop {
     fn turn(&mut self, woken: &Woken) -> Result<(), String> {
         match &woken.news {
             Some(LogNews::Durable) => self.pipeline.made_durable(),
+            // Why, the log has told those who wait for the start.
             Some(LogNews::Refused) if self.state.position().epoch < self.epoch => {
-                let why = self.shared.shortages.count_refused(0);
-                return Err(format!("{why}: the first entry was not written"));
+                return Err("the first entry was refused".to_owned());
             }
             Some(LogNews::Refused) => self.refused(),
             Some(LogNews::Fatal(why)) => return Err(why.clone()),
@@ -463,7 +463,10 @@ impl WriteLoop {
         let submissions = taken.chain(self.queue.close().into_all());
         self.answer_all(submissions.map(|submission| submission.reply), &OpError::Stopped);
         self.lanes.close();
-        self.log.stop();
+        // Nothing is lost without the mark: the next start only knows less.
+        if let Some(Err(error)) = self.log.stop().map(Wal::close) {
+            tracing::warn!(%error, "the log was closed without the mark of where it ends");
+        }
     }
 
     fn write_leases_left(&mut self) {

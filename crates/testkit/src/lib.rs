@@ -6,6 +6,7 @@
 //!
 //! * [`Seed`], [`Rng`]: randomness that prints how to replay it.
 //! * [`Scratch`], [`free_port`]: places that a test owns.
+//! * [`SmallDisk`]: a file system that gets full.
 //! * [`Program`]: a child process with a captured log, killed when dropped.
 //! * [`Etcd`], [`EtcdDistro`]: the real etcd 3.5.1, fetched with pip.
 //! * [`T4`]: the real `t4` binary, killed and restarted at will.
@@ -28,6 +29,7 @@ mod rng;
 mod rpc;
 mod scratch;
 mod seed;
+mod small_disk;
 mod t4;
 mod workspace;
 
@@ -42,5 +44,6 @@ pub use rng::Rng;
 pub use rpc::Rpc;
 pub use scratch::Scratch;
 pub use seed::Seed;
+pub use small_disk::SmallDisk;
 pub use t4::{T4, T4Options, t4_binary};
 pub use workspace::{target_dir, workspace_root};

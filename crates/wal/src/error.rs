@@ -3,7 +3,8 @@
 //! * [`WalError::NoSpace`], [`WalError::Exhausted`]: refuse the entries, try
 //!   again when there is room, or when the system has what was lacking.
 //! * [`WalError::Corrupt`], [`WalError::NewerFormat`], [`WalError::Gap`],
-//!   [`WalError::Short`], [`WalError::Lost`]: do not start; a person must act, and the text says how.
+//!   [`WalError::Short`], [`WalError::Lost`], [`WalError::EndLost`],
+//!   [`WalError::EndMark`]: do not start; a person must act, and the text says how.
 //! * [`WalError::Io`], [`WalError::Failed`]: stop the process.
 //! * the rest: the caller asked for something impossible.
 
@@ -12,6 +13,8 @@ use std::io;
 use rustix::io::Errno;
 use t4_kv_types::{Epoch, LogIndex};
 use thiserror::Error;
+
+use crate::end_mark::END_NAME;
 
 /// What to do about a damaged log; part of the message, because the person
 /// who reads it has nothing else at hand.
@@ -106,6 +109,34 @@ pub enum WalError {
         closed: String,
         /// The first entry that is lost.
         from: LogIndex,
+    },
+    /// The log had reached further when it was closed: what is gone from its
+    /// end was acknowledged, and no power cut took it.
+    #[error(
+        "{file}: entries {from} to {through} are missing from byte {offset} on: they were on the \
+         disk when the log was last closed, as the file {END_NAME} says. {CORRUPT_ADVICE}"
+    )]
+    EndLost {
+        /// The newest segment, or the one that should be there if none is.
+        file: String,
+        /// Where they should begin, in bytes.
+        offset: u64,
+        /// The first entry that is lost.
+        from: LogIndex,
+        /// The last one that is known to be.
+        through: LogIndex,
+    },
+    /// The file that says how far the log had reached when it was closed is
+    /// damaged. Nothing says that the log is.
+    #[error(
+        "{file}: damaged: it says up to which entry the log was on the disk when it was last \
+         closed. Nothing was changed. Check the disk, then restore the whole data directory from \
+         a backup copy; or, if nothing else is wrong with it, remove this one file: the end of \
+         the log is then judged as after a crash"
+    )]
+    EndMark {
+        /// The file's name.
+        file: String,
     },
     /// The entry to append is not the one that follows the last.
     #[error("entry {got} cannot follow: the next is {expected}")]
@@ -341,6 +372,9 @@ pub enum Damage {
         /// The first entry of the next segment.
         next: LogIndex,
     },
+    /// The bytes of an end mark are none.
+    #[error("the mark of where the log ended is damaged")]
+    EndMark,
     /// One bit is set in space that no entry uses.
     #[error(
         "a bit is set in space that no entry uses: no entry is changed, but the disk loses bits"

@@ -9,6 +9,7 @@
 //! 3. A tail torn by a power cut is cut off and reported; anything that a power
 //!    cut cannot do is [`WalError::Corrupt`], is not repaired, and says what to
 //!    do.
+//!    After [`Wal::close`] nothing that was durable then passes for one.
 //! 4. Entries refused (for want of room, open files or memory) never come back.
 //! 5. After a failed sync, of whatever file or directory, nothing more is
 //!    written, ever.
@@ -18,7 +19,7 @@
 //!
 //! Modules, from the bytes up: `format` (the bytes of a segment; pure),
 //! `dir` (the seam to the disk) with `file_dir` and `memory_dir`, `segment`
-//! (an open file), `housekeeping` (prepares and removes files beside the log),
+//! (an open file), `end_mark` (how far a closed log reached), `housekeeping` (prepares and removes files beside the log),
 //! `recovery` (opening), `inspection` (looking without opening),
 //! `verification` (reading every byte), `reader`
 //! (reading back), `wal` (appending, syncing), `preparation` (when the next
@@ -29,6 +30,7 @@
 
 mod config;
 mod dir;
+mod end_mark;
 mod entry;
 mod error;
 mod file_dir;
@@ -41,6 +43,8 @@ mod preparation;
 mod reader;
 mod recovery;
 mod segment;
+#[cfg(test)]
+mod test_bed;
 mod truncation;
 mod verification;
 mod wal;

@@ -102,24 +102,12 @@ impl Wal {
 
 #[cfg(test)]
 mod tests {
-    use t4_kv_types::{Epoch, LogIndex};
+    use t4_kv_types::LogIndex;
 
     use super::*;
-    use crate::config::Config;
-    use crate::entry::Entry;
     use crate::error::SYNC;
     use crate::memory_dir::{Call, MemoryDir};
-
-    fn append(wal: &mut Wal, bytes: usize) -> Result<(), WalError> {
-        let index = wal.last().1.next();
-        let entry = Entry { epoch: Epoch(1), index, payload: vec![7; bytes].into() };
-        wal.append(&[entry])
-    }
-
-    fn open(dir: &MemoryDir) -> Wal {
-        let config = Config { segment_bytes: 1 << 20, background: true };
-        Wal::open(dir.clone(), config, LogIndex(0)).expect("open").0
-    }
+    use crate::test_bed::{append, open};
 
     #[test]
     fn the_next_segment_is_prepared_at_half() {
@@ -179,6 +167,27 @@ mod tests {
         assert!(!wal.preparation_fails());
         assert!(matches!(wal.take_preparation_news(), Some(Preparation::Recovered)));
         append(&mut wal, 800 << 10).expect("there is room");
+    }
+
+    /// The new segment is there, and there is no room for the mark that closes the
+    /// old one: writes are refused, so that there is room again must be told.
+    #[test]
+    fn a_shortage_that_ends_with_the_closing_mark_is_noticed() {
+        let dir = MemoryDir::new();
+        let mut wal = open(&dir);
+        append(&mut wal, 600 << 10).expect("append");
+        wal.housekeeping.wait_until_idle();
+        // The header of the new segment is written, then the mark.
+        dir.fail(Call::Write, 1, std::io::ErrorKind::StorageFull);
+        let error = append(&mut wal, 600 << 10).expect_err("full");
+        assert!(error.is_no_space() && error.to_string().contains("00001.wal"), "{error}");
+        assert!(wal.preparation_fails(), "nobody would try again");
+        assert!(wal.take_preparation_news().is_none(), "it was told to those who appended");
+        wal.retry_preparation().expect("the log goes on");
+        wal.housekeeping.wait_until_idle();
+        wal.retry_preparation().expect("the log goes on");
+        assert!(matches!(wal.take_preparation_news(), Some(Preparation::Recovered)));
+        append(&mut wal, 600 << 10).expect("there is room");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use t4_kv_types::{Epoch, LogIndex};
 
 use crate::dir::SegmentDir;
+use crate::end_mark::{END_TEMPORARY, read_end_mark};
 use crate::error::{Damage, Found, SYNC, WalError};
 use crate::format::{Closing, HEADER_PAGE, MARK_OFFSET, Next, Scan, Tail, segment_name};
 use crate::housekeeping::{PREPARED_NAME, SPARE_NAME, remove_if_there};
@@ -53,6 +54,8 @@ pub(crate) struct Recovered {
     pub(crate) last: (Epoch, LogIndex),
     /// The end of the last segment's last frame.
     pub(crate) end: u64,
+    /// The last entry that the end mark vouches for; 0 if there is none.
+    pub(crate) marked: LogIndex,
     pub(crate) report: Recovery,
 }
 
@@ -73,6 +76,7 @@ pub(crate) fn recover(
     mode: Mode,
 ) -> Result<Recovered, WalError> {
     let mut report = Recovery::default();
+    let marked = read_end_mark(dir)?;
     let segments = find_segments(dir, mode)?;
     let segments = drop_leftovers(dir, segments, after, mode, &mut report)?;
     let needed = LogIndex(after.0.saturating_add(1));
@@ -81,7 +85,11 @@ pub(crate) fn recover(
     {
         return Err(WalError::Gap { after, first });
     }
-    let mut recovered = Recovered { segments, last: (Epoch(0), after), end: HEADER_PAGE, report };
+    if segments.is_empty() {
+        check_end_mark(&segment_name(needed), (after, 0), marked)?;
+    }
+    let (last, end) = ((Epoch(0), after), HEADER_PAGE);
+    let mut recovered = Recovered { segments, last, end, marked, report };
     refuse_lost_end(&recovered.segments)?;
     recovered.check(after, mode)?;
     if mode == Mode::Repair {
@@ -95,6 +103,19 @@ pub(crate) fn refuse_lost_end(segments: &[Arc<Segment>]) -> Result<(), WalError>
     let Some(last) = segments.last() else { return Ok(()) };
     let Closing::Closed(next) = last.closing() else { return Ok(()) };
     Err(WalError::Lost { file: segment_name(next), closed: last.name.clone(), from: next })
+}
+
+/// Checks that a log whose newest segment ends with an entry, at a byte, has not
+/// lost what it had when it was closed.
+pub(crate) fn check_end_mark(
+    newest: &str,
+    (last, offset): (LogIndex, u64),
+    marked: LogIndex,
+) -> Result<(), WalError> {
+    if last >= marked {
+        return Ok(());
+    }
+    Err(WalError::EndLost { file: newest.to_owned(), offset, from: last.next(), through: marked })
 }
 
 /// Checks that a segment is closed as the one after it, of which it is known
@@ -130,7 +151,7 @@ fn close_all(segments: &[Arc<Segment>]) -> Result<(), WalError> {
 fn find_segments(dir: &dyn SegmentDir, mode: Mode) -> Result<Vec<Arc<Segment>>, WalError> {
     let names = segment_names(dir)?;
     if mode == Mode::Repair {
-        for name in [PREPARED_NAME, SPARE_NAME] {
+        for name in [PREPARED_NAME, SPARE_NAME, END_TEMPORARY] {
             remove_if_there(dir, name).map_err(|error| WalError::fatal("remove", name, error))?;
         }
     }
@@ -213,6 +234,7 @@ impl Recovered {
                 if scan.last < after {
                     return Err(WalError::Short { after, last: scan.last });
                 }
+                check_end_mark(&segment.name, (scan.last, scan.end), self.marked)?;
                 self.check_closings(used)?;
                 self.last = (scan.epoch, scan.last);
                 self.end = scan.end;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use t4_kv_types::{Epoch, LogIndex};
 
+use crate::end_mark::remove_end_mark;
 use crate::error::WalError;
 use crate::format::{HEADER_PAGE, encode_frame};
 use crate::housekeeping::PREPARED_NAME;
@@ -57,6 +58,10 @@ impl Wal {
         let (epoch, end) = self.copy_entries(&old, index, &new)?;
         let segment = new.write(&*self.dir)?;
         // From here on there is no way back: the marks say otherwise.
+        if self.marked > index {
+            remove_end_mark(&*self.dir).map_err(no_way_back)?;
+            self.marked = LogIndex(0);
+        }
         remove_from_the_end(&*self.dir, &old, &later).map_err(no_way_back)?;
         let segment = segment.publish(&*self.dir).map_err(no_way_back)?;
         {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use t4_kv_types::{Epoch, LogIndex};
 
 use crate::dir::SegmentDir;
+use crate::end_mark::read_end_mark;
 use crate::error::{Damage, Found, WalError};
-use crate::format::{Next, Scan, Tail};
-use crate::recovery::{TornTail, check_closing, refuse_lost_end, segment_names};
+use crate::format::{END_MARK_BYTES, Next, Scan, Tail, segment_name};
+use crate::recovery::{TornTail, check_closing, check_end_mark, refuse_lost_end, segment_names};
 use crate::segment::Segment;
 
 /// What a log holds, and what is wrong with it.
@@ -21,11 +22,16 @@ pub struct Verification {
     pub entries: u64,
     /// The last entry, and its epoch; zeros if there is none.
     pub last: (Epoch, LogIndex),
+    /// The last entry that was durable when the log was last closed, if the
+    /// mark of that is there and sound.
+    pub marked: Option<LogIndex>,
     /// What the next start cuts off: a write that was never acknowledged. No
     /// fault.
     pub torn: Option<TornTail>,
     /// Everything that is wrong, each with the file and the place.
     pub faults: Vec<WalError>,
+    /// The end of the last entry in its segment.
+    end: u64,
 }
 
 /// Reads and checks every byte of the log in `dir`, of whose entries those up
@@ -35,6 +41,14 @@ pub struct Verification {
 pub fn verify(dir: impl SegmentDir, after: LogIndex) -> Verification {
     let dir: Arc<dyn SegmentDir> = Arc::new(dir);
     let mut this = Verification::default();
+    match read_end_mark(&*dir) {
+        Ok(LogIndex(0)) => {}
+        Ok(marked) => {
+            this.marked = Some(marked);
+            this.bytes += END_MARK_BYTES as u64;
+        }
+        Err(error) => this.faults.push(error),
+    }
     let names = match segment_names(&*dir) {
         Ok(names) => names,
         Err(error) => {
@@ -95,6 +109,7 @@ impl Verification {
         };
         self.entries += (scan.last.0 + 1).saturating_sub(segment.header.first.0);
         self.last = (scan.epoch, scan.last);
+        self.end = scan.end;
         match scan.tail {
             Tail::Clean => {}
             Tail::Torn { offset, end } => {
@@ -118,13 +133,20 @@ impl Verification {
     }
 
     fn check_ends(&mut self, segments: &[Arc<Segment>], after: LogIndex) {
-        let Some(first) = segments.first().map(|segment| segment.header.first) else { return };
-        if first > LogIndex(after.0.saturating_add(1)) {
+        let marked = self.marked.unwrap_or_default();
+        let needed = LogIndex(after.0.saturating_add(1));
+        let Some(first) = segments.first().map(|segment| segment.header.first) else {
+            return self.note(check_end_mark(&segment_name(needed), (after, 0), marked));
+        };
+        if first > needed {
             self.faults.push(WalError::Gap { after, first });
         }
         self.note(refuse_lost_end(segments));
         if self.faults.is_empty() && self.last.1 < after {
             self.faults.push(WalError::Short { after, last: self.last.1 });
+        }
+        if let Some(last) = segments.last().filter(|_| self.faults.is_empty()) {
+            self.note(check_end_mark(&last.name, (self.last.1, self.end), marked));
         }
     }
 

@@ -7,6 +7,7 @@ use t4_kv_types::{Epoch, LogIndex};
 
 use crate::config::Config;
 use crate::dir::SegmentDir;
+use crate::end_mark::write_end_mark;
 use crate::entry::Entry;
 use crate::error::{SYNC, WalError};
 use crate::format::{HEADER_PAGE, PAYLOAD_BYTES_MAX, encode_frame, frame_end};
@@ -49,6 +50,8 @@ pub struct Wal {
     pub(crate) preparation_news: Option<Preparation>,
     pub(crate) counters: Counters,
     recovery: Recovery,
+    /// The last entry that the end mark vouches for; 0 if there is none.
+    pub(crate) marked: LogIndex,
     /// An error has made the state of the disk unknown.
     failed: bool,
 }
@@ -80,8 +83,9 @@ impl Wal {
     ///
     /// # Errors
     /// [`WalError::Corrupt`], [`WalError::Gap`], [`WalError::Short`],
-    /// [`WalError::Lost`] and [`WalError::NewerFormat`] need a person; nothing was changed. [`WalError::NoSpace`] if there is no
-    /// room for the first segment. [`WalError::Io`] otherwise.
+    /// [`WalError::Lost`], [`WalError::EndLost`], [`WalError::EndMark`] and
+    /// [`WalError::NewerFormat`] need a person; nothing was changed.
+    /// [`WalError::NoSpace`] if there is no room for the first segment. [`WalError::Io`] otherwise.
     pub fn open(
         dir: impl SegmentDir,
         config: Config,
@@ -122,6 +126,7 @@ impl Wal {
             preparation_news: None,
             counters,
             recovery: recovered.report,
+            marked: recovered.marked,
             failed: false,
         };
         Ok((wal, replay))
@@ -273,6 +278,22 @@ impl Wal {
         self.synced = self.last.1;
         self.counters.syncs += 1;
         Ok(())
+    }
+
+    /// Syncs, and writes down how far the log reaches, so that the next opening
+    /// misses whatever is lost of it meanwhile, and does not take it for a write
+    /// that a crash has cut.
+    ///
+    /// # Errors
+    /// [`WalError::NoSpace`], [`WalError::Exhausted`]: every entry is durable,
+    /// but the end of the log will be judged as after a crash.
+    /// [`WalError::Io`], [`WalError::Failed`]: as for [`Wal::sync`].
+    pub fn close(mut self) -> Result<(), WalError> {
+        self.sync()?;
+        if self.synced <= self.marked {
+            return Ok(());
+        }
+        write_end_mark(&*self.dir, self.synced)
     }
 
     /// Goes over to a new segment with room up to `end`. The old one is synced
@@ -430,17 +451,7 @@ fn check_entries<'a>(
 mod tests {
     use super::*;
     use crate::memory_dir::MemoryDir;
-
-    fn append(wal: &mut Wal, bytes: usize) -> Result<(), WalError> {
-        let index = wal.last().1.next();
-        let entry = Entry { epoch: Epoch(1), index, payload: vec![7; bytes].into() };
-        wal.append(&[entry])
-    }
-
-    fn open(dir: &MemoryDir) -> Wal {
-        let config = Config { segment_bytes: 1 << 20, background: true };
-        Wal::open(dir.clone(), config, LogIndex(0)).expect("open").0
-    }
+    use crate::test_bed::{append, open};
 
     #[test]
     fn released_segments_go_and_the_newest_stays() {

@@ -26,18 +26,31 @@ fn log() -> (MemoryDir, Vec<Entry>) {
     (dir, entries)
 }
 
+fn segments(dir: &MemoryDir) -> Vec<String> {
+    let names = dir.list().expect("list").into_iter();
+    names.filter(|name| name.ends_with(".wal")).collect()
+}
+
+/// The same, closed.
+fn closed_log() -> (MemoryDir, Vec<Entry>) {
+    let (dir, entries) = log();
+    open(&dir, 0).expect("open").0.close().expect("close");
+    (dir, entries)
+}
+
 #[test]
 fn every_flipped_bit_of_every_file_is_detected() {
-    let (dir, entries) = log();
+    let (dir, entries) = closed_log();
     let mut corrupt = 0;
     let mut strays = 0;
+    assert!(dir.contents("END").is_some());
     for name in dir.list().expect("list") {
         let bits = dir.contents(&name).expect("there").len() * 8;
         for bit in 0..bits {
             let flipped = dir.duplicate();
             flipped.flip(&name, bit);
             match open(&flipped, 0) {
-                Err(WalError::Corrupt { file, .. }) => {
+                Err(WalError::Corrupt { file, .. } | WalError::EndMark { file }) => {
                     // A header's link to the one before is checked there.
                     assert_eq!(file, name);
                     corrupt += 1;
@@ -192,6 +205,66 @@ fn damage_to_whole_files_is_told_apart() {
     let damaged = dir.duplicate();
     damaged.remove(first).expect("remove");
     assert!(matches!(open(&damaged, 0), Err(WalError::Gap { after: LogIndex(0), .. })));
+}
+
+/// Whatever is lost of a closed log, and whatever else there is of an end mark.
+#[test]
+fn a_lost_sector_of_a_closed_log_is_corruption_and_so_is_another_end_mark() {
+    let (dir, entries) = closed_log();
+    for name in segments(&dir) {
+        let whole = dir.contents(&name).expect("there");
+        for sector in 8..whole.len() / 512 {
+            let mut bytes = whole.clone();
+            bytes[sector * 512..][..512].fill(0);
+            if bytes != whole {
+                let damaged = dir.duplicate();
+                damaged.put(&name, bytes);
+                let error = open(&damaged, 0).err().expect("refused");
+                assert!(error.to_string().starts_with(&name), "{error}");
+            }
+        }
+    }
+    let mark = dir.contents("END").expect("there");
+    for other in [vec![], mark[..63].to_vec(), [&mark[..], b"\n"].concat(), vec![0; 9000]] {
+        let damaged = dir.duplicate();
+        damaged.put("END", other);
+        let error = open(&damaged, 0).err().expect("refused");
+        assert!(error.to_string().starts_with("END: damaged"), "{error}");
+        assert!(error.to_string().contains("remove this one file"), "{error}");
+        damaged.remove("END").expect("there");
+        assert!(open(&damaged, 0).expect("open").1 == entries, "the advice does not help");
+    }
+    // With all segments lost, what begins anew must not begin before the mark.
+    segments(&dir).iter().for_each(|name| dir.remove(name).expect("there"));
+    let lost = open(&dir, 0).err().expect("refused").to_string();
+    assert!(lost.starts_with("00000000000000000001.wal: entries 1 to 13"), "{lost}");
+}
+
+/// The mark is a lower bound: a log that went on without writing it again, as an
+/// older version does, is sound.
+#[test]
+fn an_old_end_mark_is_true_of_a_log_that_went_on() {
+    let dir = MemoryDir::new();
+    let (mut wal, _) = open(&dir, 0).expect("open");
+    wal.append(&[entry(1, 1, "closed")]).expect("append");
+    wal.close().expect("close");
+    let mark = dir.contents("END");
+    let (mut wal, _) = open(&dir, 0).expect("open");
+    for index in 2..30 {
+        wal.append(&[entry(index, 1, vec![7; 900])]).expect("append");
+        wal.sync().expect("sync");
+    }
+    wal.release(LogIndex(20)).expect("release");
+    drop(wal);
+    assert_eq!(dir.contents("END"), mark);
+    let (wal, _) = open(&dir, 20).expect("open");
+    wal.close().expect("close");
+    assert_eq!(
+        dir.contents("END").expect("there"),
+        b"t4 log end, format 1\n\
+        entry 00000000000000000029\ncrc32c 7365c6cd\n"
+            .to_vec()
+    );
 }
 
 #[test]

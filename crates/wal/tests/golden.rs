@@ -7,7 +7,7 @@
 mod workload;
 
 use t4_kv_types::{Epoch, LogIndex};
-use t4_wal::format::{Closing, Tail, Unreadable, decode_segment};
+use t4_wal::format::{Closing, EndMark, Tail, Unreadable, decode_segment};
 use t4_wal::{Entry, MemoryDir, SegmentDir};
 use workload::{Random, entry, open};
 
@@ -15,6 +15,7 @@ const FIRST: &[u8] = include_bytes!("golden/v2-00000000000000000001.wal");
 const SECOND: &[u8] = include_bytes!("golden/v2-00000000000000000005.wal");
 const OLD_FIRST: &[u8] = include_bytes!("golden/v1-00000000000000000001.wal");
 const OLD_SECOND: &[u8] = include_bytes!("golden/v1-00000000000000000005.wal");
+const END: &[u8] = include_bytes!("golden/end-v1");
 const FIRST_NAME: &str = "00000000000000000001.wal";
 const SECOND_NAME: &str = "00000000000000000005.wal";
 
@@ -46,6 +47,9 @@ fn what_is_written_is_what_was_written() {
     let dir = write_log();
     assert!(dir.contents(FIRST_NAME).as_deref() == Some(FIRST));
     assert!(dir.contents(SECOND_NAME).as_deref() == Some(SECOND));
+    open(&dir, 0).expect("open").0.close().expect("close");
+    assert_eq!(dir.contents("END").as_deref(), Some(END));
+    assert_eq!(EndMark::decode(END), Ok(EndMark { entry: LogIndex(6) }));
 }
 
 /// A log in the files of one version.

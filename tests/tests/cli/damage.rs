@@ -24,7 +24,7 @@ fn a_damaged_directory_is_told_and_left_as_it_is() {
     let told = stdout(&verified);
     assert!(verified.status.success(), "{told}");
     assert!(
-        told.starts_with(r#"{"ok":true,"files":3,"#) && told.contains(r#""faults":[]"#),
+        told.starts_with(r#"{"ok":true,"files":4,"#) && told.contains(r#""faults":[]"#),
         "{told}"
     );
     let check = |what: &str, expected: &[&str]| {
@@ -66,7 +66,21 @@ fn a_damaged_directory_is_told_and_left_as_it_is() {
     check("a newer log", &[name, "log format 99"]);
     // Inside of the first entry; others follow it.
     flip(&segment, 4096 + 60);
+    let faults = faults(&dir);
+    assert_eq!(faults.matches(r#""kind""#).count(), 1, "{faults}");
+    let expected = format!(
+        r#"[{{"file":"log/{name}","offset":4096,"kind":"corrupt","message":"log: {name}: "#
+    );
+    assert!(faults.starts_with(&expected), "{faults}");
     check("a flipped bit in the log", &[name, "corrupt at byte"]);
+
+    // After a clean stop, what looks like a write that the power cut off is none.
+    zero_the_end(&segment);
+    let faults = self::faults(&dir);
+    assert!(faults.contains(r#""kind":"missing""#) && faults.contains(r#""offset":"#), "{faults}");
+    check("zeros at the end of the log", &[name, "are missing from byte", "the file END says"]);
+    flip(&dir.join("log/END"), 30);
+    check("a flipped bit in the mark of the log's end", &["END: damaged", "remove this one file"]);
 
     // Nothing is sealed yet: all that was acknowledged was in it.
     fs::remove_file(&segment).expect("remove");
@@ -81,6 +95,23 @@ fn only_log_segment(dir: &Path) -> PathBuf {
         entries.filter(|path| path.extension().is_some_and(|ext| ext == "wal")).collect();
     assert_eq!(segments.len(), 1, "{segments:?}");
     segments.remove(0)
+}
+
+/// The faults of a directory, as JSON.
+fn faults(dir: &Path) -> String {
+    let verified = t4(&["verify", "--json", &format!("--data-dir={}", dir.display())]);
+    assert_eq!(verified.status.code(), Some(1), "{}", stderr(&verified));
+    let told = stdout(&verified);
+    let (_, faults) = told.split_once(r#""faults":"#).expect("faults");
+    faults.to_owned()
+}
+
+/// The last 40 bytes that are in use read as zeros.
+fn zero_the_end(path: &Path) {
+    let mut bytes = fs::read(path).expect("read");
+    let used = bytes.iter().rposition(|&byte| byte != 0).expect("something") + 1;
+    bytes[used - 40..].fill(0);
+    fs::write(path, bytes).expect("write");
 }
 
 /// Makes a file one of another format: bytes 8 to 11 are the number, the next

@@ -2,59 +2,24 @@
 //! Both need the right to mount a tmpfs; without it they say that they are skipped.
 
 use std::fs;
-use std::io::Write;
-use std::path::Path;
 use std::process::Command;
 
-use t4_testkit::{Program, Rpc, Scratch, free_port, poll_until_async};
+use t4_testkit::{Program, Rpc, Scratch, SmallDisk, free_port, poll_until_async};
 use tonic::Code;
 
 use crate::{
     DEADLINE, READY, binary, get, put, refused_start, runtime, stderr, stdout, stopped_server, t4,
 };
 
-/// A small file system, or the reason why there is none.
-struct SmallDisk(Scratch);
-
-impl SmallDisk {
-    fn mount(megabytes: u32) -> Result<SmallDisk, String> {
-        let scratch = Scratch::new("full").expect("scratch");
-        let options = format!("size={megabytes}m");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(scratch.path())
-            .output()
-            .map_err(|error| error.to_string())?;
-        if mounted.status.success() { Ok(SmallDisk(scratch)) } else { Err(stderr(&mounted)) }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazy: a server under test may still be ending.
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
-/// A small disk; none, with a line that says so, where none can be had.
-fn small_disk(megabytes: u32) -> Option<SmallDisk> {
-    SmallDisk::mount(megabytes)
-        .inspect_err(|why| eprintln!("SKIPPED: needs the right to mount a tmpfs: {why}"))
-        .ok()
-}
-
 #[test]
 fn a_read_only_disk_can_be_inspected_and_is_told_by_a_start() {
-    let Some(disk) = small_disk(64) else { return };
+    let Some(disk) = SmallDisk::mount(64) else { return };
     let server = stopped_server();
-    let copy = disk.0.join("data");
+    let copy = disk.join("data");
     let copied = Command::new("cp").arg("-a").arg(server.data_dir()).arg(&copy).status();
     assert!(copied.expect("cp").success());
-    let remounted = Command::new("mount")
-        .args(["-o", "remount,ro"])
-        .arg(disk.0.path())
-        .status()
-        .expect("mount");
+    let remounted =
+        Command::new("mount").args(["-o", "remount,ro"]).arg(disk.path()).status().expect("mount");
     assert!(remounted.success());
 
     let count = t4(&["inspect", "count", &format!("--data-dir={}", copy.display())]);
@@ -65,8 +30,7 @@ fn a_read_only_disk_can_be_inspected_and_is_told_by_a_start() {
 
 #[test]
 fn a_full_disk_refuses_writes_and_recovers_by_itself() {
-    let Some(disk) = small_disk(64) else { return };
-    let ballast = disk.0.join("ballast");
+    let Some(disk) = SmallDisk::mount(64) else { return };
     let logs = Scratch::new("cli").expect("scratch");
     let endpoint = format!("127.0.0.1:{}", free_port());
     let start = || {
@@ -74,13 +38,13 @@ fn a_full_disk_refuses_writes_and_recovers_by_itself() {
         command
             .args(["run", "--metrics-addr=", "--segment-max-size-mb=2", "--listen", &endpoint])
             .arg("--data-dir")
-            .arg(disk.0.join("data"));
+            .arg(disk.join("data"));
         let program = Program::start("t4", command, &logs.join("t4.log")).expect("start");
         program.wait_for_line(READY, DEADLINE).expect("ready");
         program
     };
     let mut program = start();
-    fill(&ballast);
+    let ballast = disk.fill().expect("fill");
     let runtime = runtime();
     let value = "v".repeat(100 << 10);
     let mut acknowledged = Vec::new();
@@ -136,12 +100,4 @@ fn a_full_disk_refuses_writes_and_recovers_by_itself() {
     });
     program.terminate().expect("signal");
     assert_eq!(program.wait(DEADLINE).expect("end").code(), Some(0));
-}
-
-/// Writes until the file system is full.
-fn fill(path: &Path) {
-    let mut file = fs::File::create(path).expect("create");
-    for piece in [1 << 20, 4096] {
-        while file.write_all(&vec![b'b'; piece]).is_ok() {}
-    }
 }

@@ -1,5 +1,6 @@
 //! One fault of a running server, from its beginning to the restart after it.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub(crate) enum Expected {
 /// The fault of files of a server, and what must come of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
+    /// Its name in its suite.
+    pub(crate) name: &'static str,
     pub(crate) fault: Fault,
     pub(crate) expected: Expected,
 }
@@ -43,6 +46,7 @@ pub(crate) fn one_of(rng: &mut Rng, errors: &[&'static str]) -> &'static str {
 
 /// The case that `calls` to `path` fail.
 pub(crate) fn case(
+    name: &'static str,
     calls: &'static str,
     error: &'static str,
     when: impl Into<String>,
@@ -50,23 +54,33 @@ pub(crate) fn case(
     expected: Expected,
 ) -> Case {
     let fault = Fault { calls, error, when: when.into(), paths: vec![path.to_owned()] };
-    Case { fault, expected }
+    Case { name, fault, expected }
 }
 
 /// Runs cases, each with a server of its own, under writers of values of `bytes`
-/// bytes. `cases` gives them for paths that only the server knows.
-pub(crate) fn run(name: &str, bytes: usize, cases: impl Fn(&Server, &mut Rng) -> Vec<Case>) {
+/// bytes. `cases` gives them for paths that only the server knows. `T4_CASE` is the
+/// name of the only one to run.
+pub(crate) fn run(suite: &str, bytes: usize, cases: impl Fn(&Server, &mut Rng) -> Vec<Case>) {
     if !is_possible() {
         return;
     }
-    let seed = Seed::announce(name, COMMAND);
-    for number in 0.. {
+    let seed = Seed::announce(suite, COMMAND);
+    let only = std::env::var("T4_CASE").ok();
+    let mut done = BTreeSet::new();
+    loop {
         let mut server = Server::start();
         // The same draws each time: only the paths differ.
-        let Some(case) = cases(&server, &mut seed.rng()).into_iter().nth(number) else { return };
-        println!("{name}: {case:?}");
+        let cases = cases(&server, &mut seed.rng());
+        let names: BTreeSet<_> = cases.iter().map(|case| case.name).collect();
+        assert_eq!(names.len(), cases.len(), "two cases of {suite} have one name");
+        let is_next = |case: &Case| {
+            only.as_deref().is_none_or(|only| only == case.name) && !done.contains(case.name)
+        };
+        let Some(case) = cases.into_iter().find(is_next) else { return };
+        println!("{suite}: T4_CASE={:?}: {case:?}", case.name);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime").block_on(run_one(&mut server, &case, bytes));
+        done.insert(case.name);
     }
 }
 

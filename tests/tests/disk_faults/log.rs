@@ -9,23 +9,23 @@ const APPENDS: i64 = 30;
 fn appends_that_fail_are_refused_or_end_the_server() {
     run("appends", 200, |server, rng| {
         let segment = server.newest_segment();
-        let mut fails = |calls, error, more: &str, expected| {
+        let mut fails = |name, calls, error, more: &str, expected| {
             let nth = rng.between(1, APPENDS);
-            case(calls, error, format!("{nth}{more}"), &segment, expected)
+            case(name, calls, error, format!("{nth}{more}"), &segment, expected)
         };
         use Expected::{GoesOn, Stops};
         vec![
-            fails("pwrite64", "ENOSPC", "", GoesOn),
-            fails("pwrite64", "EDQUOT", "", GoesOn),
-            fails("pwrite64", "ENOMEM", "", GoesOn),
-            fails("pwrite64", "EINTR", "+3", GoesOn),
-            fails("pwrite64", "EIO", "", Stops(".wal")),
+            fails("a write without room", "pwrite64", "ENOSPC", "", GoesOn),
+            fails("a write over the quota", "pwrite64", "EDQUOT", "", GoesOn),
+            fails("a write without memory", "pwrite64", "ENOMEM", "", GoesOn),
+            fails("writes that are interrupted", "pwrite64", "EINTR", "+3", GoesOn),
+            fails("a write that fails", "pwrite64", "EIO", "", Stops(".wal")),
             // What was written of a refused entry cannot be taken back.
-            fails("pwrite64", "ENOSPC", "+", Stops("undo a write")),
-            fails("fdatasync", "EINTR", "+3", GoesOn),
-            fails("fdatasync", "EIO", "", Stops(".wal")),
-            fails("fdatasync", "ENOSPC", "", Stops(".wal")),
-            fails("fdatasync", "EDQUOT", "+", Stops(".wal")),
+            fails("no room from a write on", "pwrite64", "ENOSPC", "+", Stops("undo a write")),
+            fails("flushes that are interrupted", "fdatasync", "EINTR", "+3", GoesOn),
+            fails("a flush that fails", "fdatasync", "EIO", "", Stops(".wal")),
+            fails("a flush without room", "fdatasync", "ENOSPC", "", Stops(".wal")),
+            fails("over the quota from a flush on", "fdatasync", "EDQUOT", "+", Stops(".wal")),
         ]
     });
 }
@@ -36,17 +36,17 @@ fn a_segment_that_cannot_be_made_is_a_refusal_and_not_the_end() {
         let next = server.data("log/next.tmp");
         let lacking = ["EMFILE", "ENFILE", "ENOMEM"];
         let full = ["ENOSPC", "EDQUOT"];
-        let mut fails = |calls, errors: &[&'static str], text| {
-            case(calls, one_of(rng, errors), "1+", &next, Expected::Refuses(text))
+        let mut fails = |name, calls, errors: &[&'static str], text| {
+            case(name, calls, one_of(rng, errors), "1+", &next, Expected::Refuses(text))
         };
         vec![
-            case("openat", "EMFILE", "1+", &next, Expected::Refuses(EXHAUSTED)),
-            fails("openat", &lacking, EXHAUSTED),
-            fails("fallocate", &["ENOMEM"], EXHAUSTED),
-            fails("openat", &full, DISK_FULL),
-            fails("fallocate", &full, DISK_FULL),
-            fails("pwrite64", &full, DISK_FULL),
-            fails("/^rename", &full, DISK_FULL),
+            case("no open files", "openat", "EMFILE", "1+", &next, Expected::Refuses(EXHAUSTED)),
+            fails("open lacks something", "openat", &lacking, EXHAUSTED),
+            fails("reserve without memory", "fallocate", &["ENOMEM"], EXHAUSTED),
+            fails("open on a full disk", "openat", &full, DISK_FULL),
+            fails("reserve on a full disk", "fallocate", &full, DISK_FULL),
+            fails("zeros on a full disk", "pwrite64", &full, DISK_FULL),
+            fails("rename on a full disk", "/^rename", &full, DISK_FULL),
         ]
     });
 }
@@ -57,16 +57,31 @@ fn other_failures_of_a_new_segment_end_the_server_with_its_name() {
         let (next, dir) = (server.data("log/next.tmp"), server.data("log"));
         let errors = ["EIO", "EROFS"];
         let stops = Expected::Stops("next.tmp");
-        let mut cases: Vec<Case> = ["openat", "fallocate", "/^rename"]
+        let calls = [("open", "openat"), ("reserve", "fallocate"), ("rename", "/^rename")];
+        let mut cases: Vec<Case> = calls
             .into_iter()
-            .map(|calls| case(calls, one_of(rng, &errors), "1+", &next, stops))
+            .map(|(name, calls)| case(name, calls, one_of(rng, &errors), "1+", &next, stops))
             .collect();
         let flush = one_of(rng, &["EIO", "ENOSPC"]);
         cases.extend([
-            case("fallocate", "EINTR", "1", &next, Expected::GoesOn),
+            case("reserve is interrupted", "fallocate", "EINTR", "1", &next, Expected::GoesOn),
             // The n-th flush of zeros, by the thread that prepares.
-            case("fdatasync", flush, rng.between(1, 2).to_string(), &next, stops),
-            case("fsync", flush, "1", &dir, Expected::Stops("directory of the log")),
+            case(
+                "a flush of zeros",
+                "fdatasync",
+                flush,
+                rng.between(1, 2).to_string(),
+                &next,
+                stops,
+            ),
+            case(
+                "the directory",
+                "fsync",
+                flush,
+                "1",
+                &dir,
+                Expected::Stops("directory of the log"),
+            ),
         ]);
         cases
     });

@@ -21,24 +21,53 @@ fn a_seal_that_fails_is_made_later_or_ends_the_server() {
         let (segment, manifest) =
             (server.data("state/segment.tmp"), server.data("state/MANIFEST.tmp"));
         let room = ["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM"];
-        let mut later =
-            |calls, path: &str| case(calls, one_of(rng, &room), "1+", path, Expected::GoesOn);
+        let mut later = |name, calls, path: &str| {
+            case(name, calls, one_of(rng, &room), "1+", path, Expected::GoesOn)
+        };
         let mut cases: Vec<Case> = vec![
-            later("openat", &segment),
-            later("write", &segment),
-            later("openat", &manifest),
-            later("/^rename", &manifest),
+            later("open the segment", "openat", &segment),
+            later("write the segment", "write", &segment),
+            later("open the manifest", "openat", &manifest),
+            later("rename the manifest", "/^rename", &manifest),
         ];
         let nth = rng.between(1, 8).to_string();
         let flush = one_of(rng, &["EIO", "ENOSPC"]);
         cases.extend([
-            case("/^rename", "EIO", "1+", &segment, Expected::GoesOn),
-            case("fdatasync", flush, nth, &segment, Expected::Stops("segment.tmp")),
-            case("fsync", flush, "1", &manifest, Expected::Stops("MANIFEST.tmp")),
-            case("fsync", flush, "1", &server.data("state"), Expected::Stops("/state")),
+            case("rename the segment", "/^rename", "EIO", "1+", &segment, Expected::GoesOn),
+            case(
+                "flush the segment",
+                "fdatasync",
+                flush,
+                nth,
+                &segment,
+                Expected::Stops("segment.tmp"),
+            ),
+            case(
+                "flush the manifest",
+                "fsync",
+                flush,
+                "1",
+                &manifest,
+                Expected::Stops("MANIFEST.tmp"),
+            ),
+            case(
+                "flush the directory",
+                "fsync",
+                flush,
+                "1",
+                &server.data("state"),
+                Expected::Stops("/state"),
+            ),
             // What is released, to be kept or to be removed, stays behind until the
             // next start.
-            case("/^(unlink|rename)", "EIO", "1+", &first_segment(server), Expected::GoesOn),
+            case(
+                "let go of a log segment",
+                "/^(unlink|rename)",
+                "EIO",
+                "1+",
+                &first_segment(server),
+                Expected::GoesOn,
+            ),
         ]);
         cases
     });

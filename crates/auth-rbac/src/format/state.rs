@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use rpds::RedBlackTreeMapSync;
 
 use super::wire::{Input, put_bytes, put_permission, put_varint};
 use super::{DecodeError, FORMAT_VERSION};
@@ -60,8 +59,8 @@ impl AuthState {
             return Err(DecodeError::Malformed("revision"));
         }
         let mut state = AuthState { enabled, revision, ..AuthState::default() };
-        state.roles = decode_roles(&mut input)?;
-        state.users = decode_users(&mut input, &state)?;
+        decode_roles(&mut input, &mut state)?;
+        decode_users(&mut input, &mut state)?;
         state.tokens = decode_tokens(&mut input, &state)?;
         input.close()?;
         if enabled && !state.is_admin(ROOT) {
@@ -82,11 +81,7 @@ fn encode_user(out: &mut BytesMut, user: &User) {
     }
 }
 
-type Roles = RedBlackTreeMapSync<Arc<str>, Arc<Role>>;
-type Users = RedBlackTreeMapSync<Arc<str>, Arc<User>>;
-
-fn decode_roles(input: &mut Input<'_>) -> Result<Roles, DecodeError> {
-    let mut roles = Roles::new_sync();
+fn decode_roles(input: &mut Input<'_>, state: &mut AuthState) -> Result<(), DecodeError> {
     let mut last: Option<Arc<str>> = None;
     for _ in 0..input.varint("role count")? {
         let name = ascending(input, "role name", &mut last)?;
@@ -97,9 +92,9 @@ fn decode_roles(input: &mut Input<'_>) -> Result<Roles, DecodeError> {
         if role.has_twins() {
             return Err(DecodeError::Malformed("a permission twice"));
         }
-        roles.insert_mut(name, Arc::new(role));
+        state.put_role(name, role);
     }
-    Ok(roles)
+    Ok(())
 }
 
 fn add_permission(list: &mut Vec<Permission>, next: Permission) -> Result<(), DecodeError> {
@@ -110,15 +105,14 @@ fn add_permission(list: &mut Vec<Permission>, next: Permission) -> Result<(), De
     Ok(())
 }
 
-fn decode_users(input: &mut Input<'_>, state: &AuthState) -> Result<Users, DecodeError> {
-    let mut users = Users::new_sync();
+fn decode_users(input: &mut Input<'_>, state: &mut AuthState) -> Result<(), DecodeError> {
     let mut last: Option<Arc<str>> = None;
     for _ in 0..input.varint("user count")? {
         let name = ascending(input, "user name", &mut last)?;
-        let user = decode_user(input, name.clone(), state)?;
-        users.insert_mut(name, Arc::new(user));
+        let user = decode_user(input, name, state)?;
+        state.put_user(user);
     }
-    Ok(users)
+    Ok(())
 }
 
 fn decode_user(

@@ -132,6 +132,12 @@ fn run(prng: &mut Prng, log: &mut Vec<Bytes>, outcomes: &mut Outcomes) -> Bytes 
             let former = state.encode();
             let applied = state.apply(&effect).expect("an effect fits the state it came from");
             assert_eq!(before.encode(), former, "a snapshot has changed");
+            let read = AuthState::decode(&state.encode()).expect("its own bytes");
+            assert_eq!(state.bytes(), read.bytes(), "bytes that were added up, by {command:?}");
+            let growth = state.bytes().saturating_sub(before.bytes());
+            // A user without a usable password gets one, at no charge.
+            let free = if matches!(command, Command::UserChangePassword { .. }) { 60 } else { 0 };
+            assert!(growth <= command.growth_max() + free, "{command:?} added {growth}");
             let dead = |id| !state.has_token(id) && before.has_token(id);
             assert!(applied.ended.iter().all(|id| dead(*id)), "{applied:?}");
             let gone = before.token_count() + usize::from(applied.begun.is_some());

@@ -115,7 +115,7 @@ impl Meta {
             compacted_revision: reader.compacted().map(|at| at.0),
             keys: stats.keys,
             leases: data.lease_count(),
-            bytes_in_use: stats.bytes_in_use,
+            bytes_in_use: stats.bytes_in_use + data.auth().bytes(),
             bytes_on_disk: stats.bytes_on_disk,
             segments: stats.segments,
             epoch: position.epoch.0.max(log.epoch.0),

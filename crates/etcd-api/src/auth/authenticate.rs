@@ -20,8 +20,7 @@ const ATTEMPTS: usize = 8;
 
 /// The most bytes that the name of a user or a role may have, and a password at
 /// a login. A thousand logins may wait at a time, from any client, so each of them
-/// must hold little; and users and roles are all in memory, and do not count towards
-/// the quota.
+/// must hold little; and users and roles are all in memory.
 pub(super) const NAME_BYTES_MAX: usize = 4 << 10;
 const LOGIN_PASSWORD_BYTES_MAX: usize = 4 << 10;
 

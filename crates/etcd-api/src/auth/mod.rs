@@ -27,7 +27,13 @@ impl Api {
         proof: &Proof,
         command: Command,
     ) -> Result<Option<ResponseHeader>, Status> {
-        self.acting(proof)?.auth_command(command).await.map_err(refused)?;
+        let acting = self.acting(proof);
+        // etcd lets users and roles grow beyond the quota that they count to.
+        let growth = command.growth_max();
+        if growth > 0 {
+            self.check_quota(&acting, growth).await?;
+        }
+        acting?.auth_command(command).await.map_err(refused)?;
         Ok(Some(self.header_now()))
     }
 

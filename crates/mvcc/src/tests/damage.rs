@@ -80,7 +80,10 @@ fn a_flipped_bit_anywhere_is_an_error_and_never_other_data() {
             }
             let faults = crate::verify(dir.path()).faults;
             assert!(!faults.is_empty(), "byte {at} of {name} is not found by verifying");
-            assert!(faults.iter().all(|fault| fault.to_string().contains(&name)), "{faults:?}");
+            assert!(
+                faults.iter().all(|fault| fault.error.to_string().contains(&name)),
+                "{faults:?}"
+            );
             if name.ends_with(".seg") {
                 assert!(decode_segment(&damaged).is_err(), "byte {at} of {name}");
             }
@@ -164,8 +167,9 @@ fn records_that_changed_places_are_noticed_by_every_read() {
         }
         let faults = crate::verify(dir.path()).faults;
         assert_eq!(faults.len(), 1, "{faults:?}");
-        assert!(faults[0].to_string().contains(&name), "{}", faults[0]);
-        assert!(faults[0].to_string().contains("byte 16"), "{}", faults[0]);
+        let told = faults[0].error.to_string();
+        assert!(told.contains(&name) && told.contains("byte 16"), "{told}");
+        assert_eq!(faults[0].offset, Some(16));
     }
 }
 

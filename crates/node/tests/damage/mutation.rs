@@ -68,7 +68,7 @@ pub(crate) fn mutate(files: &mut Files, older: &Files, random: &mut Random) -> O
     let before = files.clone();
     let names: Vec<PathBuf> = files.keys().filter(|name| !is_slack(name)).cloned().collect();
     let name = names[random.below(names.len())].clone();
-    let told = match random.below(16) {
+    let told = match random.below(18) {
         0 => lose_newest(files, random),
         1 => lose_all(files, random),
         2 => {
@@ -79,6 +79,7 @@ pub(crate) fn mutate(files: &mut Files, older: &Files, random: &mut Random) -> O
         4 => duplicate_file(files, &name, random),
         5 => swap_records(files, random)?,
         6 => stale(files, older, &name, random)?,
+        16 | 17 => lose_the_end(files, random),
         kind => change_bytes(files.get_mut(&name)?, kind, random),
     };
     (*files != before).then(|| format!("{}: {told}", name.display()))
@@ -95,6 +96,27 @@ fn lose_newest(files: &mut Files, random: &mut Random) -> String {
     let count = 1 + random.below(3);
     wals.iter().rev().take(count).for_each(|name| drop(files.remove(name)));
     format!("the newest {count} of {} log segments lost", wals.len())
+}
+
+/// The last bytes of the newest log segment read as zeros, as a write that the
+/// power cut off would, or are not there.
+pub(crate) fn lose_the_end(files: &mut Files, random: &mut Random) -> String {
+    let Some((name, bytes)) = files.iter_mut().rfind(|(name, _)| is_wal(name)) else {
+        return "nothing".to_owned();
+    };
+    let used = used(bytes);
+    let from = used - random.below((used - PAGE.min(used)).max(1)) - 1;
+    if random.below(4) == 0 {
+        bytes.truncate(from);
+    } else {
+        bytes[from..].fill(0);
+    }
+    format!("{}: {used} bytes in use, the end lost from {from} on", name.display())
+}
+
+/// How many bytes something is in.
+pub(crate) fn used(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)
 }
 
 fn lose_all(files: &mut Files, random: &mut Random) -> String {
@@ -172,8 +194,7 @@ fn stale(files: &mut Files, older: &Files, name: &Path, random: &mut Random) -> 
 fn change_bytes(bytes: &mut Vec<u8>, kind: usize, random: &mut Random) -> String {
     let length = bytes.len().max(1);
     // Half of the places where something is.
-    let used = bytes.iter().rposition(|&byte| byte != 0).map_or(1, |last| last + 1);
-    let region = [used, length][random.below(2)];
+    let region = [used(bytes).max(1), length][random.below(2)];
     let at = random.below(region);
     let most = [8, 512, PAGE][random.below(3)];
     let count = 1 + random.below(most);
@@ -223,18 +244,4 @@ fn swap_pages(bytes: &mut [u8], random: &mut Random) -> String {
     }
     bytes[other..other + unit].copy_from_slice(&first);
     format!("{unit} bytes at {one} and {other} swapped")
-}
-
-/// What cannot be told from a write that the power cut off, as
-/// `docs/formats/wal.md` says: the end of the newest segment that now reads as
-/// zeros.
-pub(crate) fn looks_torn(before: &Files, after: &Files) -> bool {
-    /// More than the last frames of the fixture have.
-    const TAIL: usize = 1024;
-    let Some((name, old)) = before.iter().rfind(|(name, _)| is_wal(name)) else { return false };
-    let Some(new) = after.get(name).filter(|new| new.len() == old.len()) else { return false };
-    let used = old.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-    let changed = |from: usize| (from..old.len()).filter(|&at| old[at] != new[at]);
-    let mut in_tail = changed(used.saturating_sub(TAIL)).peekable();
-    in_tail.peek().is_some() && changed(0).all(|at| new[at] == 0)
 }

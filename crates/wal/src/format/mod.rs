@@ -12,6 +12,7 @@
 //! flipped bit looks like a tear and no tear like a flipped bit.
 
 mod closing;
+mod end_mark;
 mod frame;
 mod scan;
 mod segment_header;
@@ -19,11 +20,13 @@ mod sparse;
 mod tail;
 
 pub use closing::Closing;
+pub use end_mark::EndMark;
 pub use scan::{SegmentContents, decode_segment};
 pub use segment_header::{SegmentHeader, Unreadable};
 pub use tail::Tail;
 
 pub(crate) use closing::MARK_OFFSET;
+pub(crate) use end_mark::{END_MARK_BYTES, END_MARK_VERSION};
 pub(crate) use frame::{Fault, Frames, encode_frame, frame_end};
 pub(crate) use scan::{Next, Scan, check_length, check_order, scan_segment};
 

@@ -307,3 +307,63 @@ async fn ranges_and_leases_follow_the_keys() {
     let without_keys = pb::LeaseTimeToLiveRequest { id: 5, keys: false };
     lease.lease_time_to_live(shown(&world.eve, without_keys)).await.unwrap();
 }
+
+/// They count as keys do, so nobody fills the memory with them; what makes room,
+/// and a new password, is taken all the same.
+#[tokio::test]
+async fn users_roles_and_permissions_count_towards_the_quota() {
+    let server = Server::start_with(|node| node.quota_bytes = Some(200_000), |_| {}).await;
+    let mut auth = server.auth();
+    let text = "etcdserver: mvcc: database space exceeded";
+    let full = Code::ResourceExhausted;
+    let long = |n: usize| format!("{n}{}", "x".repeat(4_000));
+    auth.user_add(user_add("u", "x")).await.unwrap();
+    let mut added = 0;
+    let refused = loop {
+        match auth.role_add(role(&long(added))).await {
+            Ok(_) => added += 1,
+            Err(refused) => break refused,
+        }
+        let status = server.node.status();
+        assert!(status.bytes_in_use < 200_000 && status.bytes_in_use > 4_000 * added as u64);
+        assert!(status.size_in_use() <= status.size());
+    };
+    assert_eq!((refused.code(), refused.message()), (full, text));
+    assert!((45..50).contains(&added), "{added}");
+    assert_eq!(server.node.alarms().len(), 1);
+    assert_error(server.kv().put(put("k", "v")).await, full, text);
+    // The alarm is on: what fits is taken, as in etcd, and what does not is not.
+    auth.role_add(role("app")).await.unwrap();
+    assert_error(auth.user_add(user_add(&long(0), "x")).await, full, text);
+    assert_error(auth.user_grant_role(grant_role("u", &long(0))).await, full, text);
+    let key = "k".repeat(4_000);
+    assert_error(auth.role_grant_permission(grant("app", Type::Read, &key, "")).await, full, text);
+
+    let password = |password: &str| pb::AuthUserChangePasswordRequest {
+        name: "u".into(),
+        password: password.into(),
+        ..Default::default()
+    };
+    auth.user_change_password(password("y")).await.unwrap();
+    auth.role_grant_permission(grant("app", Type::Read, "k", "")).await.unwrap();
+    let revoke = pb::AuthRoleRevokePermissionRequest {
+        role: "app".into(),
+        key: "k".into(),
+        ..Default::default()
+    };
+    auth.role_revoke_permission(revoke).await.unwrap();
+    for n in 0..added {
+        auth.role_delete(pb::AuthRoleDeleteRequest { role: long(n) }).await.unwrap();
+    }
+    auth.user_delete(pb::AuthUserDeleteRequest { name: "u".into() }).await.unwrap();
+    assert!(server.node.status().bytes_in_use < 1_000);
+    let gone = async {
+        while !server.node.alarms().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let limit = std::time::Duration::from_secs(30);
+    tokio::time::timeout(limit, gone).await.expect("the alarm goes off");
+    server.kv().put(put("k", "v")).await.unwrap();
+    auth.role_add(role(&long(0))).await.unwrap();
+}
