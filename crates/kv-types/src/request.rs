@@ -242,13 +242,13 @@ impl TxnRequest {
 /// that the transaction had reached when the operation ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TxnOpResult {
-    /// Of a range.
+    /// The result of a range.
     Range(RangeResult),
-    /// Of a put.
+    /// The result of a put.
     Put(PutResult),
-    /// Of a delete.
+    /// The result of a delete.
     DeleteRange(DeleteRangeResult),
-    /// Of a nested transaction.
+    /// The result of a nested transaction.
     Txn(TxnResult),
 }
 

@@ -38,18 +38,18 @@ pub enum Request {
 /// The result of a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// Of a put.
+    /// The result of a put.
     Put(PutResult),
-    /// Of a delete.
+    /// The result of a delete.
     DeleteRange(DeleteRangeResult),
-    /// Of a transaction.
+    /// The result of a transaction.
     Txn(TxnResult),
-    /// Of a grant: the time to live in seconds, after the minimum was applied.
+    /// The result of a grant: the time to live in seconds, after the minimum was applied.
     LeaseGrant(i64),
-    /// Of an alarm: the requested alarms that existed.
+    /// The result of an alarm: the requested alarms that existed.
     Alarms(Vec<(NodeId, AlarmKind)>),
-    /// Of a change of authentication: the auth revision after it.
+    /// The result of a change of authentication: the auth revision after it.
     Auth(u64),
-    /// Of everything else: the store's revision.
+    /// The result of everything else: the store's revision.
     Done(Revision),
 }
