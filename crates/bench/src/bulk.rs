@@ -1,4 +1,4 @@
-//! Filling a store as fast as it takes it; never measured.
+//! Fills a store as fast as the server accepts it; never measured.
 
 use t4_proto::etcdserverpb::request_op::Request;
 use t4_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest};
@@ -10,13 +10,13 @@ use crate::server::Server;
 
 /// Puts per transaction: etcd's default limit.
 const BATCH: usize = 128;
-/// Transactions under way.
+/// Transactions in flight.
 const CLIENTS: usize = 16;
 
 /// Puts every key once, in transactions of 128.
 ///
 /// # Errors
-/// The server's.
+/// If the server fails.
 pub fn load(cores: &Cores, server: &Server, keys: &Keys, values: &Values) -> anyhow::Result<()> {
     let mut running = Vec::new();
     for (first, (core, mut client)) in connect(cores, server, CLIENTS)?.into_iter().enumerate() {

@@ -13,10 +13,10 @@ use tonic::{Request, Status, Streaming};
 
 use crate::transport::Connection;
 
-/// What a Go client accepts: everything.
+/// The limit of a Go client: none.
 const RECEIVE_BYTES_MAX: usize = i32::MAX as usize;
 
-/// Stubs of the services that are measured. Clones share the connection.
+/// Stubs of the measured services. Clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// Keys and values.
@@ -27,7 +27,7 @@ pub struct Client {
     pub lease: LeaseClient<Connection>,
     /// Logins.
     pub auth: AuthClient<Connection>,
-    /// For answers that are looked at without decoding them.
+    /// For answers that are inspected without decoding.
     raw: Grpc<Connection>,
 }
 
@@ -47,22 +47,22 @@ impl Client {
         }
     }
 
-    /// A range whose answer is left as it came over the wire. Building 100k
-    /// key-values is the client's work, and would be measured as if it were
-    /// the server's; see [`crate::wire`] for what is looked at instead.
+    /// A range whose answer is left encoded. Building 100k key-values is work
+    /// of the client that would be attributed to the server; [`crate::wire`]
+    /// inspects the answer instead.
     ///
     /// # Errors
-    /// The server's.
+    /// If the server fails.
     pub async fn range_raw(&mut self, request: RangeRequest) -> Result<Bytes, Status> {
         self.ready().await?;
         let path = PathAndQuery::from_static("/etcdserverpb.KV/Range");
         Ok(self.raw.unary(Request::new(request), path, RawAnswer).await?.into_inner())
     }
 
-    /// The same of `RangeStream`, which etcd before 3.7 does not have.
+    /// The same for `RangeStream`, which etcd before 3.7 does not have.
     ///
     /// # Errors
-    /// The server's.
+    /// If the server fails.
     pub async fn range_stream_raw(
         &mut self,
         request: RangeRequest,
@@ -78,7 +78,7 @@ impl Client {
     }
 }
 
-/// Requests encoded by prost, answers left as they are.
+/// Encodes requests with prost and leaves answers as they are.
 #[derive(Clone, Copy, Debug, Default)]
 struct RawAnswer;
 

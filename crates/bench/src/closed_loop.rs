@@ -1,5 +1,5 @@
 //! Closed-loop load: each client sends its next request when the answer to the
-//! one before has arrived.
+//! previous one has arrived.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -13,45 +13,46 @@ use crate::sample::Window;
 use crate::server::{Server, cpu_of};
 use crate::transport::Connection;
 
-/// What one client does again and again.
+/// The operation that a client repeats.
 pub trait Operation: Send + 'static {
-    /// Does it once. True if it had the effect that it was meant to have; a
-    /// compare-and-swap that lost to another is false, and no error.
+    /// Runs it once. Returns true if it had its intended effect; a
+    /// compare-and-swap that lost to another client returns false, which is not
+    /// an error.
     fn run(&mut self) -> impl Future<Output = anyhow::Result<bool>> + Send;
 }
 
-/// How much load for how long.
+/// The amount and duration of load.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// Clients, each with one request under way.
+    /// Clients, each with one request in flight.
     pub clients: usize,
-    /// Load that is not measured, before.
+    /// Duration of the unmeasured load before the measurement.
     pub warmup: Duration,
-    /// Load that is measured.
+    /// Duration of the measured load.
     pub window: Duration,
 }
 
-/// What a closed loop gave.
+/// The result of a closed loop.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// All operations that ended in the window.
     pub window: Window,
-    /// Those of them that had their effect.
+    /// The operations among them that had their effect.
     pub effective: u64,
 }
 
-/// How many connections so many clients share: one each up to 16, as the
-/// processes on a machine have, and 32 for hundreds.
+/// The number of connections that this many clients share: one each up to 16,
+/// like the processes on a machine, and 32 for hundreds.
 #[must_use]
 pub fn connections_for(clients: usize) -> usize {
     if clients >= 256 { 32 } else { clients.min(16) }
 }
 
 /// Connects `clients` clients over [`connections_for`] connections. The number
-/// beside a client says which core it belongs to.
+/// returned with each client is that of its connection, which selects its core.
 ///
 /// # Errors
-/// When the server does not accept.
+/// If the server does not accept.
 pub fn connect(
     cores: &Cores,
     server: &Server,
@@ -66,11 +67,11 @@ pub fn connect(
     Ok((0..clients).map(|client| (on(client), opened[on(client)].clone())).collect())
 }
 
-/// Puts load on a server and measures it. `make` is given the number of each
-/// client and its stubs.
+/// Puts load on a server and measures it. `make` gets the number of each client
+/// and its stubs.
 ///
 /// # Errors
-/// The first error of any operation: what failed is not measured.
+/// The first error of any operation: a failed run is not measured.
 pub fn closed_loop<O: Operation>(
     cores: &Cores,
     server: &Server,
@@ -96,8 +97,9 @@ pub fn closed_loop<O: Operation>(
     Ok(Outcome { window: Window { elapsed, server_cpu, client_cpu, latency }, effective })
 }
 
-/// One client, for operations so long that few fit into a window: as many as
-/// begin in it, and at least `least`, measured to the end of the last one.
+/// One client, for operations so long that few fit into a window: runs all that
+/// start in the window, and at least `least`, and measures to the end of the
+/// last one.
 ///
 /// # Errors
 /// The first error of any operation.
@@ -128,8 +130,8 @@ pub fn sequence<O: Operation>(
     cores.wait(running)?
 }
 
-/// Sleeps through a window and returns its real length and what the server and
-/// this process used in it.
+/// Sleeps through a window and returns its actual length and the CPU time that
+/// the server and this process used in it.
 fn watch_cpu(
     server: &Server,
     begin: Instant,

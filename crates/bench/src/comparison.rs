@@ -1,4 +1,4 @@
-//! Both servers' rounds of one workload, side by side.
+//! The rounds of one workload on both servers, side by side.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::sample::{Metric, Sample};
 use crate::server::Side;
 use crate::target::{Target, Verdict};
 
-/// One round: each server's sample, or why there is none.
+/// One round: each server's sample, or why it has none.
 #[derive(Clone, Debug, Serialize)]
 pub struct Round {
     /// T4's.
@@ -18,7 +18,7 @@ pub struct Round {
 }
 
 impl Round {
-    /// The one of a side.
+    /// The sample of one side.
     #[must_use]
     pub fn of(&self, side: Side) -> Option<&Sample> {
         match side {
@@ -40,9 +40,9 @@ pub struct Comparison {
     pub name: String,
     /// What counts as one operation.
     pub operation: String,
-    /// In the order in which they ran.
+    /// In execution order.
     pub rounds: Vec<Round>,
-    /// What T4 must reach, and whether it did.
+    /// The targets for T4, and whether it met them.
     pub judged: Vec<Judged>,
 }
 
@@ -52,11 +52,11 @@ pub struct Judged {
     /// The target.
     #[serde(flatten)]
     pub target: Target,
-    /// Whether it was reached.
+    /// Whether it was met.
     pub verdict: Verdict,
 }
 
-/// T4's value over etcd's: a ratio per round, since the machine's speed changes
+/// T4's value over etcd's: a ratio per round, as the machine's speed changes
 /// from round to round, and the median of those.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
@@ -85,13 +85,13 @@ impl Comparison {
         comparison
     }
 
-    /// The median over the rounds of one server's metric.
+    /// The median over the rounds of a metric of one server.
     #[must_use]
     pub fn median(&self, side: Side, metric: Metric) -> Option<f64> {
         self.median_of(side, |sample| sample.get(metric))
     }
 
-    /// The same of the machine alone.
+    /// The same for the machine alone.
     #[must_use]
     pub fn baseline(&self, side: Side, metric: Metric) -> Option<f64> {
         self.median_of(side, |sample| sample.baseline.get(&metric).copied())
@@ -108,7 +108,7 @@ impl Comparison {
         })
     }
 
-    /// The notes of a side, each by its median over the rounds.
+    /// The notes of a side, each as the median over the rounds.
     #[must_use]
     pub fn notes(&self, side: Side) -> BTreeMap<&'static str, f64> {
         let samples = || self.rounds.iter().filter_map(move |round| round.of(side));
@@ -121,7 +121,7 @@ impl Comparison {
             .collect()
     }
 
-    /// Why a server has no sample, of the rounds in which it has none.
+    /// Why a server has no sample, for the rounds without one.
     pub fn failures(&self) -> impl Iterator<Item = (Side, &str)> {
         self.rounds.iter().flat_map(|round| {
             let t4 = round.t4.as_ref().err().map(|why| (Side::T4, why.as_str()));
@@ -144,7 +144,7 @@ impl Comparison {
     }
 }
 
-/// The median; of an even number, the mean of the two in the middle.
+/// The median; for an even number of values, the mean of the two middle ones.
 #[must_use]
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn the_ratio_is_taken_within_each_round() {
         // The machine is ten times slower in the last round: the ratio of the
-        // medians would say 1, but T4 took half of etcd's time in each.
+        // medians would be 1, but T4 took half of etcd's time in each.
         let rounds = [(50.0, 100.0), (60.0, 120.0), (500.0, 1_000.0)];
         let comparison = comparison(&rounds, &[Target::at_most(Metric::P50, 0.5)]);
         let ratio = comparison.ratio(Metric::P50).expect("measured");

@@ -1,8 +1,8 @@
 //! The client's threads: one single-threaded runtime per core.
 //!
-//! A connection and everyone who calls on it live on one runtime, so an answer
-//! wakes its caller without crossing threads; that is a third of the client's
-//! cost under a work-stealing runtime.
+//! A connection and all its callers live on one runtime, so an answer wakes its
+//! caller without crossing threads; with a work-stealing runtime, that is a
+//! third of the client's cost.
 
 use std::future::Future;
 use std::thread::JoinHandle;
@@ -25,23 +25,23 @@ struct Core {
 }
 
 impl Cores {
-    /// One runtime per core that this process may use.
+    /// Starts one runtime per core that this process may use.
     ///
     /// # Errors
-    /// When a thread or a runtime cannot be made.
+    /// If a thread or a runtime cannot be created.
     pub fn start() -> anyhow::Result<Cores> {
         let count = std::thread::available_parallelism()?.get();
         let runtimes = (0..count).map(|_| Core::start()).collect::<anyhow::Result<_>>()?;
         Ok(Cores { runtimes })
     }
 
-    /// How many there are.
+    /// The number of runtimes.
     #[must_use]
     pub fn count(&self) -> usize {
         self.runtimes.len()
     }
 
-    /// The runtime that the connection of this number lives on.
+    /// The runtime of the connection with this number.
     #[must_use]
     pub fn of(&self, connection: usize) -> &Handle {
         &self.runtimes[connection % self.runtimes.len()].handle
@@ -59,7 +59,7 @@ impl Core {
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name("client".into()).spawn(move || {
-            // An error is what a dropped sender gives: the sign to end.
+            // A dropped sender yields an error, which signals the end.
             let _ = runtime.block_on(stopped);
         })?;
         Ok(Core { handle, stop: Some(stop), thread: Some(thread) })
@@ -70,7 +70,7 @@ impl Drop for Core {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread has been printed by its hook.
+            // The panic hook has already printed a panic of the thread.
             let _ = thread.join();
         }
     }

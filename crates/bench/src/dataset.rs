@@ -1,9 +1,9 @@
-//! Keys and values, made before anything is measured.
+//! Keys and values, generated before the measurement.
 
 use bytes::Bytes;
 use t4_testkit::Rng;
 
-/// Where the values are cut from.
+/// The size of the pool from which values are cut.
 const POOL_BYTES: usize = 4 << 20;
 
 /// Keys of one length under one prefix, in byte order.
@@ -18,7 +18,7 @@ impl Keys {
     /// leading zeros.
     ///
     /// # Panics
-    /// When the numbers do not fit behind the prefix.
+    /// If the numbers do not fit after the prefix.
     #[must_use]
     pub fn new(prefix: &str, count: usize, key_bytes: usize) -> Keys {
         let digits = key_bytes.saturating_sub(prefix.len());
@@ -27,45 +27,45 @@ impl Keys {
         Keys { prefix: prefix.into(), keys: (0..count).map(key).collect() }
     }
 
-    /// The key of a number.
+    /// The key with this number.
     #[must_use]
     pub fn get(&self, i: usize) -> Bytes {
         self.keys[i].clone()
     }
 
-    /// One of them, each as likely as the other.
+    /// A uniformly random key.
     pub fn pick(&self, rng: &mut Rng) -> Bytes {
         self.get(rng.below(self.keys.len() as u64) as usize)
     }
 
-    /// How many there are.
+    /// The number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// The first key that could follow them all.
+    /// The first key after all of them.
     #[must_use]
     pub fn end(&self) -> Bytes {
-        // The keys go on with a digit, and ':' follows '9'.
+        // The keys continue with a digit, and ':' follows '9'.
         Bytes::from(format!("{}:", self.prefix))
     }
 
-    /// The least key that any of them could be.
+    /// The smallest possible key.
     #[must_use]
     pub fn start(&self) -> Bytes {
         Bytes::from(self.prefix.clone())
     }
 }
 
-/// Values of one length. They are cut at random places from a pool of random
-/// bytes, so that neither server gains from compressing them.
+/// Values of one length. They are cut at random offsets from a pool of random
+/// bytes, so that neither server gains from compression.
 #[derive(Clone, Debug)]
 pub struct Values {
     pool: Bytes,
@@ -73,27 +73,27 @@ pub struct Values {
 }
 
 impl Values {
-    /// Values of `value_bytes` bytes, always the same ones.
+    /// Values of `value_bytes` bytes, the same ones in every run.
     #[must_use]
     pub fn new(value_bytes: usize) -> Values {
         Values { pool: forever(Rng::new(0x7434).bytes(POOL_BYTES + value_bytes)), value_bytes }
     }
 
-    /// The value of a number.
+    /// The value with this number.
     #[must_use]
     pub fn get(&self, i: usize) -> Bytes {
         let at = Rng::new(i as u64).below(POOL_BYTES as u64) as usize;
         self.pool.slice(at..at + self.value_bytes)
     }
 
-    /// Any of them.
+    /// A random value.
     pub fn pick(&self, rng: &mut Rng) -> Bytes {
         self.get(rng.next_u64() as usize)
     }
 }
 
-/// Bytes that are never freed: cloning them touches no counter, which two
-/// threads would pull out of each other's caches at every request.
+/// Leaks bytes: cloning them touches no reference count, which two threads
+/// would otherwise contend for at every request.
 fn forever(bytes: Vec<u8>) -> Bytes {
     Bytes::from_static(Box::leak(bytes.into_boxed_slice()))
 }

@@ -1,9 +1,9 @@
-//! Stalls as clients see them: times in which nobody got an answer.
+//! Stalls as clients see them: times during which no client got an answer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Watches the answers that all clients together get to one kind of request.
+/// Tracks the answers to one kind of request across all clients.
 #[derive(Debug)]
 pub struct Gaps {
     base: Instant,
@@ -12,7 +12,7 @@ pub struct Gaps {
     stalls: AtomicU64,
 }
 
-/// From here on a gap is a stall.
+/// A gap of at least this length is a stall.
 pub const STALL: Duration = Duration::from_millis(20);
 
 impl Default for Gaps {
@@ -22,20 +22,20 @@ impl Default for Gaps {
     }
 }
 
-/// What was seen in a window.
+/// The results of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// The longest time without an answer.
     pub longest: Duration,
-    /// How many of those times were [`STALL`] or longer.
+    /// The number of gaps of [`STALL`] or longer.
     pub stalls: u64,
 }
 
 impl Gaps {
-    /// An answer has come.
+    /// Records an answer.
     pub fn answered(&self) {
         let now = self.now_ns();
-        // Two threads may swap in the wrong order; what is then lost is far
+        // Two threads may swap in the wrong order; the resulting error is far
         // below a stall.
         let gap = now.saturating_sub(self.last_ns.swap(now, Ordering::AcqRel));
         self.longest_ns.fetch_max(gap, Ordering::AcqRel);
@@ -44,8 +44,8 @@ impl Gaps {
         }
     }
 
-    /// Ends a window, with the time since the last answer as a gap too, and
-    /// begins the next, in which nothing has been seen yet.
+    /// Ends a window, counting the time since the last answer as a gap too, and
+    /// starts the next, empty one.
     pub fn end(&self) -> Seen {
         self.answered();
         Seen {
@@ -84,7 +84,7 @@ mod tests {
         let begun = Instant::now();
         spin(Duration::from_millis(2));
         let seen = gaps.end();
-        // A machine that is busy may add to it, but never takes away.
+        // A busy machine may lengthen it, but never shorten it.
         assert!(
             seen.longest >= Duration::from_millis(2) && seen.longest <= begun.elapsed() + STALL
         );

@@ -1,11 +1,11 @@
 //! Latencies, counted in buckets.
 //!
-//! Log-linear: 128 buckets per power of two, so a quantile is at most 0.8 %
-//! too high, from 64 ns to 68 s in 12 KiB. Written here rather than taken from
-//! the `hdrhistogram` crate because recording is in the measured client's hot
-//! loop, one table per client, and what is needed of it is these 60 lines: a
-//! fixed table that is never resized, with 32-bit counters so that 256 clients
-//! stay in the cache.
+//! Log-linear: 128 buckets per power of two, so a quantile is at most 0.8 % too
+//! high, from 64 ns to 68 s in 12 KiB. Written here instead of using the
+//! `hdrhistogram` crate because recording is in the hot loop of the measured
+//! client, with one table per client, and all that is needed is these 60 lines:
+//! a fixed table that is never resized, with 32-bit counters so that 256
+//! clients stay in the cache.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 const ROW: u64 = 128;
 /// The finest step is 2^6 = 64 ns: below the cost of reading the clock.
 const UNIT_BITS: u32 = 6;
-/// The first value that is not told apart from larger ones, 2^36 ns = 68 s.
+/// Values from this one up are not distinguished, 2^36 ns = 68 s.
 const TOP_BITS: u32 = 36;
 /// The first row counts 0 to 255 units one by one; each later row covers one
 /// more power of two.
@@ -35,7 +35,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts one latency. Those over 68 s are counted as 68 s, except in
+    /// Counts one latency. Latencies over 68 s are counted as 68 s, except in
     /// [`max`](Self::max).
     pub fn record(&mut self, latency: Duration) {
         let ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
@@ -45,7 +45,7 @@ impl Histogram {
         self.max_ns = self.max_ns.max(ns);
     }
 
-    /// Adds everything that `other` counted.
+    /// Adds all counts of `other`.
     pub fn merge(&mut self, other: &Histogram) {
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
             *mine += theirs;
@@ -55,19 +55,19 @@ impl Histogram {
         self.max_ns = self.max_ns.max(other.max_ns);
     }
 
-    /// How many were counted.
+    /// The number of counted latencies.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.total
     }
 
-    /// Whether none was counted.
+    /// Whether nothing was counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.total == 0
     }
 
-    /// The longest one, exact; zero if there is none.
+    /// The longest latency, exact; zero if there is none.
     #[must_use]
     pub fn max(&self) -> Duration {
         Duration::from_nanos(self.max_ns)
@@ -79,8 +79,8 @@ impl Histogram {
         Duration::from_nanos(self.sum_ns.checked_div(self.total).unwrap_or(0))
     }
 
-    /// The latency that a share of `quantile` (0 to 1) does not exceed: the
-    /// upper edge of its bucket, never above the longest one. Zero if empty.
+    /// The latency that a fraction `quantile` (0 to 1) does not exceed: the
+    /// upper edge of its bucket, capped at the longest latency. Zero if empty.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Duration {
         let rank = (quantile * self.total as f64).ceil().max(1.0) as u64;
@@ -95,8 +95,8 @@ impl Histogram {
     }
 }
 
-/// Shifting a value until it is below two rows tells which row it falls into
-/// (the shift) and where in it (what is left, always in the upper half).
+/// Shifting a value until it is below two rows gives its row (the shift) and its
+/// place in the row (the remainder, always in the upper half).
 fn bucket_of(ns: u64) -> usize {
     let units = ns.min((1 << TOP_BITS) - 1) >> UNIT_BITS;
     let shift = u64::from((units | 1).ilog2().saturating_sub(ROW.ilog2()));

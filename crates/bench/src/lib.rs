@@ -1,19 +1,19 @@
 //! The benchmark: T4 and the real etcd in turn, with one client, on one disk.
 //!
 //! `cargo xtask bench` builds and runs it. It belongs to the test plane: no
-//! production crate depends on it, and errors are `anyhow`, to be shown.
+//! production crate depends on it, and errors are `anyhow`, for display.
 //!
-//! * [`server`]: the two processes, and what the kernel says that they used.
-//! * [`transport`], [`client`], [`cores`]: the client, as cheap as it can be.
-//! * [`certificates`]: what both servers show in the workloads over TLS.
-//! * [`dataset`], [`bulk`]: keys and values, made and loaded before.
-//! * [`closed_loop`], [`gaps`]: load, and what is seen under it.
-//! * [`workload`]: what is measured.
+//! * [`server`]: the two processes, and their resource use according to the kernel.
+//! * [`transport`], [`client`], [`cores`]: the client, as cheap as possible.
+//! * [`certificates`]: the servers' certificates in the workloads over TLS.
+//! * [`dataset`], [`bulk`]: keys and values, generated and loaded in advance.
+//! * [`closed_loop`], [`gaps`]: load, and observations under load.
+//! * [`workload`]: the measured workloads.
 //! * [`sample`], [`comparison`], [`target`]: numbers, side by side, judged.
-//! * [`suite`]: the run. [`report`], [`document`]: what is written of it.
+//! * [`suite`]: the run. [`report`], [`document`]: its output.
 //!
-//! What decides a verdict is the ratio within a round: the machine's speed
-//! changes from minute to minute, and both servers get the same minute.
+//! Verdicts are based on the ratio within a round: the machine's speed changes
+//! from minute to minute, and both servers get the same minute.
 #![doc = include_str!("../README.md")]
 
 pub mod bulk;

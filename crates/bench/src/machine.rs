@@ -12,10 +12,10 @@ use serde::Serialize;
 use crate::histogram::Histogram;
 use crate::sample::micros;
 
-/// What a reader must know of the machine to judge the numbers.
+/// What readers need to know about the machine to judge the numbers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
-    /// The processor, by its own name.
+    /// The model name of the processor.
     pub cpu: String,
     /// Cores that the benchmark may use.
     pub cores: usize,
@@ -25,17 +25,17 @@ pub struct Machine {
     pub kernel: String,
     /// The file system that holds the data.
     pub file_system: String,
-    /// Median time of writing 2 KiB at a file's end and `fdatasync`, µs.
+    /// Median time of writing 2 KiB at the end of a file plus `fdatasync`, µs.
     pub fdatasync_p50_us: f64,
-    /// The 99th percentile of it, µs.
+    /// The 99th percentile of the same, µs.
     pub fdatasync_p99_us: f64,
 }
 
 impl Machine {
-    /// Looks at this machine and at the disk under `data_dir`.
+    /// Inspects this machine and the disk under `data_dir`.
     ///
     /// # Errors
-    /// When that directory cannot be written to.
+    /// If that directory is not writable.
     pub fn describe(data_dir: &Path) -> anyhow::Result<Machine> {
         let sync = probe_sync(&data_dir.join("sync-probe"))?;
         let uname = rustix::system::uname();
@@ -53,7 +53,7 @@ impl Machine {
     }
 }
 
-/// What else ran on the machine, from when this was made.
+/// Tracks what else runs on the machine, starting at its creation.
 #[derive(Debug)]
 pub struct Company {
     began: Instant,
@@ -62,16 +62,16 @@ pub struct Company {
 }
 
 impl Company {
-    /// Begins to look.
+    /// Starts tracking.
     ///
     /// # Errors
-    /// When `/proc` is not as proc(5) has it.
+    /// If `/proc` does not match proc(5).
     pub fn watch() -> anyhow::Result<Company> {
         Ok(Company { began: Instant::now(), busy: busy_time()?, own: own_time()? })
     }
 
-    /// The share of all cores' time that others took since: neither this
-    /// process nor the children that it has waited for. 0 to 1.
+    /// The fraction of all cores' time that others have used since then:
+    /// neither this process nor the children that it has waited for. 0 to 1.
     ///
     /// # Errors
     /// As above.
@@ -82,16 +82,15 @@ impl Company {
     }
 }
 
-/// Time that the cores were not idle since the machine started, with what the
-/// host took away.
+/// The non-idle time of the cores since boot, including time stolen by the host.
 fn busy_time() -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string("/proc/stat")?;
     let ticks = busy_ticks(&stat).context("/proc/stat is not as proc(5) has it")?;
     Ok(crate::server::ticks(ticks))
 }
 
-/// user, nice, system, irq, softirq and steal, of user, nice, system, idle,
-/// iowait, irq, softirq, steal.
+/// Sums user, nice, system, irq, softirq and steal out of user, nice, system,
+/// idle, iowait, irq, softirq, steal.
 fn busy_ticks(stat: &str) -> Option<u64> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let fields: Option<Vec<u64>> =
@@ -108,21 +107,20 @@ fn own_time() -> anyhow::Result<Duration> {
     Ok(crate::server::ticks(fields.map(str::parse::<u64>).sum::<Result<u64, _>>()?))
 }
 
-/// The longest that the machine by itself made anyone wait, while nothing that
-/// is measured was going on.
+/// The longest delays that the machine itself caused while nothing measured was running.
 #[derive(Clone, Copy, Debug)]
 pub struct Hiccups {
-    /// For a small write and `fdatasync`.
+    /// Of a small write plus `fdatasync`.
     pub sync: Duration,
-    /// Beyond the millisecond that was to be slept.
+    /// Of a sleep beyond the requested millisecond.
     pub sleep: Duration,
 }
 
 impl Hiccups {
-    /// Writes, syncs and sleeps by turns for so long, in `dir`.
+    /// Alternates writes, syncs and sleeps for `window`, in `dir`.
     ///
     /// # Errors
-    /// When that directory cannot be written to.
+    /// If that directory is not writable.
     pub fn look(dir: &Path, window: Duration) -> anyhow::Result<Hiccups> {
         const PAUSE: Duration = Duration::from_millis(1);
         let path = dir.join("hiccup-probe");
@@ -145,12 +143,12 @@ impl Hiccups {
     }
 }
 
-/// The floor under every put's latency: both servers wait for this.
+/// The lower bound of every put's latency: both servers wait for this.
 fn probe_sync(path: &Path) -> anyhow::Result<Histogram> {
     const WRITES: u64 = 500;
     const WRITE_BYTES: usize = 2_048;
     let mut file = File::create(path)?;
-    // The blocks are there, as in a log that is kept ready.
+    // Allocates the blocks, as in a preallocated log.
     file.write_all(&vec![0; WRITES as usize * WRITE_BYTES])?;
     file.sync_all()?;
     file.seek(SeekFrom::Start(0))?;
@@ -160,7 +158,7 @@ fn probe_sync(path: &Path) -> anyhow::Result<Histogram> {
         file.write_all(&[1; WRITE_BYTES])?;
         file.sync_data()?;
         latency.record(began.elapsed());
-        // Not back to back: neither server's log is.
+        // Not back to back: neither server's log does that.
         std::thread::sleep(Duration::from_micros(200));
     }
     std::fs::remove_file(path)?;
@@ -173,7 +171,7 @@ fn memory_gib() -> u64 {
     kib.map_or(0, |kib| (kib + (1 << 19)) >> 20)
 }
 
-/// The value behind `name` and a colon, the first time that it is there.
+/// The value after the first occurrence of `name` and a colon.
 fn field_of(file: &str, name: &str) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;

@@ -1,4 +1,4 @@
-//! `t4-bench`: run the suite, write what it found.
+//! `t4-bench`: runs the suite and writes its results.
 
 use std::time::Instant;
 

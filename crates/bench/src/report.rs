@@ -1,4 +1,4 @@
-//! What a run found, as tables that are read as text and as Markdown alike.
+//! The results of a run, as tables that are readable both as text and as Markdown.
 
 mod table;
 
@@ -13,24 +13,24 @@ use crate::server::Side;
 use crate::target::{Bound, Verdict};
 use table::Table;
 
-/// The metrics that most workloads have, side by side in the first table.
+/// The metrics of most workloads, as columns of the first table.
 const COLUMNS: [Metric; 5] =
     [Metric::Throughput, Metric::P50, Metric::P99, Metric::P999, Metric::ServerCpu];
-/// Those that few have, a row each in the second.
+/// The metrics of few workloads, one row each in the second table.
 const ROWS: [Metric; 4] = [Metric::Memory, Metric::Restart, Metric::PutGap, Metric::GetGap];
 
-/// What others may take of the cores' time before a run says nothing: system
-/// daemons and interrupts are below.
+/// The fraction of the cores' time that other processes may take before a run
+/// is meaningless: system daemons and interrupts stay below it.
 const QUIET: f64 = 0.05;
 
-/// A whole run. Serialised, it is the JSON that the benchmark writes.
+/// A whole run. Serialised, it is the JSON output of the benchmark.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Where it ran.
+    /// The machine that it ran on.
     pub machine: Machine,
-    /// What T4's binary says that it is.
+    /// The version that T4's binary reports.
     pub t4: String,
-    /// What etcd's binary says that it is.
+    /// The version that etcd's binary reports.
     pub etcd: String,
     /// Whether the short rounds and small stores of `--quick` were used.
     pub quick: bool,
@@ -38,16 +38,16 @@ pub struct Report {
     pub rounds: usize,
     /// Length of one measurement, seconds.
     pub window_s: f64,
-    /// The share of the cores' time that other processes took, 0 to 1.
+    /// The fraction of the cores' time that other processes took, 0 to 1.
     pub others_share: f64,
-    /// How long it all took, seconds.
+    /// The duration of the whole run, seconds.
     pub took_s: u64,
-    /// What was found.
+    /// The results.
     pub comparisons: Vec<Comparison>,
 }
 
 impl Report {
-    /// Everything, for a person.
+    /// Everything, for human readers.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -66,7 +66,7 @@ impl Report {
         text
     }
 
-    /// How many targets were judged so.
+    /// The number of targets with this verdict.
     #[must_use]
     pub fn count(&self, verdict: Verdict) -> usize {
         let judged = self.comparisons.iter().flat_map(|comparison| &comparison.judged);
@@ -186,7 +186,7 @@ impl Report {
         let mut text = String::new();
         for comparison in &self.comparisons {
             for (side, why) in comparison.failures() {
-                // The first lines say it; what follows is a server's log.
+                // The first lines have the reason; the rest is the server's log.
                 let why: Vec<&str> = why.lines().take(3).collect();
                 let _ = writeln!(text, "* {}, {}: {}", comparison.name, side.name(), why.join(" "));
             }
@@ -195,7 +195,7 @@ impl Report {
     }
 }
 
-/// A comparison while the run goes on.
+/// A comparison as one line, printed during the run.
 #[must_use]
 pub fn one_line(comparison: &Comparison) -> String {
     let mut text = String::new();
@@ -218,7 +218,7 @@ fn pair(comparison: &Comparison, metric: Metric) -> String {
     format!("{} / {}", number(t4), number(etcd))
 }
 
-/// The ratio, with what became of the target that it has.
+/// The ratio, marked with the verdict on its target.
 fn marked_ratio(comparison: &Comparison, metric: Metric) -> String {
     let judged = comparison.judged.iter().find(|judged| judged.target.metric == metric);
     let mark = match judged.map(|judged| judged.verdict) {
@@ -239,7 +239,7 @@ fn notes(comparison: &Comparison, side: Side) -> String {
     each.collect::<Vec<_>>().join("; ")
 }
 
-/// Three digits that matter.
+/// Formats three significant digits.
 fn number(value: Option<f64>) -> String {
     match value {
         None => nothing(),

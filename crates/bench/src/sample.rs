@@ -1,4 +1,4 @@
-//! What one measurement of one server in one round gave.
+//! The result of one measurement of one server in one round.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::histogram::Histogram;
 
-/// A quantity that both servers are measured in.
+/// A quantity measured on both servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -21,11 +21,11 @@ pub enum Metric {
     P999,
     /// User and system time of the server per operation, µs.
     ServerCpu,
-    /// The same of the client; to judge the harness by.
+    /// The same for the client; for judging the harness.
     ClientCpu,
     /// Resident memory, MiB.
     Memory,
-    /// From exec to the first linearizable get after SIGKILL, ms.
+    /// Time between exec and the first linearizable get after SIGKILL, ms.
     Restart,
     /// The longest time in which no client got an answer to a put, ms.
     PutGap,
@@ -34,7 +34,7 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// Its name with the unit, for tables.
+    /// Its name and unit, for tables.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -55,19 +55,19 @@ impl Metric {
 /// One measurement.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Sample {
-    /// What was measured.
+    /// The measured values.
     pub metrics: BTreeMap<Metric, f64>,
-    /// The same metrics of the machine alone, with the servers idle, where that
-    /// says something.
+    /// The same metrics for the machine alone, with the servers idle, where
+    /// that is meaningful.
     pub baseline: BTreeMap<Metric, f64>,
-    /// What else is worth knowing, by a name with its unit.
+    /// Other values worth knowing, by a name with its unit.
     pub notes: BTreeMap<&'static str, f64>,
 }
 
-/// What happened in a window of time, before it is turned into metrics.
+/// The raw data of a time window, before conversion to metrics.
 #[derive(Clone, Debug)]
 pub struct Window {
-    /// How long it was.
+    /// Its length.
     pub elapsed: Duration,
     /// User and system time of the server.
     pub server_cpu: Duration,
@@ -94,7 +94,7 @@ impl Window {
 }
 
 impl Sample {
-    /// Sets a metric. One that is not a number (no operation ended) is left out.
+    /// Sets a metric, unless the value is not a number (no operation ended).
     pub fn set(&mut self, metric: Metric, value: f64) {
         if value.is_finite() {
             self.metrics.insert(metric, value);

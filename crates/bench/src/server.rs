@@ -1,5 +1,5 @@
-//! The two servers under measurement: how each is started, killed, and what
-//! the kernel says that it used.
+//! The two servers under measurement: starting and killing them, and reading
+//! their resource use from the kernel.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,21 +15,21 @@ use crate::certificates::Certificates;
 use crate::client::Client;
 use crate::transport::{Connection, Endpoint};
 
-/// How long a start, with whatever the data directory holds, may take.
+/// The longest that a start may take, whatever the data directory holds.
 const START_DEADLINE: Duration = Duration::from_secs(120);
-/// How long one request of the readiness probe may take. A single-member etcd
-/// that has just started answers "no leader" only after seven seconds.
+/// The timeout of one request of the readiness probe. A single-member etcd that
+/// has just started answers "no leader" only after seven seconds.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(250);
-/// Between two probes of a port on which nobody listens yet; the resolution of
+/// The pause between two probes of a port without a listener; the resolution of
 /// [`Server::restart`].
 const PROBE_PAUSE: Duration = Duration::from_millis(1);
 
-/// Which of the two a measurement belongs to.
+/// The server that a measurement belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
-    /// The one that is judged.
+    /// The one under test.
     T4,
-    /// The one that it is measured against.
+    /// The reference.
     Etcd,
 }
 
@@ -47,7 +47,7 @@ impl Side {
     }
 }
 
-/// Which command line a binary takes.
+/// The command line that a binary takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dialect {
     T4,
@@ -55,7 +55,7 @@ enum Dialect {
 }
 
 /// A server binary. Either side may be either product: etcd against etcd shows
-/// what the harness itself adds, which must be nothing.
+/// the overhead of the harness itself, which must be nothing.
 #[derive(Clone, Debug)]
 pub struct ServerBinary {
     side: Side,
@@ -65,10 +65,10 @@ pub struct ServerBinary {
 }
 
 impl ServerBinary {
-    /// Asks the binary what it is.
+    /// Asks the binary for its version.
     ///
     /// # Errors
-    /// When it cannot be run, or is neither t4 nor etcd.
+    /// If it cannot be run, or is neither t4 nor etcd.
     pub fn new(side: Side, path: &Path) -> anyhow::Result<ServerBinary> {
         let run = |argument: &str| {
             let output = Command::new(path).arg(argument).output();
@@ -89,13 +89,13 @@ impl ServerBinary {
         Ok(ServerBinary { side, path: path.into(), dialect: Dialect::T4, version })
     }
 
-    /// Which side it stands for.
+    /// The side that it plays.
     #[must_use]
     pub fn side(&self) -> Side {
         self.side
     }
 
-    /// What it says that it is.
+    /// The version that it reports.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
@@ -104,8 +104,8 @@ impl ServerBinary {
     fn command(&self, data_dir: &Path, place: &Place) -> Command {
         let Place { address, second, certificates } = place;
         let mut command = Command::new(&self.path);
-        // Both take their flags from the environment too; what the shell of the
-        // benchmark has set must not reach them.
+        // Both also take flags from the environment; variables of the
+        // benchmark's shell must not reach them.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("ETCD_") || text.starts_with("T4_") {
@@ -140,25 +140,25 @@ impl ServerBinary {
     }
 }
 
-/// Where a server listens, and what it shows who connects there.
+/// Where a server listens, and the certificates that it presents there.
 #[derive(Clone, Debug)]
 struct Place {
     address: SocketAddr,
-    /// Where etcd expects its peers, and T4 serves its metrics.
+    /// The address for etcd's peers, or for T4's metrics.
     second: SocketAddr,
-    /// `None`: plain text.
+    /// `None` for plain text.
     certificates: Option<Certificates>,
 }
 
 impl Place {
-    /// A client's view of it, that has never connected before.
+    /// The endpoint for a client that has never connected before.
     fn endpoint(&self) -> anyhow::Result<Endpoint> {
         let tls = self.certificates.as_ref().map(Certificates::client).transpose()?;
         Ok(Endpoint { address: self.address, tls })
     }
 }
 
-/// What a process has in memory, in bytes.
+/// A process's memory use, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
     /// `VmRSS`: all of it.
@@ -178,11 +178,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one on a directory and returns when it serves: over TLS, if there
-    /// are certificates.
+    /// Starts a server on a directory and returns when it serves, over TLS if
+    /// there are certificates.
     ///
     /// # Errors
-    /// When it does not serve within two minutes.
+    /// If it does not serve within two minutes.
     pub fn start(
         binary: &ServerBinary,
         data_dir: &Path,
@@ -208,11 +208,11 @@ impl Server {
         Ok(server)
     }
 
-    /// SIGKILL, then a start on the same directory. Returns how long it took
-    /// from exec to the answer of the first linearizable get.
+    /// Sends SIGKILL, then starts it on the same directory. Returns the time
+    /// between exec and the answer to the first linearizable get.
     ///
     /// # Errors
-    /// When it does not serve within two minutes.
+    /// If it does not serve within two minutes.
     pub fn restart(&mut self) -> anyhow::Result<Duration> {
         self.program.kill()?;
         let data = self.data_dir.join("data");
@@ -224,23 +224,23 @@ impl Server {
         Ok(began.elapsed())
     }
 
-    /// Which side it stands for.
+    /// The side that it plays.
     #[must_use]
     pub fn side(&self) -> Side {
         self.binary.side
     }
 
-    /// Where clients connect.
+    /// The endpoint for clients.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
         self.endpoint.clone()
     }
 
     /// The same for a client that has never connected: with TLS, it has no
-    /// session to resume, and shakes hands in full.
+    /// session to resume and performs a full handshake.
     ///
     /// # Errors
-    /// When its certificates are gone.
+    /// If its certificates are missing.
     pub fn unknown_client(&self) -> anyhow::Result<Endpoint> {
         self.place.endpoint()
     }
@@ -251,40 +251,40 @@ impl Server {
         &self.data_dir
     }
 
-    /// The id of its process.
+    /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.program.pid()
     }
 
-    /// Whether it has `KV.RangeStream`: etcd has it from 3.7 on.
+    /// Whether it has `KV.RangeStream`: etcd has it since 3.7.
     #[must_use]
     pub fn has_range_stream(&self) -> bool {
         self.binary.dialect == Dialect::T4
     }
 
-    /// Whether its process has not ended.
+    /// Whether its process is still running.
     ///
     /// # Errors
-    /// When the operating system does not tell.
+    /// If the operating system cannot tell.
     pub fn is_running(&mut self) -> anyhow::Result<bool> {
         self.program.is_running()
     }
 
-    /// User and system time of the process since it started, by
+    /// User and system time of the process since it started, according to
     /// `/proc/PID/stat`: in steps of a clock tick, 10 ms on Linux.
     ///
     /// # Errors
-    /// When the process is gone.
+    /// If the process is gone.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         cpu_of(&self.pid().to_string())
             .with_context(|| format!("{} is gone:\n{}", self.side().name(), self.log_tail()))
     }
 
-    /// What it has in memory now, by `/proc/PID/status`.
+    /// Its current memory use, according to `/proc/PID/status`.
     ///
     /// # Errors
-    /// When the process is gone.
+    /// If the process is gone.
     pub fn memory(&self) -> anyhow::Result<Memory> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.pid()))?;
         Ok(Memory {
@@ -293,12 +293,12 @@ impl Server {
         })
     }
 
-    /// Blocks until the process uses less than a tenth of a core and writes no
-    /// more, so that what one measurement has left to do is not charged to the
-    /// next. Returns false if it still works after `deadline`.
+    /// Blocks until the process uses less than a tenth of a core and has
+    /// stopped writing, so that work left over from one measurement is not
+    /// charged to the next. Returns false if it is still busy after `deadline`.
     ///
     /// # Errors
-    /// When the process is gone.
+    /// If the process is gone.
     pub fn settle(&self, deadline: Duration) -> anyhow::Result<bool> {
         const LOOK: Duration = Duration::from_millis(100);
         const IDLE_BYTES: u64 = 64 << 10;
@@ -315,7 +315,7 @@ impl Server {
         }
     }
 
-    /// Bytes that it has caused to be written to the disk, by `/proc/PID/io`.
+    /// Bytes that it has caused to be written to disk, according to `/proc/PID/io`.
     fn written(&self) -> anyhow::Result<u64> {
         let io = std::fs::read_to_string(format!("/proc/{}/io", self.pid()))?;
         let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:"));
@@ -347,7 +347,7 @@ impl Server {
     }
 }
 
-/// Connects and reads a key that nobody writes, linearizable.
+/// Connects and reads a key that is never written, linearizably.
 async fn first_get(endpoint: Endpoint) -> anyhow::Result<()> {
     let mut client = Client::new(Connection::open(endpoint).await?);
     let key = Bytes::from_static(b"is anybody there");
@@ -358,20 +358,20 @@ async fn first_get(endpoint: Endpoint) -> anyhow::Result<()> {
 /// User and system time of a process; `pid` may be `self`.
 ///
 /// # Errors
-/// When there is no such process.
+/// If there is no such process.
 pub fn cpu_of(pid: &str) -> anyhow::Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     Ok(ticks(ticks_in(&stat).context("/proc/PID/stat is not as proc(5) has it")?))
 }
 
-/// Clock ticks, in which the kernel counts CPU time, as time.
+/// Converts clock ticks, the kernel's unit of CPU time, to time.
 #[must_use]
 pub fn ticks(count: u64) -> Duration {
     Duration::from_nanos(count * 1_000_000_000 / rustix::param::clock_ticks_per_second())
 }
 
-/// Fields 14 and 15 of proc_pid_stat(5). The second field is the program's
-/// name in brackets and may hold anything, so counting starts behind it.
+/// Fields 14 and 15 of proc_pid_stat(5). The second field is the program's name
+/// in brackets and may hold anything, so counting starts after it.
 fn ticks_in(stat: &str) -> Option<u64> {
     let (_, behind_name) = stat.rsplit_once(')')?;
     let mut fields = behind_name.split_ascii_whitespace().skip(11);

@@ -12,15 +12,15 @@ use crate::sample::Sample;
 use crate::server::{Server, ServerBinary, Side};
 use crate::workload::{Bench, Family, Workload, families};
 
-/// How long a server may go on with what it was left to do before the next
-/// measurement begins all the same.
+/// How long to wait for a server to finish leftover work before the next
+/// measurement starts anyway.
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// Runs every workload whose name contains `only`.
 ///
 /// # Errors
-/// When a server cannot be started or filled. What fails while it is measured
-/// is in the comparison.
+/// If a server cannot be started or filled. Failures during a measurement are
+/// recorded in the comparison.
 pub fn run(
     bench: &Bench,
     binaries: &[ServerBinary; 2],
@@ -49,7 +49,7 @@ pub fn run(
     Ok(comparisons)
 }
 
-/// The two servers of a family, both running all the time.
+/// The two servers of a family, both running throughout.
 struct Pair {
     t4: Server,
     etcd: Server,
@@ -83,7 +83,7 @@ fn compare(bench: &Bench, pair: &mut Pair, workload: &Workload) -> anyhow::Resul
     eprint!("{:<24}", workload.name);
     let mut rounds = Vec::new();
     for number in 0..workload.rounds.unwrap_or(bench.scale.rounds) {
-        // Who goes first changes, so that neither always follows the other.
+        // Alternate the order, so that neither server always follows the other.
         let order = if number % 2 == 0 { Side::BOTH } else { [Side::Etcd, Side::T4] };
         let mut samples = Side::BOTH.map(|_| Err("not measured".to_owned()));
         for side in order {
@@ -99,8 +99,8 @@ fn compare(bench: &Bench, pair: &mut Pair, workload: &Workload) -> anyhow::Resul
     Ok(comparison)
 }
 
-/// Measures one server while neither has anything left to do, and nothing that
-/// was written waits for the disk.
+/// Measures one server while neither has leftover work, and no written data
+/// waits for the disk.
 fn measure(
     bench: &Bench,
     pair: &mut Pair,
@@ -114,7 +114,7 @@ fn measure(
     let server = pair.of(side);
     let measured = (workload.measure)(bench, server);
     if measured.is_err() && !server.is_running()? {
-        // The next measurement deserves a server; this one has failed.
+        // Restart it for the next measurement; this one has failed.
         server.restart()?;
     }
     Ok(measured.map_err(|error| format!("{error:#}")))

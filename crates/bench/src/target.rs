@@ -1,4 +1,4 @@
-//! What T4 has promised to reach against etcd, and whether it did.
+//! The targets that T4 has promised to reach against etcd, and whether it did.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::sample::Metric;
 /// A bound on one metric of one workload.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Target {
-    /// Of what.
+    /// The metric.
     pub metric: Metric,
     /// The bound.
     pub bound: Bound,
@@ -17,24 +17,24 @@ pub struct Target {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bound {
-    /// At least so many times etcd's.
+    /// At least this many times etcd's.
     RatioAtLeast(f64),
-    /// At most so many times etcd's.
+    /// At most this many times etcd's.
     RatioAtMost(f64),
-    /// At most so much in the metric's own unit, or no more than the sample's
-    /// baseline: what is there anyway, T4 does not cause.
+    /// At most this much in the metric's own unit, or no more than the sample's
+    /// baseline, which T4 does not cause.
     AtMostOrBaseline(f64),
 }
 
-/// Whether a target was reached.
+/// Whether a target was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It was.
+    /// It was met.
     Met,
-    /// It was not.
+    /// It was missed.
     Missed,
-    /// One of the two servers gave no number.
+    /// One of the two servers has no value.
     NotMeasured,
 }
 
@@ -51,7 +51,7 @@ impl Target {
         Target { metric, bound: Bound::RatioAtMost(ratio) }
     }
 
-    /// What the 99th percentile must be with so many clients, if anything.
+    /// The target for the 99th percentile with this many clients, if any.
     #[must_use]
     pub fn tail(clients: usize) -> Option<Target> {
         match clients {
@@ -63,8 +63,8 @@ impl Target {
 }
 
 impl Bound {
-    /// Judges the median of the rounds: `ratio` to etcd, `own` value of T4, and
-    /// T4's `baseline`, where there are such.
+    /// Judges the median of the rounds: the `ratio` to etcd, T4's `own` value,
+    /// and T4's `baseline`, where available.
     #[must_use]
     pub fn judge(self, ratio: Option<f64>, own: Option<f64>, baseline: Option<f64>) -> Verdict {
         let met = match self {
@@ -81,7 +81,7 @@ impl Bound {
         }
     }
 
-    /// As a person reads it.
+    /// As human-readable text.
     #[must_use]
     pub fn text(self) -> String {
         match self {
@@ -93,7 +93,7 @@ impl Bound {
 }
 
 impl Verdict {
-    /// As a person reads it.
+    /// As human-readable text.
     #[must_use]
     pub fn text(self) -> &'static str {
         match self {

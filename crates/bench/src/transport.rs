@@ -1,13 +1,13 @@
-//! The cheapest connection that the generated stubs can be put on.
+//! The cheapest connection that the generated stubs can use.
 //!
-//! One TCP connection with `TCP_NODELAY`, TLS if the server has it, and one `h2`
-//! client on it, driven by a task of the runtime that opened it. tonic's own channel would add a
-//! buffer, a reconnect loop, a balancer and two task hops per call; all of
-//! that would be charged to both servers alike and hide the difference between
-//! them, because client and server share the cores.
+//! One TCP connection with `TCP_NODELAY`, TLS if the server has it, and one `h2` client on it,
+//! driven by a task of the runtime that opened it. tonic's own channel would add a buffer, a
+//! reconnect loop, a balancer and two task hops per call; all of that would be charged to both
+//! servers alike and hide the difference between them, because client and server share the
+//! cores.
 //!
-//! It keeps what decides how a server behaves as Go's client has it: frames of
-//! at most 16 KiB, many calls at once on one connection.
+//! It keeps the properties of Go's client that affect a server's behaviour:
+//! frames of at most 16 KiB, and many concurrent calls on one connection.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -25,17 +25,17 @@ use tokio::net::TcpStream;
 use tonic::body::Body;
 use tower_service::Service;
 
-/// What one stream and one connection may hold unread, in bytes: enough that a
-/// list of 100k keys is never held up by the client.
+/// The bytes that one stream and one connection may hold unread: enough that
+/// the client never holds up a list of 100k keys.
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 64 << 20;
 
-/// Where a server is, and how it is spoken to.
+/// The address of a server and its protocol.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Its address.
     pub address: SocketAddr,
-    /// With what TLS; `None`: plain text.
+    /// Its TLS configuration; `None` for plain text.
     pub tls: Option<ClientTls>,
 }
 
@@ -55,11 +55,10 @@ pub struct Connection {
 
 impl Connection {
     /// Connects, and spawns the task that drives the socket onto the current
-    /// runtime. The socket closes when the last clone is gone.
+    /// runtime. The socket closes when the last clone is dropped.
     ///
     /// # Errors
-    /// When the server does not accept, is not who it should be, or does not
-    /// speak HTTP/2.
+    /// If the server does not accept, has the wrong identity, or does not speak HTTP/2.
     pub async fn open(to: impl Into<Endpoint>) -> anyhow::Result<Connection> {
         let Endpoint { address, tls } = to.into();
         let socket = TcpStream::connect(address).await?;
@@ -74,14 +73,14 @@ impl Connection {
         Ok(Connection { requests, origin: format!("{scheme}://{address}").parse()? })
     }
 
-    /// The scheme and authority that requests on it carry.
+    /// The scheme and authority of requests on it.
     #[must_use]
     pub fn origin(&self) -> Uri {
         self.origin.clone()
     }
 }
 
-/// Begins HTTP/2 on a connection.
+/// Starts HTTP/2 on a connection.
 async fn speak<IO>(io: IO) -> Result<SendRequest<Bytes>, h2::Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -92,7 +91,7 @@ where
         .enable_push(false)
         .handshake(io)
         .await?;
-    // It ends with the connection; calls in flight report the error.
+    // The task ends with the connection; calls in flight report the error.
     tokio::spawn(driver);
     Ok(requests)
 }
@@ -121,7 +120,7 @@ impl Service<Request<Body>> for Connection {
 /// A response whose head has not arrived yet.
 #[derive(Debug)]
 pub enum PendingResponse {
-    /// The request is on its way.
+    /// The request was sent.
     Sent(ResponseFuture),
     /// It could not be sent.
     Failed(Option<h2::Error>),
@@ -143,9 +142,9 @@ impl Future for PendingResponse {
     }
 }
 
-/// Sends what the body has at hand: of a unary call, all of it, so that the
-/// message and the end of the stream share a frame and no task is spawned. A
-/// body that has more to say later gets a task of its own.
+/// Sends the frames that the body has ready. For a unary call, that is all of
+/// it, so that the message and the end of the stream share a frame and no task
+/// is spawned. A body with more frames to come gets its own task.
 fn send_ready(mut stream: SendStream<Bytes>, mut body: Body) -> Result<(), h2::Error> {
     let mut cx = Context::from_waker(Waker::noop());
     let mut held: Option<Bytes> = None;
@@ -172,8 +171,8 @@ fn send_ready(mut stream: SendStream<Bytes>, mut body: Body) -> Result<(), h2::E
     }
 }
 
-/// Sends the frames of a body as they come. Ends with the body, or when the
-/// server ends the call, which its reader hears of.
+/// Sends the frames of a body as they become ready. Ends with the body, or when
+/// the server ends the call, which the reader of the response sees.
 async fn send_rest(mut stream: SendStream<Bytes>, mut body: Body) {
     loop {
         let frame = std::future::poll_fn(|cx| {
@@ -183,7 +182,8 @@ async fn send_rest(mut stream: SendStream<Bytes>, mut body: Body) {
             }
             Pin::new(&mut body).poll_frame(cx).map(|frame| frame.and_then(Result::ok))
         });
-        // A stream that takes no more was closed by the server: its reader knows why.
+        // The server closed a stream that accepts no more data: the reader of the
+        // response sees why.
         let sent = match frame.await {
             Some(frame) => stream.send_data(data_of(frame), false),
             None => return drop(stream.send_data(Bytes::new(), true)),
@@ -199,8 +199,8 @@ fn data_of(frame: Frame<Bytes>) -> Bytes {
     frame.into_data().unwrap_or_default()
 }
 
-/// The body of a response, read from its stream; what is read is at once given
-/// back to the flow control.
+/// The body of a response, read from its stream; flow-control capacity is
+/// released as soon as data is read.
 #[derive(Debug)]
 pub struct ResponseBody {
     stream: RecvStream,

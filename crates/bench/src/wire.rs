@@ -1,29 +1,29 @@
-//! What a workload must know of an answer that it does not decode: how many
-//! key-values are in it, and the count that the server gives.
+//! Inspects answers without decoding them: the number of key-values in them,
+//! and the count that the server reports.
 
 use anyhow::Context;
 use bytes::Buf;
 
-/// Field numbers of `RangeResponse`, and of the one field of
+/// Field numbers of `RangeResponse`, and of the only field of
 /// `RangeStreamResponse`.
 const KVS: u64 = 2;
 const COUNT: u64 = 4;
 const RANGE_RESPONSE: u64 = 1;
 
-/// What was seen of one or more range answers.
+/// The contents of one or more range answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Key-values in it.
+    /// Key-values in them.
     pub kvs: u64,
-    /// The `count` field; 0 if it is not there.
+    /// The `count` field; 0 if absent.
     pub count: u64,
 }
 
-/// Looks at an encoded `RangeResponse`: reads the top-level field headers and
-/// skips what they hold, which is a few nanoseconds per key-value.
+/// Inspects an encoded `RangeResponse`: reads the top-level field headers and
+/// skips their contents, which takes a few nanoseconds per key-value.
 ///
 /// # Errors
-/// When it is not a protobuf message.
+/// If it is not a protobuf message.
 pub fn range_response(mut message: &[u8]) -> anyhow::Result<Seen> {
     let mut seen = Seen::default();
     while message.has_remaining() {
@@ -36,10 +36,10 @@ pub fn range_response(mut message: &[u8]) -> anyhow::Result<Seen> {
     Ok(seen)
 }
 
-/// The same of an encoded `RangeStreamResponse`.
+/// The same for an encoded `RangeStreamResponse`.
 ///
 /// # Errors
-/// When it is not a protobuf message.
+/// If it is not a protobuf message.
 pub fn range_stream_response(mut message: &[u8]) -> anyhow::Result<Seen> {
     let mut seen = Seen::default();
     while message.has_remaining() {

@@ -1,5 +1,5 @@
-//! The client's own HTTP/2 against a server that is written out by hand: what
-//! is measured must be what the server said.
+//! The client's own HTTP/2 against a hand-written server: measurements must
+//! reflect exactly what the server sent.
 
 use std::net::SocketAddr;
 
@@ -27,7 +27,7 @@ use tonic::Code;
 /// Key-values of the long list; 20 MB, more than the window of a stream.
 const LONG: usize = 20_000;
 
-/// Serves one connection on a port of its own.
+/// Serves one connection on its own port.
 async fn serve() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -47,7 +47,7 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) 
     match path.as_str() {
         "/etcdserverpb.KV/Put" => {
             let put: PutRequest = read(&mut body).await.expect("a message");
-            // The key says what the answer shall be.
+            // The key selects the answer.
             if put.key == "refused" {
                 let head = Response::builder().header("content-type", "application/grpc");
                 let head = head.header("grpc-status", "8").header("grpc-message", "too%20many");
@@ -84,7 +84,7 @@ fn open(respond: &mut SendResponse<Bytes>) -> SendStream<Bytes> {
     respond.send_response(head.expect("a head"), false).expect("sent")
 }
 
-/// Sends one message, no faster than the client takes it.
+/// Sends one message, no faster than the client reads it.
 async fn send(stream: &mut SendStream<Bytes>, message: &impl Message) {
     let mut framed = BytesMut::new();
     framed.put_u8(0);
@@ -149,7 +149,7 @@ async fn a_refusal_is_an_error_with_its_code_and_text() {
 #[tokio::test]
 async fn a_list_longer_than_the_window_arrives_whole() {
     let mut client = client().await;
-    // Twice: what the first has used of the window is given back.
+    // Twice: the window capacity that the first one used is returned.
     for _ in 0..2 {
         let message = client.range_raw(RangeRequest::default()).await.expect("an answer");
         let seen = wire::range_response(&message).expect("decodes");
@@ -180,7 +180,7 @@ async fn nobody_there_is_an_error() {
     assert!(Connection::open(address).await.is_err());
 }
 
-/// Serves connections over TLS, and tells of each what kind of handshake it was.
+/// Serves connections over TLS, and reports the kind of each handshake.
 async fn serve_tls(certificates: &Certificates) -> (SocketAddr, Receiver<String>) {
     let pair = certificates.server.source();
     let tls = ServerTls::load(ServerOptions::new(pair)).expect("loads");
@@ -221,6 +221,6 @@ async fn an_unknown_client_shakes_hands_in_full_over_tls() {
         put(certificates.client().expect("a client")).await;
         kinds.push(told.recv().await.expect("told"));
     }
-    // At etcd one that comes again would resume, and not be measured as what it is.
+    // With etcd, a returning client would resume and so not be measured in full.
     assert_eq!(kinds, ["Some(Full)"; 3]);
 }

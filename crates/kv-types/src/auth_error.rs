@@ -1,8 +1,8 @@
 //! Why a call about users, roles, permissions or tokens was refused.
 //!
-//! One variant for each thing that etcd tells apart; `etcd-api` has the texts
-//! and codes of the wire, those here are for logs. `t4-auth-rbac` decides; the
-//! words are here because every operation can be refused with them.
+//! One variant for each case that etcd distinguishes; `etcd-api` has the texts
+//! and codes of the wire, those here are for logs. `t4-auth-rbac` makes the
+//! decisions; the type is here because every operation can fail with it.
 
 use thiserror::Error;
 
@@ -16,16 +16,16 @@ pub enum AuthError {
     /// `root`. Grant it first.
     #[error("user root does not have the role root")]
     RootRoleNotExist,
-    /// There is such a user already.
+    /// A user with this name exists already.
     #[error("the user exists already")]
     UserAlreadyExist,
-    /// No user is named, or authentication is on and the call names none.
+    /// No user is named, or authentication is on and the call has no credentials.
     #[error("the user name is empty")]
     UserEmpty,
     /// There is no such user.
     #[error("the user does not exist")]
     UserNotFound,
-    /// There is such a role already.
+    /// A role with this name exists already.
     #[error("the role exists already")]
     RoleAlreadyExist,
     /// There is no such role.
@@ -37,11 +37,11 @@ pub enum AuthError {
     /// The name or the password is wrong.
     #[error("authentication failed, invalid user name or password")]
     AuthFailed,
-    /// A password for a user that logs in by certificate only; or a hash that
-    /// is none where a password was to be set (etcd's word for both).
+    /// A password for a user that logs in by certificate only, or an invalid
+    /// hash where a password was to be set (etcd uses one error for both).
     #[error("authentication failed, password was given for no password user")]
     NoPasswordUser,
-    /// A grant without a permission in it.
+    /// A grant without a permission.
     #[error("the permission is missing")]
     PermissionNotGiven,
     /// The user may not do that.
@@ -53,21 +53,20 @@ pub enum AuthError {
     /// The role does not have exactly this permission.
     #[error("the permission is not granted to the role")]
     PermissionNotGranted,
-    /// Nobody logs in while authentication is off.
+    /// Logins are impossible while authentication is off.
     #[error("authentication is not enabled")]
     AuthNotEnabled,
     /// The token is unknown, expired or revoked. Log in again.
     #[error("invalid auth token")]
     InvalidAuthToken,
-    /// It would take the administrator out of charge, or it is no range of
-    /// keys.
+    /// It would remove the administrator's rights, or its key range is invalid.
     #[error("invalid auth management")]
     InvalidAuthManagement,
-    /// Users or roles changed after the credentials were made. Log in again.
+    /// Users or roles changed after the credentials were created. Log in again.
     #[error("the revision of the credentials is old")]
     AuthOldRevision,
-    /// The password changed between its verification and the token. Verify it
-    /// again, with a new token; no client sees this.
+    /// The password changed between its verification and the creation of the
+    /// token. Verify it again, with a new token; clients never see this error.
     #[error("the user changed while it logged in")]
     RepeatLogin,
 }

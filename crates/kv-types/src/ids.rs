@@ -1,4 +1,4 @@
-//! Quantities that must not be mistaken for one another, each a type of its own.
+//! Quantities that must not be confused with one another, each with its own type.
 
 use std::fmt;
 
@@ -17,19 +17,19 @@ macro_rules! quantity {
 }
 
 quantity! {
-    /// A point in the history of the key space. An empty store is at 1, the
-    /// first write makes 2; each write request that changes a key adds exactly
-    /// one. Signed and 64 bits because etcd's wire format is. In a request, 0
-    /// means "the newest".
+    /// A point in the history of the key space. An empty store is at 1 and the
+    /// first write creates 2; each write request that changes a key adds
+    /// exactly one. Signed 64-bit because etcd's wire format is. In a request,
+    /// 0 means "the newest".
     Revision(i64)
 }
 quantity! {
-    /// A term of leadership. A restart of a leader is a new epoch.
-    /// Clients see it as `raft_term`.
+    /// A term of leadership. A restart of a leader starts a new epoch. Clients
+    /// see it as `raft_term`.
     Epoch(u64)
 }
 quantity! {
-    /// A place in the replicated log: dense, 1 is the first. It is not a
+    /// A position in the replicated log: contiguous, starting at 1. It is not a
     /// revision: leases, compactions and barriers have an index too.
     LogIndex(u64)
 }
@@ -47,7 +47,7 @@ quantity! {
 }
 
 impl Revision {
-    /// The revision of a store into which nothing was written yet.
+    /// The revision of a store without writes.
     pub const EMPTY_STORE: Revision = Revision(1);
 
     /// The revision after this one.

@@ -2,29 +2,29 @@
 
 use bytes::Bytes;
 
-/// Where a range of keys stops.
+/// Where a range of keys ends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RangeEnd {
-    /// The range is the start key alone.
+    /// The range contains only the start key.
     Single,
-    /// The first key that is outside. At or below the start key, the range is
-    /// empty; that is not an error.
+    /// The first key after the range. If it is at or below the start key, the
+    /// range is empty; that is not an error.
     Before(Bytes),
-    /// There is no end.
+    /// The range has no end.
     Open,
 }
 
 /// A range of keys in byte order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyRange {
-    /// The first key that is inside.
+    /// The first key of the range.
     pub start: Bytes,
-    /// Where it stops.
+    /// The end of the range.
     pub end: RangeEnd,
 }
 
 impl KeyRange {
-    /// The range of one key.
+    /// The range of a single key.
     #[must_use]
     pub fn single(key: impl Into<Bytes>) -> Self {
         KeyRange { start: key.into(), end: RangeEnd::Single }
@@ -36,7 +36,7 @@ impl KeyRange {
         KeyRange { start: Bytes::new(), end: RangeEnd::Open }
     }
 
-    /// Every key that begins with `prefix`. The empty prefix is every key.
+    /// Every key that starts with `prefix`. The empty prefix matches every key.
     #[must_use]
     pub fn prefix(prefix: impl Into<Bytes>) -> Self {
         let start: Bytes = prefix.into();
@@ -51,9 +51,9 @@ impl KeyRange {
         KeyRange { start, end }
     }
 
-    /// etcd's `(key, range_end)` (reference: etcd `rpc.proto`, RangeRequest):
-    /// an empty end is the key alone, a single zero byte is "no end", anything
-    /// else the first key outside.
+    /// Translates etcd's `(key, range_end)` (reference: etcd `rpc.proto`,
+    /// RangeRequest): an empty end means a single key, a single zero byte means
+    /// "no end", anything else is the first key after the range.
     #[must_use]
     pub fn from_wire(key: Bytes, range_end: Bytes) -> Self {
         let end = match range_end.as_ref() {
@@ -64,7 +64,7 @@ impl KeyRange {
         KeyRange { start: key, end }
     }
 
-    /// Whether `key` is inside.
+    /// Whether the range contains `key`.
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {
         match &self.end {
@@ -74,13 +74,13 @@ impl KeyRange {
         }
     }
 
-    /// Whether no key can be inside.
+    /// Whether the range contains no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         matches!(&self.end, RangeEnd::Before(end) if *end <= self.start)
     }
 
-    /// Whether this is the range of one key.
+    /// Whether this is the range of a single key.
     #[must_use]
     pub fn is_single(&self) -> bool {
         self.end == RangeEnd::Single

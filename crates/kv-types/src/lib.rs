@@ -1,12 +1,12 @@
-//! The nouns everyone shares.
+//! The shared vocabulary of all crates.
 //!
-//! Revisions, keys, ranges, events, requests and results as plain data, with
-//! no serialisation, no async and no IO. Each quantity is a type of its own,
-//! so that an index cannot be passed for a revision.
+//! Revisions, keys, ranges, events, requests and results as plain data, without
+//! serialisation, async or IO. Each quantity has its own type, so that an index
+//! cannot be passed as a revision.
 //!
 //! * [`ids`](crate::Revision): quantities and names.
 //! * [`KeyRange`]: ranges, with etcd's wire convention translated once.
-//! * [`KeyValue`], [`Event`], [`Write`]: what is stored, seen, asked for.
+//! * [`KeyValue`], [`Event`], [`Write`]: stored data, events, and requested changes.
 //! * [`RangeRequest`] … [`TxnResult`]: requests and results.
 //! * [`OpError`], [`AuthError`]: why an operation was refused.
 #![doc = include_str!("../README.md")]

@@ -1,10 +1,10 @@
-//! What is stored and what watchers see.
+//! Stored data, and the events that watchers see.
 
 use bytes::Bytes;
 
 use crate::{LeaseId, Revision};
 
-/// A key with its value and the marks of its history (etcd `mvccpb.KeyValue`).
+/// A key with its value and the metadata of its history (etcd `mvccpb.KeyValue`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyValue {
     /// The key.
@@ -30,8 +30,8 @@ pub enum EventKind {
     Delete,
 }
 
-/// One change of one key at `kv.mod_revision`. The events of one revision are
-/// kept together and in the order in which the request made them.
+/// One change of one key at `kv.mod_revision`. The events of one revision stay
+/// together, in the order in which the request made them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// What happened.
@@ -41,7 +41,7 @@ pub struct Event {
     pub kv: KeyValue,
 }
 
-/// One change that a write asks for, before it has a revision.
+/// One change requested by a write, before it has a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
     /// Set a key.
@@ -50,10 +50,10 @@ pub enum Write {
         key: Bytes,
         /// The value.
         value: Bytes,
-        /// The lease that the key shall be attached to, or none.
+        /// The lease to attach the key to, or none.
         lease: LeaseId,
     },
-    /// Remove a key. The key exists (the evaluation has seen it).
+    /// Remove a key, which must exist (checked during evaluation).
     Delete {
         /// The key.
         key: Bytes,
@@ -61,7 +61,7 @@ pub enum Write {
 }
 
 impl Write {
-    /// The key that is changed.
+    /// The changed key.
     #[must_use]
     pub fn key(&self) -> &Bytes {
         match self {

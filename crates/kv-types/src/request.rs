@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{KeyRange, KeyValue, LeaseId, Revision};
 
-/// By what a range is sorted.
+/// The field by which a range is sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SortTarget {
     /// The key.
@@ -20,11 +20,11 @@ pub enum SortTarget {
     Value,
 }
 
-/// In which direction a range is sorted.
+/// The direction in which a range is sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SortOrder {
-    /// Not asked for: key order; with another target than the key, ascending
-    /// (etcd's quirk: of the first `limit + 1` keys only).
+    /// Not specified: key order; with a target other than the key, ascending
+    /// (etcd's quirk: only the first `limit + 1` keys are sorted).
     #[default]
     None,
     /// Lowest first.
@@ -36,19 +36,19 @@ pub enum SortOrder {
 /// Read a range of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeRequest {
-    /// Which keys.
+    /// The range to read.
     pub range: KeyRange,
-    /// At most so many; 0 or less: no limit.
+    /// The most keys to return; 0 or less: no limit.
     pub limit: i64,
-    /// At which revision; 0 or less: the newest.
+    /// The revision to read at; 0 or less: the newest.
     pub revision: Revision,
-    /// By what to sort.
+    /// The field to sort by.
     pub sort_target: SortTarget,
-    /// In which direction.
+    /// The direction to sort in.
     pub sort_order: SortOrder,
     /// Answer from this replica's own state, which may be behind.
     pub serializable: bool,
-    /// Leave the values out.
+    /// Omit the values.
     pub keys_only: bool,
     /// Only count.
     pub count_only: bool,
@@ -83,16 +83,16 @@ impl RangeRequest {
     }
 }
 
-/// What a range read found.
+/// The result of a range read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeResult {
-    /// The store's revision when it was read (not the requested one).
+    /// The store's revision at the time of the read (not the requested one).
     pub revision: Revision,
     /// The keys found, at most `limit`.
     pub kvs: Vec<KeyValue>,
     /// Whether the limit cut the list.
     pub more: bool,
-    /// How many keys are in the range, whatever limit and filters say.
+    /// The number of keys in the range, regardless of limit and filters.
     pub count: i64,
 }
 
@@ -103,46 +103,46 @@ pub struct PutRequest {
     pub key: Bytes,
     /// The value.
     pub value: Bytes,
-    /// The lease to attach to, or none, which detaches.
+    /// The lease to attach to, or none, which detaches the key.
     pub lease: LeaseId,
-    /// Return the key as it was before.
+    /// Return the previous state of the key.
     pub prev_kv: bool,
-    /// Keep the value that is there.
+    /// Keep the existing value.
     pub ignore_value: bool,
-    /// Keep the lease that is there.
+    /// Keep the existing lease.
     pub ignore_lease: bool,
 }
 
-/// What a put did.
+/// The result of a put.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PutResult {
     /// The revision of this put.
     pub revision: Revision,
-    /// The key as it was before, if asked for and if it was there.
+    /// The previous state of the key, if requested and if the key existed.
     pub prev_kv: Option<KeyValue>,
 }
 
 /// Remove a range of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteRangeRequest {
-    /// Which keys.
+    /// The range to delete.
     pub range: KeyRange,
-    /// Return the keys as they were before.
+    /// Return the previous state of the keys.
     pub prev_kv: bool,
 }
 
-/// What a delete did.
+/// The result of a delete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeleteRangeResult {
     /// The revision of this delete; if nothing was deleted, the current one.
     pub revision: Revision,
     /// How many keys were deleted.
     pub deleted: i64,
-    /// The keys as they were before, in key order, if asked for.
+    /// The previous state of the keys, in key order, if requested.
     pub prev_kvs: Vec<KeyValue>,
 }
 
-/// How a compare relates what is stored to what is given.
+/// How a compare relates the stored to the given operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompareResult {
     /// Stored = given.
@@ -153,12 +153,11 @@ pub enum CompareResult {
     Less,
     /// Stored ≠ given.
     NotEqual,
-    /// A value that this version of the protocol does not know; always true,
-    /// as in etcd.
+    /// A value unknown to this version of the protocol; always true, as in etcd.
     Unknown,
 }
 
-/// What a compare looks at, and what it is compared with.
+/// The stored field that a compare reads, and the given operand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CompareTarget {
     /// The version; 0 for a missing key.
@@ -171,20 +170,20 @@ pub enum CompareTarget {
     Value(Bytes),
     /// The lease; 0 for a missing key.
     Lease(LeaseId),
-    /// A target that this version of the protocol does not know: for every
-    /// key it compares as equal to what is given.
+    /// A target unknown to this version of the protocol: for every key it
+    /// compares as equal to the given operand.
     Unknown,
 }
 
-/// One condition of a transaction. With a range, every key that is there must
-/// satisfy it; an empty range behaves as a missing key.
+/// One condition of a transaction. If it has a range, every existing key in it
+/// must satisfy the condition; an empty range behaves as a missing key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compare {
-    /// Which keys.
+    /// The keys to compare.
     pub range: KeyRange,
-    /// What is looked at and the given side.
+    /// The stored field and the given operand.
     pub target: CompareTarget,
-    /// The relation asked for.
+    /// The required relation.
     pub result: CompareResult,
 }
 
@@ -197,12 +196,12 @@ pub enum TxnOp {
     Put(PutRequest),
     /// Delete.
     DeleteRange(DeleteRangeRequest),
-    /// A transaction inside.
+    /// A nested transaction.
     Txn(TxnRequest),
 }
 
-/// Compare, then do one of two lists of operations, all at one revision.
-/// Nested compares too see the state before the whole transaction.
+/// Compare, then run one of two lists of operations, all at one revision.
+/// Nested compares also see the state before the whole transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TxnRequest {
     /// All must hold for `success` to run.
@@ -214,14 +213,14 @@ pub struct TxnRequest {
 }
 
 impl TxnRequest {
-    /// Whether all operations of both branches are plain ranges, none nested:
-    /// such a transaction needs no log entry.
+    /// Whether all operations of both branches are plain ranges, without
+    /// nesting: such a transaction needs no log entry.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.success.iter().chain(&self.failure).all(|op| matches!(op, TxnOp::Range(_)))
     }
 
-    /// Whether every range in it is serializable. True without operations.
+    /// Whether every range in it is serializable. True if there are no operations.
     #[must_use]
     pub fn is_serializable(&self) -> bool {
         self.success
@@ -230,41 +229,41 @@ impl TxnRequest {
             .all(|op| matches!(op, TxnOp::Range(range) if range.serializable))
     }
 
-    /// Whether any operation of either branch is a put. What transactions inside
-    /// put does not count: etcd's quota does not see it, and such a transaction
-    /// passes the alarm NOSPACE there too.
+    /// Whether any operation of either branch is a put. Puts in nested
+    /// transactions do not count: etcd's quota does not see them, and such a
+    /// transaction also passes the alarm NOSPACE there.
     #[must_use]
     pub fn has_put(&self) -> bool {
         self.success.iter().chain(&self.failure).any(|op| matches!(op, TxnOp::Put(_)))
     }
 }
 
-/// What one operation of a transaction did. Its `revision` is the revision
+/// The result of one operation of a transaction. Its `revision` is the revision
 /// that the transaction had reached when the operation ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TxnOpResult {
-    /// Of a range.
+    /// The result of a range.
     Range(RangeResult),
-    /// Of a put.
+    /// The result of a put.
     Put(PutResult),
-    /// Of a delete.
+    /// The result of a delete.
     DeleteRange(DeleteRangeResult),
-    /// Of a nested transaction.
+    /// The result of a nested transaction.
     Txn(TxnResult),
 }
 
-/// What a transaction did.
+/// The result of a transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TxnResult {
     /// The revision after it: the one before it if nothing changed.
     pub revision: Revision,
-    /// Which branch ran.
+    /// Whether the `success` branch ran.
     pub succeeded: bool,
     /// One result per operation of that branch.
     pub responses: Vec<TxnOpResult>,
 }
 
-/// A lease as it was granted.
+/// A granted lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseGranted {
     /// The store's revision.
@@ -275,7 +274,7 @@ pub struct LeaseGranted {
     pub ttl_s: i64,
 }
 
-/// What is known of a lease.
+/// The state of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseTimeToLive {
     /// The lease.
@@ -285,15 +284,15 @@ pub struct LeaseTimeToLive {
     pub ttl_s: i64,
     /// The time to live that it was granted with, in seconds.
     pub granted_ttl_s: i64,
-    /// The keys attached, if asked for, in key order.
+    /// The attached keys, in key order, if requested.
     pub keys: Vec<Bytes>,
 }
 
-/// The kinds of alarm that clients of etcd know.
+/// The kinds of alarm known to etcd's clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AlarmKind {
     /// The quota is used up: puts, transactions with puts and grants fail.
     NoSpace,
-    /// The data is not what it should be: everything that writes fails.
+    /// Data is corrupt: all writes fail.
     Corrupt,
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::search::{Found, Object, Span, search};
 use crate::{AuthRequest, Failure, Outcome, Response};
 
-/// Users with their roles, roles with their keys.
+/// Users with their roles, and roles with their keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Accounts {
     users: BTreeMap<String, BTreeSet<String>>,
@@ -15,7 +15,7 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
-    /// Carries a request out, and gives its answer.
+    /// Applies a request and returns its answer.
     pub(crate) fn apply(&mut self, request: &AuthRequest) -> Result<Response, Failure> {
         use AuthRequest::{
             RoleAdd, RoleDelete, RoleGet, RoleGrant, RoleList, RoleRevoke, UserAdd, UserDelete,
@@ -92,8 +92,8 @@ pub(crate) struct AuthCall<'a> {
     pub(crate) call: usize,
 }
 
-/// Searches an order. Gives the calls that have none, and whether the search
-/// was given up. After calls that had none, later ones are not judged.
+/// Searches for an order. Returns the calls that have none, and whether the
+/// search was given up. After such calls, later ones are not judged.
 pub(crate) fn check(
     calls: &[AuthCall<'_>],
     states: &mut HashSet<Accounts>,
@@ -111,7 +111,7 @@ pub(crate) fn check(
         Found::Stuck { step, states: at, beside } => {
             let AuthCall { request, outcome, .. } = calls[step];
             let detail = format!("{request:?} -> {outcome:?} on {at:?}");
-            // From here on nothing is known.
+            // After this, the state is unknown.
             states.clear();
             (Some((detail, beside.into_iter().map(|place| calls[place].call).collect())), false)
         }

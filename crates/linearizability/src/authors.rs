@@ -1,7 +1,7 @@
-//! Whose each revision is.
+//! Finds the author of each revision.
 //!
-//! An acknowledged write tells its revision. What nobody was acknowledged for
-//! is a write whose answer was lost, or the end of a lease.
+//! An acknowledged write reports its revision. Every other revision belongs to
+//! a write whose answer was lost, or to the end of a lease.
 
 use std::collections::HashMap;
 
@@ -13,17 +13,17 @@ use crate::store::Store;
 use crate::verdict::{Fault, Verdict};
 use crate::{Call, Outcome, Request, WatchEvent};
 
-/// Who made a revision.
+/// The author of a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Author {
-    /// The call of this index: a write, or the revocation of a lease with keys.
+    /// The call with this index: a write, or the revocation of a lease with keys.
     Call(usize),
-    /// A lease that ended with its keys, or was revoked by a call without an
+    /// A lease that expired with its keys, or was revoked by a call without an
     /// answer.
     Lease(LeaseId),
 }
 
-/// The events of each revision, first to last.
+/// The events of each revision, in order.
 pub(crate) fn revisions(log: &[WatchEvent]) -> impl Iterator<Item = &[WatchEvent]> {
     log.chunk_by(|a, b| a.revision() == b.revision())
 }
@@ -84,14 +84,14 @@ pub(crate) fn find(
     authors
 }
 
-/// Whether a call without an answer can have made these events.
+/// Whether a call without an answer can have produced these events.
 fn fits(call: &Call, events: &[WatchEvent], store: &Store, order: &Order) -> bool {
     let at = events[0].revision().0;
     let in_time = order.floor(call.invoked).0 < at && order.birth(at).0 <= call.returned;
     in_time && makes(call, events, store)
 }
 
-/// Whether a call on the state before makes exactly these events.
+/// Whether a call on the previous state produces exactly these events.
 pub(crate) fn makes(call: &Call, events: &[WatchEvent], store: &Store) -> bool {
     let at = events[0].revision().0;
     let Some(Ok(evaluated)) = evaluate(store, &call.request, at - 1) else { return false };
@@ -100,7 +100,8 @@ pub(crate) fn makes(call: &Call, events: &[WatchEvent], store: &Store) -> bool {
     evaluated.events.len() == events.len() && evaluated.events.iter().zip(events).all(same)
 }
 
-/// Augmenting paths: as many revisions as possible get a call of their own.
+/// Maximum matching by augmenting paths: assigns distinct calls to as many
+/// revisions as possible.
 fn match_up(feasible: &[Vec<usize>]) -> Vec<Option<usize>> {
     let mut taken: HashMap<usize, usize> = HashMap::new();
     for place in 0..feasible.len() {
@@ -149,7 +150,7 @@ fn revocations(calls: &[Call]) -> HashMap<(i64, LeaseId), usize> {
     found
 }
 
-/// The lease of which these events delete every key, in order.
+/// The lease whose keys these events delete, all of them and in order.
 fn lease_that_ended(events: &[WatchEvent], store: &Store) -> Option<LeaseId> {
     let before = events[0].revision().0 - 1;
     let id = store.get(&events[0].kv.key, before)?.lease;
@@ -162,7 +163,7 @@ fn lease_that_ended(events: &[WatchEvent], store: &Store) -> Option<LeaseId> {
     (id.is_some() && same).then_some(id)
 }
 
-/// Nobody's events: says the most that can be said of them.
+/// Reports events without an author, as precisely as possible.
 fn foreign(
     calls: &[Call],
     events: &[WatchEvent],
@@ -184,7 +185,7 @@ fn foreign(
         Outcome::Done { response, .. } if !changed(response) => Fault::FailedWriteCounts,
         Outcome::Done { .. } => Fault::AppliedTwice,
         Outcome::Unknown if matched.contains(&Some(index)) => Fault::AppliedTwice,
-        // Half of it, or before it was sent.
+        // Only part of its effect, or an effect before it was sent.
         Outcome::Unknown => Fault::Foreign,
     };
     verdict.add(fault, detail, &[index]);

@@ -1,4 +1,4 @@
-//! Takes histories and judges them.
+//! Judges histories.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -15,19 +15,19 @@ use crate::verdict::{Fault, Verdict, Violation};
 use crate::watches::{self, Log};
 use crate::{Call, Failure, History, Outcome, Request, Response, WatchEvent, sides};
 
-/// Judges one history after another, each of which begins where the one before
+/// Judges histories one after another; each starts where the previous one
 /// ended.
 #[derive(Clone, Debug)]
 pub struct Checker {
     pub(crate) store: Store,
-    // The events since the last compaction: watches may begin there.
+    // The events since the last compaction: watches may start there.
     log: Vec<WatchEvent>,
-    // What clients have seen in the histories before.
+    // The highest revision that clients saw in earlier histories.
     base: i64,
     pub(crate) leases: LeaseStates,
     pub(crate) compacted: HashSet<i64>,
     pub(crate) accounts: HashSet<Accounts>,
-    // The highest revision that anybody asked to compact to.
+    // The highest revision that any client requested to compact to.
     compaction_asked: i64,
 }
 
@@ -38,7 +38,7 @@ impl Default for Checker {
 }
 
 impl Checker {
-    /// For a server that begins empty, at revision 1.
+    /// For a server that starts empty, at revision 1.
     #[must_use]
     pub fn new() -> Checker {
         Checker {
@@ -58,8 +58,8 @@ impl Checker {
         Revision(self.store.last())
     }
 
-    /// Judges the next history. After one with violations, later ones are judged
-    /// as if its log were right.
+    /// Judges the next history. After a history with violations, later ones are
+    /// judged as if its log were correct.
     pub fn check(&mut self, history: &History) -> Verdict {
         let mut verdict = Verdict::default();
         let before = self.store.last();
@@ -91,7 +91,7 @@ impl Checker {
 
         let seen = sights.iter().map(|sight| sight.revision).max();
         self.base = self.base.max(seen.unwrap_or(0)).max(self.store.last());
-        // Without a state there was a fault, and nothing may be forgotten.
+        // No state means there was a fault; then nothing may be forgotten.
         let kept = self.compacted.iter().copied().min().unwrap_or(NEVER);
         self.store.prune(kept);
         self.log.drain(..self.log.partition_point(|event| event.revision().0 < kept));
@@ -109,7 +109,8 @@ impl Checker {
         }
     }
 
-    /// Each revision follows the one before, and each event the events before.
+    /// Checks that each revision follows the previous one, and each event the
+    /// events before it.
     fn take_log(&mut self, history: &History, verdict: &mut Verdict) {
         for events in authors::revisions(&history.log) {
             let (at, due) = (events[0].revision().0, self.store.last() + 1);
@@ -131,7 +132,7 @@ impl Checker {
     }
 }
 
-/// What calls and watches show of revisions.
+/// The revisions that calls and watches show.
 fn sights(history: &History, claims: &HashMap<i64, usize>) -> Vec<Sight> {
     let mut sights = watches::sights(&history.watches);
     for (index, call) in history.calls.iter().enumerate() {
@@ -144,7 +145,7 @@ fn sights(history: &History, claims: &HashMap<i64, usize>) -> Vec<Sight> {
     sights
 }
 
-/// Calls without an answer that have a revision nevertheless.
+/// Adds calls without an answer whose revision is known nevertheless.
 fn place_the_unanswered(calls: &[Call], authors: &HashMap<i64, Author>, sights: &mut Vec<Sight>) {
     for (&revision, author) in authors {
         let &Author::Call(index) = author else { continue };
@@ -200,7 +201,7 @@ pub(crate) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// A call that was acknowledged with a change made exactly that change.
+    /// Checks that every acknowledged change is exactly the change in the log.
     fn effects(&self, verdict: &mut Verdict) {
         for events in authors::revisions(&self.history.log) {
             let at = events[0].revision().0;
@@ -214,8 +215,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Every response is what the state at its revision gives, and every error
-    /// what some state in the call's time gives.
+    /// Checks that every response matches the state at its revision, and every
+    /// error some state during the call.
     fn responses(&self, claims: &HashMap<i64, usize>, verdict: &mut Verdict) {
         for (index, call) in self.history.calls.iter().enumerate() {
             match &call.outcome {
@@ -275,7 +276,7 @@ impl Judge<'_> {
 
     fn error(&self, index: usize, failure: &Failure, verdict: &mut Verdict) {
         let call = &self.history.calls[index];
-        // Leases, compactions and users are the business of their searches.
+        // Leases, compactions and users have their own searches.
         let about_keys = matches!(failure, Failure::KeyNotFound | Failure::FutureRevision);
         let about_lease = *failure == Failure::LeaseNotFound
             && matches!(call.request, Request::Put(_) | Request::Txn(_));
@@ -293,17 +294,17 @@ impl Judge<'_> {
         }
     }
 
-    /// The revisions that may have been the current one when a call was carried
-    /// out; of very many, the first.
+    /// The revisions that may have been current when a call was executed;
+    /// capped if there are very many.
     pub(crate) fn revisions_of(&self, call: &Call) -> std::ops::RangeInclusive<i64> {
         const LOOKED_AT: i64 = 100_000;
         let floor = self.order.floor(call.invoked).0;
         let ceiling = self.order.ceiling(call.returned).min(self.store.last());
-        // Someone went back if there is none between; that is said elsewhere.
+        // If the range is empty, some call went back; that is reported elsewhere.
         floor..=ceiling.clamp(floor, floor + LOOKED_AT)
     }
 
-    /// The leases that a call on keys needed to make a revision.
+    /// The leases that a call on keys needed in order to produce a revision.
     pub(crate) fn leases_needed(&self, call: &Call, revision: i64) -> BTreeSet<LeaseId> {
         match evaluate(self.store, &call.request, revision - 1) {
             Some(Ok(evaluated)) => evaluated.leases,
@@ -320,8 +321,8 @@ impl Judge<'_> {
     }
 }
 
-/// Whether two responses are the same, but for the lease of a key without its
-/// value, which etcd 3.7 leaves out and earlier ones do not.
+/// Whether two responses are equal, except for the lease of a key without its
+/// value, which etcd 3.7 omits and earlier versions include.
 fn same(request: &Request, response: &Response, expected: &Response) -> bool {
     match (request, response, expected) {
         (Request::Range(range), Response::Range(found), Response::Range(expected))

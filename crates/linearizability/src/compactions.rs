@@ -1,25 +1,25 @@
-//! The compacted revision as an object of the search: it only grows.
+//! The compacted revision as an object of the search: it only increases.
 
 use std::collections::HashSet;
 
 use crate::search::{Found, Object, Span, search};
 
-/// What a call did with the compacted revision, or saw of it.
+/// How a call changed or observed the compacted revision.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum CompactionStep {
-    /// It was moved up to this.
+    /// It was raised to this.
     Moved(i64),
-    /// It is at least this: a compaction to this was refused.
+    /// It is at least this: a compaction to this was rejected.
     AtLeast(i64),
-    /// It is at most this: this was read.
+    /// It is at most this: a read at this succeeded.
     AtMost(i64),
-    /// It is above this: a read of this was refused.
+    /// It is above this: a read at this was rejected.
     Above(i64),
-    /// It is this, and above where a watch began: the watch was told so.
+    /// It is this, and above the start of a watch, which reported it.
     Is(i64, i64),
 }
 
-/// A step, when it was, and whose it is.
+/// A step, its time, and its call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CompactionCall {
     pub(crate) step: CompactionStep,
@@ -30,8 +30,8 @@ pub(crate) struct CompactionCall {
 /// Nothing was compacted yet.
 pub(crate) const NEVER: i64 = -1;
 
-/// Searches an order. Gives the calls that have none, and whether the search
-/// was given up. After calls that had none, later ones are not judged.
+/// Searches for an order. Returns the calls that have none, and whether the
+/// search was given up. After such calls, later ones are not judged.
 pub(crate) fn check(
     calls: &[CompactionCall],
     states: &mut HashSet<i64>,
@@ -49,7 +49,7 @@ pub(crate) fn check(
         Found::Stuck { step, states: at, beside } => {
             let detail = format!("{:?} while the compacted revision is {at:?}", calls[step].step);
             let shown = beside.into_iter().filter_map(|place| calls[place].call).collect();
-            // From here on nothing is known.
+            // After this, the state is unknown.
             states.clear();
             (Some((detail, shown)), false)
         }

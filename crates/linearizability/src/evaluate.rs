@@ -1,4 +1,4 @@
-//! What a call on keys gives on the state at a revision.
+//! Evaluates calls on keys against the state at a revision.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,12 +12,12 @@ use t4_kv_types::{
 use crate::store::Store;
 use crate::{Failure, Request, Response};
 
-/// What a call does and answers.
+/// The effects and answer of a call.
 #[derive(Debug)]
 pub(crate) struct Evaluated {
     pub(crate) events: Vec<(EventKind, KeyValue)>,
     pub(crate) response: Response,
-    /// The leases that must be there for it.
+    /// The leases that must exist for it.
     pub(crate) leases: BTreeSet<LeaseId>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn evaluate(
     Some(response.map(|response| Evaluated { events: on.events, response, leases: on.leases }))
 }
 
-/// Whether a response tells of a change of keys.
+/// Whether a response reports a change of keys.
 pub(crate) fn changed(response: &Response) -> bool {
     match response {
         Response::Put(_) => true,
@@ -63,7 +63,7 @@ fn op_changed(result: &TxnOpResult) -> bool {
     }
 }
 
-/// The values that a call would put, wherever it branches.
+/// The values that a call would put, in any branch.
 pub(crate) fn values(request: &Request) -> Vec<&Bytes> {
     fn of_ops<'a>(txn: &'a TxnRequest, into: &mut Vec<&'a Bytes>) {
         for op in txn.success.iter().chain(&txn.failure) {
@@ -87,7 +87,7 @@ pub(crate) fn values(request: &Request) -> Vec<&Bytes> {
 struct Evaluation<'a> {
     store: &'a Store,
     at: i64,
-    // What this call has changed so far.
+    // The changes of this call so far.
     over: BTreeMap<Bytes, Option<KeyValue>>,
     events: Vec<(EventKind, KeyValue)>,
     leases: BTreeSet<LeaseId>,
@@ -181,7 +181,8 @@ impl Evaluation<'_> {
         self.run(txn, &path)
     }
 
-    /// All compares, of nested transactions too, look at the state before.
+    /// All compares, including those of nested transactions, see the state
+    /// before the transaction.
     fn path(&self, txn: &TxnRequest) -> Path {
         let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
         let ops = if succeeded { &txn.success } else { &txn.failure };

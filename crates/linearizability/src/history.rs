@@ -1,4 +1,4 @@
-//! What clients did and saw: calls, watches, and the server's own history.
+//! Client observations: calls, watches, and the server's own history.
 
 use bytes::Bytes;
 use t4_kv_types::{
@@ -8,8 +8,8 @@ use t4_kv_types::{
 
 /// Everything between two moments at which no call is in flight.
 ///
-/// A suite that kills servers makes one of each life of the server: a call that
-/// got no answer can have no effect after that life has ended.
+/// A suite that kills servers records one history per life of the server: a
+/// call without an answer can have no effect after that life has ended.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     /// The calls, in any order.
@@ -17,26 +17,26 @@ pub struct History {
     /// The watches, in any order.
     pub watches: Vec<Watch>,
     /// Every event of the history's revisions, in order: what a watch of all
-    /// keys from its first revision on has delivered in the end.
+    /// keys since its first revision has delivered by the end.
     pub log: Vec<WatchEvent>,
 }
 
-/// One call: what was asked, when, and what came of it.
+/// One call: its request, times and outcome.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The client.
     pub client: u32,
     /// When it was sent, in nanoseconds of a monotonic clock.
     pub invoked: u64,
-    /// When the answer came; without one, until when it can have had an effect.
+    /// When the answer arrived; without one, until when the call can have had an effect.
     pub returned: u64,
-    /// What was asked.
+    /// The request.
     pub request: Request,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// What the client knows of a call's result.
+/// What the client knows about a call's result.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// It was answered.
@@ -46,43 +46,43 @@ pub enum Outcome {
         /// The rest of the response.
         response: Response,
     },
-    /// It was refused, and certainly had no effect.
+    /// It was rejected and definitely had no effect.
     Failed(Failure),
-    /// It may have happened, or not.
+    /// It may or may not have been executed.
     Unknown,
 }
 
-/// Why a call was refused.
+/// Why a call was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The lease is not there.
+    /// The lease does not exist.
     LeaseNotFound,
-    /// The lease is there.
+    /// The lease exists.
     LeaseExists,
-    /// The key is not there.
+    /// The key does not exist.
     KeyNotFound,
     /// The revision was compacted away.
     Compacted,
-    /// The revision is not there yet.
+    /// The revision does not exist yet.
     FutureRevision,
-    /// The user is there.
+    /// The user exists.
     UserExists,
-    /// The user is not there.
+    /// The user does not exist.
     UserNotFound,
-    /// The role is there.
+    /// The role exists.
     RoleExists,
-    /// The role is not there.
+    /// The role does not exist.
     RoleNotFound,
     /// The user does not have the role.
     RoleNotGranted,
     /// The role does not have the permission.
     PermissionNotGranted,
-    /// For a reason that says nothing of the state, such as an invalid request
-    /// or an overload.
+    /// Rejected for a reason that says nothing about the state, such as an
+    /// invalid request or overload.
     Rejected(String),
 }
 
-/// What was asked. Ranges are linearizable; `serializable` is not looked at.
+/// A request. Ranges are linearizable; `serializable` is ignored.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// A put.
@@ -99,21 +99,21 @@ pub enum Request {
     LeaseGrant {
         /// The id, which the client chooses.
         id: LeaseId,
-        /// The time to live that it asks for, in seconds.
+        /// The requested time to live, in seconds.
         ttl_s: i64,
     },
     /// A revocation.
     LeaseRevoke(LeaseId),
     /// A renewal.
     LeaseKeepAlive(LeaseId),
-    /// A look at a lease.
+    /// A query for a lease.
     LeaseTimeToLive {
         /// The lease.
         id: LeaseId,
-        /// Whether its keys are asked for.
+        /// Whether its keys are requested.
         keys: bool,
     },
-    /// A look at all leases.
+    /// A query for all leases.
     LeaseList,
     /// A call about users and roles.
     Auth(AuthRequest),
@@ -130,13 +130,13 @@ pub enum AuthRequest {
     UserGet(String),
     /// Asks for all users.
     UserList,
-    /// Gives the user, named first, a role.
+    /// Grants the user, named first, a role.
     UserGrantRole(String, String),
-    /// Takes a role from the user, named first.
+    /// Revokes a role from the user, named first.
     UserRevokeRole(String, String),
     /// Adds a role.
     RoleAdd(String),
-    /// Deletes a role, and takes it from every user.
+    /// Deletes a role, and revokes it from every user.
     RoleDelete(String),
     /// Asks for the keys that a role may read and write.
     RoleGet(String),
@@ -144,12 +144,11 @@ pub enum AuthRequest {
     RoleList,
     /// Permits a role to read and write a key.
     RoleGrant(String, Bytes),
-    /// Takes that back.
+    /// Revokes that permission.
     RoleRevoke(String, Bytes),
 }
 
-/// What was answered. The revisions inside results are those of the header and
-/// are not looked at.
+/// An answer. The revisions inside results are those of the header and are ignored.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
     /// To a put.
@@ -160,24 +159,24 @@ pub enum Response {
     Range(RangeResult),
     /// To a transaction.
     Txn(TxnResult),
-    /// To a grant: the time to live that was given, in seconds.
+    /// To a grant: the granted time to live, in seconds.
     LeaseGranted(i64),
     /// To a renewal: the time to live, or 0 if there is no such lease.
     LeaseKept(i64),
-    /// To a look at a lease.
+    /// To a query for a lease.
     LeaseTimeToLive {
-        /// What is left, in seconds.
+        /// The time left, in seconds.
         ttl_s: i64,
-        /// What was given; 0 if there is no such lease.
+        /// The granted time to live; 0 if there is no such lease.
         granted_ttl_s: i64,
-        /// Its keys, in any order, if they were asked for.
+        /// Its keys, in any order, if requested.
         keys: Vec<Bytes>,
     },
-    /// To a look at all leases.
+    /// To a query for all leases.
     Leases(Vec<LeaseId>),
     /// Names of users or roles, or keys.
     Names(Vec<Bytes>),
-    /// It is done, and there is nothing to say.
+    /// Success without further content.
     Empty,
 }
 
@@ -186,9 +185,9 @@ pub enum Response {
 pub struct WatchEvent {
     /// Put or delete.
     pub kind: EventKind,
-    /// The key-value; of a delete, the key and the revision.
+    /// The key-value; for a delete, only the key and the revision.
     pub kv: KeyValue,
-    /// What was there before, if it was asked for.
+    /// The previous key-value, if requested.
     pub prev_kv: Option<KeyValue>,
 }
 
@@ -205,47 +204,47 @@ impl WatchEvent {
 pub struct Watch {
     /// The client.
     pub client: u32,
-    /// What it watches.
+    /// The watched range.
     pub range: KeyRange,
-    /// From which revision on; `None`: from now.
+    /// The first revision to deliver; `None`: start now.
     pub start: Option<Revision>,
-    /// Whether previous key-values were asked for.
+    /// Whether previous key-values were requested.
     pub prev_kv: bool,
-    /// Whether puts are left out.
+    /// Whether puts are filtered out.
     pub no_put: bool,
-    /// Whether deletes are left out.
+    /// Whether deletes are filtered out.
     pub no_delete: bool,
-    /// When the creation was sent.
+    /// When the creation request was sent.
     pub invoked: u64,
-    /// When its answer came, and the revision of its header.
+    /// When the answer to it arrived, and the revision of its header.
     pub created: Option<(u64, Revision)>,
-    /// What came afterwards, in order.
+    /// The later responses, in order.
     pub responses: Vec<WatchResponse>,
 }
 
-/// What a watch delivered at once.
+/// One response of a watch.
 #[derive(Clone, Debug)]
 pub struct WatchResponse {
-    /// When it came.
+    /// When it arrived.
     pub at: u64,
     /// The revision of its header.
     pub revision: Revision,
-    /// What it says.
+    /// Its content.
     pub news: WatchNews,
 }
 
-/// What a response of a watch says.
+/// The content of a watch response.
 #[derive(Clone, Debug)]
 pub enum WatchNews {
-    /// Something happened.
+    /// Events.
     Events {
         /// The events.
         events: Vec<WatchEvent>,
-        /// Whether the rest of the last revision comes in the next response.
+        /// Whether the rest of the last revision follows in the next response.
         fragment: bool,
     },
     /// Everything up to the header's revision was delivered.
     Progress,
-    /// The watch ended: what it needs was compacted up to this revision.
+    /// The watch ended: the revisions that it needs were compacted, up to this one.
     Compacted(Revision),
 }

@@ -1,6 +1,6 @@
-//! A lease as an object of the search: there or not, and until when.
+//! A lease as an object of the search: whether it exists, and until when.
 //!
-//! Leases have no revisions, so what pins their order is time, the header
+//! Leases have no revisions. Their order is determined by time, the header
 //! revisions of answers, and the revisions at which their keys were deleted
 //! with them.
 
@@ -13,57 +13,57 @@ use crate::search::{Found, Object, Span, search};
 /// A lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Lease {
-    /// It is not there.
+    /// It does not exist.
     Gone,
-    /// It is there.
+    /// It exists.
     There {
-        /// For how long, in seconds, from its last renewal on.
+        /// Its time to live in seconds, counted from its last renewal.
         ttl_s: i64,
-        /// Not before when that renewal was.
+        /// The earliest possible time of that renewal.
         renewed: u64,
     },
 }
 
-/// What a call, or the server, did with a lease, or saw of it.
+/// How a call, or the server, changed or observed a lease.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum LeaseStep {
-    /// A grant; the client was told this time to live, if it was told.
+    /// A grant; with the time to live that the client received, if it got an answer.
     Granted(Option<i64>),
-    /// A revocation. Or a removal of an expired lease, and its keys.
+    /// A revocation, or the removal of an expired lease with its keys.
     Revoked,
-    /// It was removed with its keys, by nobody that is known to have asked.
+    /// It was removed with its keys, but no call is known to have requested it.
     Expired,
-    /// It was renewed, and this was given.
+    /// It was renewed, with this time to live.
     Renewed(i64),
-    /// It was there; with the time to live that was granted, if that was told.
+    /// It existed; with the granted time to live, if that was reported.
     Seen(Option<i64>),
-    /// It was not there.
+    /// It did not exist.
     Missing,
 }
 
-/// A step, when it was, and what the state of the keys allows.
+/// A step, its time, and constraints from the state of the keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeaseCall {
     pub(crate) step: LeaseStep,
     pub(crate) span: Span,
-    /// Whether the lease had no keys at some revision of the step's time; with
-    /// keys, it cannot have gone unseen.
+    /// Whether the lease had no keys at some revision during the step; if it
+    /// had keys, its end would be visible in the log.
     pub(crate) bare: bool,
-    /// Someone may have revoked it in this time, so that it need not be over.
+    /// A call may have revoked it during this time, so it need not have expired.
     pub(crate) excused: bool,
-    /// The call; `None`: the server's own.
+    /// The call; `None` for the server itself.
     pub(crate) call: Option<usize>,
 }
 
-/// What was done with each lease.
+/// The steps of each lease.
 pub(crate) type LeaseCalls = BTreeMap<LeaseId, Vec<LeaseCall>>;
 
-/// What is possible of each lease that was ever granted. Of one that is not
-/// here: it is gone.
+/// The possible states of each lease that was ever granted. A lease that is not
+/// in the map is gone.
 pub(crate) type LeaseStates = BTreeMap<LeaseId, HashSet<Lease>>;
 
-/// Searches an order for each lease. Gives those that have none, with the step
-/// that has no place, and how many searches were given up.
+/// Searches for an order for each lease. Returns the leases without one, with
+/// the step that has no place, and the number of searches that were given up.
 pub(crate) fn check(
     calls: &LeaseCalls,
     states: &mut LeaseStates,
@@ -95,7 +95,7 @@ pub(crate) fn check(
     (wrong, given_up)
 }
 
-/// The steps that ended last before this one began.
+/// The last steps that ended before this one started.
 fn just_before(spans: &[Span], step: usize) -> Vec<usize> {
     const SHOWN: usize = 4;
     let mut ended: Vec<usize> =
@@ -105,8 +105,8 @@ fn just_before(spans: &[Span], step: usize) -> Vec<usize> {
     ended
 }
 
-/// Every state that the lease can have been in: after a search without a
-/// result, what comes later is judged mildly.
+/// Every state that the lease may have been in: after an inconclusive search,
+/// later steps are judged leniently.
 fn everything(calls: &[LeaseCall], known: &HashSet<Lease>) -> HashSet<Lease> {
     let mut all = known.clone();
     all.insert(Lease::Gone);
@@ -135,15 +135,15 @@ impl Object for Steps<'_> {
 
     fn step(&self, state: &Lease, index: usize) -> Option<Lease> {
         let LeaseCall { step, span, bare, excused, .. } = &self.0[index];
-        // Without keys its end is seen by nobody.
+        // Without keys, its end is visible to no one.
         let may_be_gone = match *state {
             Lease::Gone => true,
             Lease::There { ttl_s, renewed } => *bare && is_over(ttl_s, renewed, span.returned),
         };
         match (*step, *state) {
             (LeaseStep::Granted(ttl), _) if may_be_gone => {
-                // Of a grant without an answer the time to live is what was asked
-                // for at least.
+                // The time to live of a grant without an answer is unknown; 0
+                // allows the lease to be over at any time.
                 let ttl_s = ttl.unwrap_or(0);
                 Some(Lease::There { ttl_s, renewed: span.invoked })
             }
@@ -167,8 +167,8 @@ impl Object for Steps<'_> {
         }
     }
 
-    /// That a lease is over changes nothing either: who needs it to be gone finds
-    /// that out as well.
+    /// Expiry of a lease does not count as a change of state either: every step
+    /// that needs the lease to be gone checks that itself.
     fn only_reads(&self, index: usize) -> bool {
         matches!(self.0[index].step, LeaseStep::Seen(_) | LeaseStep::Missing)
     }

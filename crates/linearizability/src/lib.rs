@@ -1,21 +1,21 @@
-//! Judges what clients of an etcd saw. Pure: histories in, violations out.
+//! Judges what clients of an etcd observed. Pure: histories in, violations out.
 //!
-//! etcd's revisions do most of the work. Each write has a revision of its own
-//! and each answer shows one, so the order of writes is known, and a call is
-//! right if its answer is what the state at its revision gives and no call that
-//! had ended before it began shows a later one. That is linear in the number of
-//! calls. What has no revision (leases, compactions, users and roles) goes
+//! etcd's revisions do most of the work. Each write has its own revision and
+//! each answer shows one, so the order of writes is known. A call is correct if
+//! its answer matches the state at its revision and no call that ended before
+//! it started shows a later revision. Checking this is linear in the number of
+//! calls. Objects without revisions (leases, compactions, users and roles) go
 //! through a general search for an order, object by object.
 //!
 //! * [`History`]: calls, watches, and the log of the server's events.
-//! * [`Checker`]: takes one history after another; each begins in the states
-//!   that the one before may have ended in.
+//! * [`Checker`]: takes one history after another; each starts in the states in
+//!   which the previous one may have ended.
 //! * [`Verdict`], [`Violation`], [`Fault`]: what is wrong.
-//! * [`Reference`]: a naive etcd that makes histories, for tests of checkers.
-//! * [`Workload`]: what random clients ask.
+//! * [`Reference`]: a naive etcd that generates histories, for tests of checkers.
+//! * [`Workload`]: the requests of random clients.
 //!
 //! It sends nothing: suites drive servers, simulators drive replicas, and both
-//! record what [`History`] holds.
+//! record the data in [`History`].
 #![doc = include_str!("../README.md")]
 
 mod auth;

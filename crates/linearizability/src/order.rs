@@ -1,8 +1,8 @@
 //! Revisions in real time: what each call may have seen.
 //!
-//! Every answer that shows a revision bounds, for all others, when that
-//! revision came to be: not after the answer was there, and not before a call
-//! was sent that shows an earlier one.
+//! Every answer that shows a revision bounds when that revision was created:
+//! not after the answer arrived, and not before the start of any call that
+//! shows an earlier revision.
 
 /// An answer that shows a revision.
 #[derive(Clone, Copy, Debug)]
@@ -10,39 +10,39 @@ pub(crate) struct Sight {
     pub(crate) invoked: u64,
     pub(crate) returned: u64,
     pub(crate) revision: i64,
-    /// Whether it made that revision.
+    /// Whether it created that revision.
     pub(crate) wrote: bool,
-    /// Who saw it.
+    /// The call or watch that saw it.
     pub(crate) by: By,
 }
 
-/// Who saw a revision.
+/// The observer of a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
-    /// The call of this index.
+    /// The call with this index.
     Call(usize),
-    /// The watch of this index.
+    /// The watch with this index.
     Watch(usize),
-    /// Someone of an earlier history.
+    /// A call or watch of an earlier history.
     Earlier,
 }
 
-/// All of them, sorted for questions.
+/// All sights, indexed for queries.
 pub(crate) struct Order {
     base: i64,
-    // By time of return; each with the highest revision so far, and who saw it.
+    // By time of return; each with the highest revision so far, and its observer.
     ended: Vec<(u64, i64, By)>,
     // By time of invocation; each with the lowest revision that it or a later
-    // one found the state at.
+    // one found as the current state.
     begun: Vec<(u64, i64)>,
     // By revision; each with the latest invocation so far.
     lower: Vec<(i64, u64)>,
-    // By revision; each with the earliest return from here on.
+    // By revision; each with the earliest return of it and all later ones.
     higher: Vec<(i64, u64)>,
 }
 
 impl Order {
-    /// Everything before had seen revisions up to `base`.
+    /// Earlier histories had seen revisions up to `base`.
     pub(crate) fn new(sights: &[Sight], base: i64) -> Order {
         let mut ended: Vec<_> = sights.iter().map(|s| (s.returned, s.revision, s.by)).collect();
         ended.sort_unstable_by_key(|&(at, revision, _)| (at, revision));
@@ -79,7 +79,7 @@ impl Order {
         Order { base, ended, begun, lower, higher }
     }
 
-    /// The highest revision that had been seen before `at`, and by whom.
+    /// The highest revision seen before `at`, and its observer.
     pub(crate) fn floor(&self, at: u64) -> (i64, By) {
         let place = self.ended.partition_point(|(returned, ..)| *returned < at);
         match place.checked_sub(1) {
@@ -88,13 +88,13 @@ impl Order {
         }
     }
 
-    /// The highest revision that can have been there at `at`.
+    /// The highest revision that can have existed at `at`.
     pub(crate) fn ceiling(&self, at: u64) -> i64 {
         let place = self.begun.partition_point(|(invoked, _)| *invoked <= at);
         self.begun.get(place).map_or(i64::MAX, |(_, revision)| *revision)
     }
 
-    /// Between which times a revision came to be.
+    /// The bounds of the time at which a revision was created.
     pub(crate) fn birth(&self, revision: i64) -> (u64, u64) {
         let below = self.lower.partition_point(|(seen, _)| *seen < revision);
         let from = below.checked_sub(1).map_or(0, |place| self.lower[place].1);
@@ -102,8 +102,8 @@ impl Order {
         (from, self.higher.get(above).map_or(u64::MAX, |(_, returned)| *returned))
     }
 
-    /// Who went back: shows an earlier revision than another that had ended
-    /// before; with that other and its revision.
+    /// Whether a sight goes back, that is, shows an earlier revision than
+    /// another that had ended before it; returns that other revision and its observer.
     pub(crate) fn back(&self, sight: &Sight) -> Option<(i64, By)> {
         let (floor, by) = self.floor(sight.invoked);
         (sight.revision - i64::from(sight.wrote) < floor).then_some((floor, by))

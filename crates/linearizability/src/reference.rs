@@ -1,6 +1,6 @@
-//! A naive etcd in memory, for tests of checkers: each call is carried out at
-//! one moment, on maps, and every revision's state is kept as a whole. It
-//! shares no code with what judges it, but for users and roles.
+//! A naive etcd in memory, for tests of checkers: each call is executed at one
+//! moment, on maps, and the whole state of every revision is kept. It shares no
+//! code with the checker, except for users and roles.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ use crate::{Failure, Outcome, Request, Response, WatchEvent};
 
 type State = BTreeMap<Bytes, KeyValue>;
 
-/// A server with one client at a time.
+/// A server that executes one call at a time.
 #[derive(Clone, Debug)]
 pub struct Reference {
-    // The state of each revision, from revision 1 on at place 0 and 1.
+    // The state of each revision; index 0 and 1 both hold revision 1.
     states: Vec<State>,
     log: Vec<WatchEvent>,
-    // Time to live, and since when, in nanoseconds.
+    // The time to live, and the start of it in nanoseconds.
     leases: BTreeMap<LeaseId, (i64, u64)>,
     accounts: Accounts,
     compacted: i64,
@@ -35,7 +35,7 @@ impl Default for Reference {
 }
 
 impl Reference {
-    /// An empty one.
+    /// An empty server.
     #[must_use]
     pub fn new() -> Reference {
         Reference {
@@ -59,7 +59,7 @@ impl Reference {
         &self.log
     }
 
-    /// Carries a request out at a time.
+    /// Executes a request at a given time.
     pub fn carry_out(&mut self, now: u64, request: &Request) -> Outcome {
         match self.answer(now, request) {
             Ok(response) => Outcome::Done { revision: self.revision(), response },
@@ -67,7 +67,7 @@ impl Reference {
         }
     }
 
-    /// Removes the leases whose time is over, each with its keys.
+    /// Removes expired leases, each with its keys.
     pub fn expire(&mut self, now: u64) {
         let over = |ttl: i64, since: u64| now >= since + ttl as u64 * 1_000_000_000;
         let ids: Vec<LeaseId> = self

@@ -1,21 +1,21 @@
-//! The general search: is there an order of calls that one object explains?
+//! The general search: is there an order of calls that explains one object?
 //!
-//! Wing and Gong's search as a walk through time that keeps every possible
-//! configuration (after Lowe): the object's state, and which of the calls in
-//! flight have had their effect. Equal configurations are kept once, so that the
-//! work is bounded by what is possible at one moment and not by the number of
-//! orders. What is possible in the end is where the next history begins.
+//! This is Wing and Gong's search as a walk through time that keeps every
+//! possible configuration (after Lowe): the object's state, and which of the
+//! calls in flight have taken effect. Equal configurations are kept once, so the
+//! work is bounded by the possibilities at one moment, not by the number of
+//! orders. The next history starts with the configurations possible at the end.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-/// An object with one state, and what calls make of it.
+/// An object with one state, and the effects of calls on it.
 pub(crate) trait Object {
     type State: Clone + Eq + Hash + std::fmt::Debug;
-    /// The state after the step of this index, if it can have happened on
-    /// `state`.
+    /// The state after the step with this index, or `None` if the step is
+    /// impossible on `state`.
     fn step(&self, state: &Self::State, index: usize) -> Option<Self::State>;
-    /// Whether the step changes no state, whichever it happens on.
+    /// Whether the step leaves every state unchanged.
     fn only_reads(&self, index: usize) -> bool;
 }
 
@@ -24,23 +24,24 @@ pub(crate) trait Object {
 pub(crate) struct Span {
     pub(crate) invoked: u64,
     pub(crate) returned: u64,
-    /// At which points of the key space's history, as [`made`], [`seen`] give
-    /// them. A step before another's first point is before that step.
+    /// The possible points in the history of the key space, as returned by
+    /// [`made`] and [`seen`]. A step whose last point is before another's first
+    /// point comes before that step.
     pub(crate) low: i64,
     pub(crate) high: i64,
-    /// The point that had been reached when it was invoked: nothing that is
-    /// invoked later is before it.
+    /// The point that had been reached when it was invoked: no step invoked
+    /// later is before it.
     pub(crate) base: i64,
-    /// It need not have happened.
+    /// Whether the step may not have happened at all.
     pub(crate) maybe: bool,
 }
 
-/// The point at which a revision comes to be.
+/// The point at which a revision is created.
 pub(crate) fn made(revision: i64) -> i64 {
     revision.saturating_mul(2)
 }
 
-/// The points at which a revision is the current one, until the next.
+/// The point at which a revision is the current one, until the next.
 pub(crate) fn seen(revision: i64) -> i64 {
     revision.saturating_mul(2).saturating_add(1)
 }
@@ -48,24 +49,24 @@ pub(crate) fn seen(revision: i64) -> i64 {
 /// The result of a search.
 #[derive(Debug)]
 pub(crate) enum Found<S> {
-    /// There are orders; these states are possible in the end.
+    /// Orders exist; these states are possible at the end.
     Orders(HashSet<S>),
-    /// There is none: this step has no place. With the states that were possible
-    /// before it, and steps that were in flight.
+    /// No order exists: this step has no place. With the states that were
+    /// possible before it, and the steps that were in flight.
     Stuck { step: usize, states: Vec<S>, beside: Vec<usize> },
     /// Too many configurations.
     GaveUp,
 }
 
-/// A search that holds more configurations is given up.
+/// A search is given up if it holds more configurations.
 const CONFIGURATIONS_MAX: usize = 50_000;
 
-// State, and the steps in flight that have happened, sorted; and the first point
-// at which the next step may be.
+// The state, and the sorted steps in flight that have happened; and the first
+// point at which the next step may happen.
 type Configurations<S> = HashMap<(S, Vec<u32>), i64>;
 
-/// Searches all orders of steps with these spans that begin in one of the
-/// states.
+/// Searches all orders of the steps with these spans, starting in each of the
+/// given states.
 pub(crate) fn search<O: Object>(
     object: &O,
     spans: &[Span],
@@ -83,7 +84,7 @@ pub(crate) fn search<O: Object>(
         }
         let before = states(&configurations);
         let span = &spans[step];
-        // From here on it has happened; what only may have, may also never have.
+        // After this the step has happened; a `maybe` step may also never happen.
         let without = if span.maybe { configurations.clone() } else { Configurations::new() };
         let walked =
             Walk { object, spans, in_flight: &in_flight, reached }.happened(configurations, step);
@@ -102,7 +103,7 @@ pub(crate) fn search<O: Object>(
     Found::Orders(states(&configurations).into_iter().collect())
 }
 
-/// Invocations and returns in time; at one time, invocations first.
+/// Invocations and returns by time; invocations first at equal times.
 fn moments(spans: &[Span]) -> Vec<(u64, bool, usize)> {
     let mut moments = Vec::with_capacity(spans.len() * 2);
     for (step, span) in spans.iter().enumerate() {
@@ -127,18 +128,18 @@ fn keep<S: Eq + Hash>(
     into
 }
 
-/// What may happen at one moment.
+/// The steps that may happen at one moment.
 struct Walk<'a, O> {
     object: &'a O,
     spans: &'a [Span],
     in_flight: &'a [usize],
-    // Nothing that is invoked from now on is before this point.
+    // No step invoked later is before this point.
     reached: i64,
 }
 
 impl<O: Object> Walk<'_, O> {
-    /// The configurations in which `step` has happened: each may first let
-    /// others happen that are in flight. `None`: too many.
+    /// The configurations in which `step` has happened, possibly after other
+    /// steps in flight. `None` if there are too many.
     fn happened(
         &self,
         configurations: Configurations<O::State>,
@@ -175,9 +176,9 @@ impl<O: Object> Walk<'_, O> {
         Some(done_with)
     }
 
-    /// A step that changes nothing happens as soon as it can, if that takes no
-    /// place from another: without this, every subset of the readers in flight
-    /// would be a configuration.
+    /// Lets read-only steps happen as early as possible, if that does not
+    /// displace another step: without this, every subset of the readers in
+    /// flight would be a configuration.
     fn let_readers_go(&self, (state, done): &mut (O::State, Vec<u32>), floor: &mut i64) {
         for &next in self.in_flight {
             let Err(place) = done.binary_search(&(next as u32)) else { continue };
@@ -271,8 +272,8 @@ mod tests {
 
     #[test]
     fn a_write_of_what_is_there_may_come_later_all_the_same() {
-        // 1 is there, is written again, becomes 2, and is read: the second write
-        // of 1 came after that of 2.
+        // The value is 1, is written as 1 again, becomes 2, and is read as 1:
+        // the second write of 1 came after that of 2.
         let steps = [(true, 1), (true, 1), (true, 2), (false, 2), (false, 1)];
         let spans = [span(0, 10), span(11, 100), span(20, 30), span(31, 40), span(50, 60)];
         assert_eq!(orders(&steps, &spans), Some(vec![1]));

@@ -1,5 +1,5 @@
-//! What has no revision: leases, compactions, users and roles. Makes the steps
-//! of their searches from calls and watches.
+//! Objects without revisions: leases, compactions, users and roles. Derives the
+//! steps of their searches from calls and watches.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ use crate::search::{Span, made, seen};
 use crate::verdict::{Fault, Verdict};
 use crate::{Call, Failure, Outcome, Request, Response, WatchNews};
 
-/// What is possible after a history.
+/// The possible states after a history.
 pub(crate) struct After {
     leases: LeaseStates,
     compacted: HashSet<i64>,
@@ -23,7 +23,7 @@ pub(crate) struct After {
 }
 
 impl After {
-    /// Where the next history begins.
+    /// Makes them the start of the next history.
     pub(crate) fn store_into(self, checker: &mut Checker) {
         checker.leases = self.leases;
         checker.compacted = self.compacted;
@@ -31,7 +31,7 @@ impl After {
     }
 }
 
-/// Searches orders of all that has no revision.
+/// Searches for orders of everything without revisions.
 pub(crate) fn check(
     judge: &Judge<'_>,
     leases: LeaseStates,
@@ -76,8 +76,8 @@ impl<'a> Steps<'a> {
         self.judge.history.calls.iter().enumerate()
     }
 
-    /// When a call was carried out; with an answer whose header was filled
-    /// afterwards, not after that revision.
+    /// When a call was executed. If `header_is_last`, the header of its answer
+    /// was filled in afterwards, so it ran no later than that revision.
     fn span(&self, call: &Call, header_is_last: bool) -> Span {
         let base = self.judge.order.floor(call.invoked).0;
         let last = self.judge.order.ceiling(call.returned);
@@ -89,14 +89,14 @@ impl<'a> Steps<'a> {
             invoked: call.invoked,
             returned: call.returned,
             low: seen(base),
-            // Below only if someone went back, which is said elsewhere.
+            // Below only if a call went back, which is reported elsewhere.
             high: seen(high.max(base)),
             base: seen(base),
             maybe: call.outcome == Outcome::Unknown,
         }
     }
 
-    /// The same of a call that made a revision.
+    /// The same for a call that created a revision.
     fn made(&self, call: &Call, revision: i64) -> Span {
         let (_, latest) = self.judge.order.birth(revision);
         Span {
@@ -108,7 +108,7 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Whether the lease may have had no keys in the span.
+    /// Whether the lease may have had no keys during the span.
     fn bare(&self, id: LeaseId, span: Span) -> bool {
         let (low, high) = (span.low / 2, (span.high / 2).min(self.judge.store.last()));
         let mut states = self.judge.store.attachments(id, low.min(high), high);
@@ -235,7 +235,7 @@ impl<'a> Steps<'a> {
         steps
     }
 
-    /// Every lease that is known to be or to have been.
+    /// Every lease that is known to exist or to have existed.
     fn everyone(&self) -> HashSet<LeaseId> {
         let mut all = self.known.clone();
         all.extend(self.calls().filter_map(|(_, call)| match call.request {
@@ -245,7 +245,7 @@ impl<'a> Steps<'a> {
         all
     }
 
-    /// A lease may be gone before its time if a revocation got no answer.
+    /// A lease may be gone early if a revocation got no answer.
     fn excuse(&self, steps: &mut LeaseCalls) {
         for (_, call) in self.calls() {
             let (Request::LeaseRevoke(id), Outcome::Unknown) = (&call.request, &call.outcome)
@@ -258,8 +258,8 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// A lease's keys are those of a revision in the span; gives the part of the
-    /// span in which they are.
+    /// The keys of a lease must match a revision in the span; returns the part
+    /// of the span in which they do.
     fn keys_seen(
         &self,
         index: usize,

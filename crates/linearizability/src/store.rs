@@ -1,4 +1,4 @@
-//! Every version of every key, as the log makes them.
+//! Every version of every key, built from the log.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -8,7 +8,7 @@ use t4_kv_types::{EventKind, KeyRange, KeyValue, LeaseId, RangeEnd, Revision};
 
 use crate::WatchEvent;
 
-/// A key's state from a revision on.
+/// A key's state since a revision.
 #[derive(Clone, Debug)]
 struct Version {
     at: i64,
@@ -21,13 +21,13 @@ struct Version {
 pub(crate) struct Store {
     // Ascending by revision.
     keys: BTreeMap<Bytes, Vec<Version>>,
-    // Each lease's keys, sorted, from a revision on; ascending by revision.
+    // The sorted keys of each lease since a revision; ascending by revision.
     attached: HashMap<LeaseId, Vec<(i64, Vec<Bytes>)>>,
     last: i64,
 }
 
 impl Store {
-    /// The empty one, at revision 1.
+    /// An empty store, at revision 1.
     pub(crate) fn new() -> Store {
         let last = Revision::EMPTY_STORE.0;
         Store { keys: BTreeMap::new(), attached: HashMap::new(), last }
@@ -69,7 +69,7 @@ impl Store {
     }
 
     /// The revisions of `low..=high` at which a lease's keys may differ from
-    /// those of the revision before: `low`, and where they changed.
+    /// those at the previous revision: `low`, and where they changed.
     pub(crate) fn attachments(
         &self,
         id: LeaseId,
@@ -83,8 +83,8 @@ impl Store {
         first.into_iter().chain(later.map(|(at, keys)| (*at, keys.as_slice())))
     }
 
-    /// Takes in an event, and says what the event should have been if it is
-    /// not what follows from the events before it.
+    /// Adds an event; if it does not follow from the events before it, returns
+    /// a description of what it should be.
     pub(crate) fn apply(&mut self, event: &WatchEvent) -> Result<(), String> {
         let at = event.revision().0;
         let before = self.get(&event.kv.key, at).cloned();
@@ -98,7 +98,7 @@ impl Store {
         wrong.map_or(Ok(()), Err)
     }
 
-    /// Forgets what only reads below `floor` can see.
+    /// Forgets everything that only reads below `floor` can see.
     pub(crate) fn prune(&mut self, floor: i64) {
         self.keys.retain(|_, versions| {
             let keep = versions.partition_point(|version| version.at <= floor).saturating_sub(1);
@@ -141,7 +141,7 @@ impl Store {
     }
 }
 
-/// The key-value of an event, if the key was as `before`.
+/// The key-value of an event on a key that was `before`.
 pub(crate) fn after(before: Option<&KeyValue>, event: &WatchEvent) -> KeyValue {
     let KeyValue { key, mod_revision, .. } = event.kv.clone();
     if event.kind == EventKind::Delete {

@@ -7,8 +7,8 @@ use t4_kv_types::{KeyRange, RangeEnd, RangeRequest};
 
 use crate::{Call, History, Request};
 
-/// What a correct server never does. What is further down may follow from what
-/// is further up.
+/// Violations that no correct server commits. Later variants may be
+/// consequences of earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
     /// The log skips a revision, repeats one, or goes back.
@@ -18,52 +18,51 @@ pub enum Fault {
     Record,
     /// A revision that no call and no lease accounts for.
     Foreign,
-    /// A write that was refused is in the log.
+    /// A rejected write is in the log.
     FailedWriteCounts,
-    /// A call's write stands at two revisions.
+    /// A call's write is in the log at two revisions.
     AppliedTwice,
-    /// A write that was acknowledged is not in the log.
+    /// An acknowledged write is not in the log.
     LostWrite,
-    /// Two calls were acknowledged with one revision.
+    /// Two calls were acknowledged with the same revision.
     RevisionReused,
-    /// A revision holds other changes than its call asked for.
+    /// The changes of a revision differ from its call's request.
     WrongEffect,
-    /// A later call shows an earlier revision than one that had ended before it
-    /// began.
+    /// A call shows an earlier revision than one that ended before it started.
     WentBack,
-    /// A response does not fit the state at its revision.
+    /// A response does not match the state at its revision.
     WrongResponse,
-    /// An error that no state in the call's time gives.
+    /// An error that matches no state during the call.
     WrongError,
-    /// No order of the calls on a lease explains what they saw.
+    /// No order of the calls on a lease explains what they observed.
     Lease,
-    /// A lease's keys are those of no revision in the call's time.
+    /// A lease's keys match no revision during the call.
     LeaseKeys,
-    /// No order of the calls explains what compactions and reads saw.
+    /// No order of the calls explains what compactions and reads observed.
     Compaction,
-    /// No order of the calls explains what those about users and roles saw.
+    /// No order of the calls about users and roles explains what they observed.
     Auth,
     /// A watch delivered an event that it should not: twice, out of order, from
     /// before its start, or one that never happened.
     WatchExtra,
-    /// A watch left out an event.
+    /// A watch missed an event.
     WatchMissed,
-    /// A watch delivered an event with other content than the log has.
+    /// The content of an event that a watch delivered differs from the log.
     WatchEvent,
-    /// A watch tore the events of a revision apart.
+    /// A watch split the events of a revision.
     WatchSplit,
     /// A response of a watch has an impossible revision in its header.
     WatchHeader,
 }
 
-/// One fault: what, and the calls that show it.
+/// One fault and the calls that show it.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// Its kind.
+    /// The kind of fault.
     pub fault: Fault,
     /// What was expected and what was found.
     pub detail: String,
-    /// Indexes of calls in the history: the fewest that show it.
+    /// Indexes of calls in the history: a minimal set that shows it.
     pub calls: Vec<usize>,
     /// Indexes of watches in the history.
     pub watches: Vec<usize>,
@@ -72,16 +71,16 @@ pub struct Violation {
 /// The result of a check.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
-    /// What is wrong; what explains the rest stands first.
+    /// The violations; root causes come first.
     pub violations: Vec<Violation>,
-    /// How many of each kind there are, those that were not kept included.
+    /// The number of violations per kind, including those that were not kept.
     pub counts: BTreeMap<Fault, usize>,
-    /// Searches that were given up, because too many orders were possible.
+    /// Searches that were given up because too many orders were possible.
     pub inconclusive: usize,
 }
 
-/// A verdict keeps so many violations of a kind: one loss moves everything
-/// after it.
+/// The most violations of one kind that a verdict keeps: one lost event shifts
+/// everything after it.
 const OF_A_KIND_MAX: usize = 50;
 
 impl Verdict {
@@ -103,7 +102,7 @@ impl Verdict {
         self.violations.is_empty()
     }
 
-    /// Leaves out faults that the server is known to have.
+    /// Removes faults that the server is known to have.
     pub fn forgive(&mut self, is_known: impl Fn(&Violation) -> bool) {
         self.violations.retain(|violation| !is_known(violation));
     }
@@ -114,8 +113,8 @@ impl Verdict {
         self.violations.iter().any(|violation| violation.fault == fault)
     }
 
-    /// The first violations of each kind with the calls that show them, to be
-    /// read.
+    /// The first violations of each kind with the calls that show them, in
+    /// readable form.
     #[must_use]
     pub fn report(&self, history: &History, of_a_kind: usize) -> String {
         let mut text = format!("{:?}\n", self.counts);
@@ -154,7 +153,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// A call in one line.
+/// Formats a call as one line.
 #[must_use]
 pub fn show(call: &Call) -> String {
     let Call { client, invoked, returned, request, outcome } = call;
@@ -165,7 +164,7 @@ pub fn show(call: &Call) -> String {
     format!("[{invoked:>14} .. {returned:>14} ns] client {client:>3}: {request} -> {outcome:?}")
 }
 
-/// What a range asks for, and nothing of what it does not.
+/// The fields of a range request that are set.
 fn show_range(range: &RangeRequest) -> String {
     let KeyRange { start, end } = &range.range;
     let mut text = match end {

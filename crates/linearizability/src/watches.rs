@@ -1,5 +1,5 @@
-//! What etcd guarantees of watches: ordered, unique, reliable, atomic,
-//! resumable, bookmarkable; and that a watch from now on begins now.
+//! etcd's guarantees for watches: ordered, unique, reliable, atomic, resumable,
+//! bookmarkable; and a watch without a start revision starts now.
 
 use t4_kv_types::EventKind;
 
@@ -7,7 +7,7 @@ use crate::order::{By, Sight};
 use crate::verdict::{Fault, Verdict, Violation};
 use crate::{Watch, WatchEvent, WatchNews, WatchResponse};
 
-/// What watches show of revisions.
+/// The revisions that watches show.
 pub(crate) fn sights(watches: &[Watch]) -> Vec<Sight> {
     let mut sights = Vec::new();
     for (index, watch) in watches.iter().enumerate() {
@@ -16,7 +16,8 @@ pub(crate) fn sights(watches: &[Watch]) -> Vec<Sight> {
         let invoked = watch.invoked;
         sights.push(Sight { invoked, returned, revision: revision.0, wrote: false, by });
         for response in &watch.responses {
-            // When the server looked is not known, but not after it came.
+            // It is unknown when the server read its state, except that it was
+            // before the response arrived.
             let (invoked, returned) = (0, response.at);
             sights.push(Sight { invoked, returned, revision: shown(response), wrote: false, by });
         }
@@ -32,17 +33,18 @@ fn shown(response: &WatchResponse) -> i64 {
     last.max(response.revision.0)
 }
 
-/// The server's history, with what is needed to judge watches of it.
+/// The server's log, with the data needed to judge watches.
 #[derive(Clone, Copy)]
 pub(crate) struct Log<'a> {
     pub(crate) events: &'a [WatchEvent],
-    /// Previous key-values may be missing below this: compacted.
+    /// Previous key-values may be missing below this because they were compacted.
     pub(crate) compacted: i64,
 }
 
-/// Judges one watch. From now on means: behind `floor`, which had been seen
-/// before the watch was asked for, and at the latest behind the revision in the
-/// answer to its creation. etcd fills that in a moment after the watch has begun.
+/// Judges one watch. A watch without a start revision starts after `floor`, which
+/// had been seen before the watch was requested, and at the latest after the
+/// revision in the answer to its creation, which etcd fills in shortly after the
+/// watch has started.
 pub(crate) fn check(log: Log<'_>, index: usize, watch: &Watch, floor: i64, verdict: &mut Verdict) {
     let Some((_, created)) = watch.created else { return };
     let first = watch.start.map_or(floor + 1, |start| start.0);
@@ -59,7 +61,7 @@ pub(crate) fn check(log: Log<'_>, index: usize, watch: &Watch, floor: i64, verdi
         if let Err((fault, detail)) = reader.take(response) {
             let detail = format!("client {}: {detail}", watch.client);
             verdict.push(Violation { fault, detail, calls: Vec::new(), watches: vec![index] });
-            // What follows is shifted.
+            // Everything after it is shifted.
             return;
         }
     }
@@ -68,14 +70,14 @@ pub(crate) fn check(log: Log<'_>, index: usize, watch: &Watch, floor: i64, verdi
 struct Reader<'a> {
     log: Log<'a>,
     watch: &'a Watch,
-    // The next event of the log to look at.
+    // The index of the next event of the log to compare.
     place: usize,
     first: i64,
-    // Until something is delivered, it may begin anywhere up to here.
+    // Until something is delivered, the watch may start anywhere up to here.
     begins_by: i64,
-    // The last revision that was delivered.
+    // The last delivered revision.
     delivered: i64,
-    // The last response was a fragment.
+    // Whether the last response was a fragment.
     torn: bool,
 }
 
@@ -105,7 +107,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// It has begun before its first event, or by now.
+    /// The watch has started before its first event, or by now.
     fn begin(&mut self, response: &WatchResponse) {
         let first = match &response.news {
             WatchNews::Events { events, .. } => events.first().map(WatchEvent::revision),

@@ -1,5 +1,5 @@
-//! What random clients ask: few keys, few leases, few names, and every kind of
-//! call that has an answer without an effect.
+//! The requests of random clients: few keys, few leases, few names, and every
+//! kind of call that is answered without having an effect.
 
 use std::collections::VecDeque;
 
@@ -12,16 +12,16 @@ use t4_testkit::Rng;
 
 use crate::{AuthRequest, Outcome, Request};
 
-/// How many of everything there are. Few: clients must meet.
+/// The number of each kind of object. Low, so that clients contend.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkloadOptions {
-    /// Keys that everyone writes. Default: 40.
+    /// Keys that all clients write. Default: 40.
     pub keys: u64,
-    /// Leases with a time to live that outlives the test. Default: 12.
+    /// Leases that outlive the test. Default: 12.
     pub long_leases: u64,
     /// Leases that expire. Default: 6.
     pub short_leases: u64,
-    /// The time to live that these ask for, in seconds. Default: 1.
+    /// The requested time to live of these, in seconds. Default: 1.
     pub short_ttl_s: i64,
 }
 
@@ -31,18 +31,18 @@ impl Default for WorkloadOptions {
     }
 }
 
-/// One client's requests, one after another. The same generator and the same
-/// outcomes give the same requests.
+/// The sequence of one client's requests. The same generator and the same
+/// outcomes produce the same requests.
 #[derive(Clone, Debug)]
 pub struct Workload {
     options: WorkloadOptions,
     client: u32,
-    // Counts values: each is written once.
+    // Counts values, as each value is written only once.
     written: u64,
     rng: Rng,
     // The highest revision that an answer has shown.
     seen: Revision,
-    // What belongs together and comes next.
+    // The next requests of a sequence that belongs together.
     next: VecDeque<Request>,
 }
 
@@ -51,22 +51,22 @@ const USERS: u64 = 4;
 const ROLES: u64 = 3;
 
 impl Workload {
-    /// The requests of a client. Of two clients, either the number differs or
-    /// `after`, which counts the values that clients of this number have put
-    /// before.
+    /// The requests of a client. Each pair of `client` and `after` must be
+    /// unique; `after` is the number of values that earlier clients with the
+    /// same number have put.
     #[must_use]
     pub fn new(options: WorkloadOptions, client: u32, after: u64, rng: Rng) -> Workload {
         let seen = Revision::EMPTY_STORE;
         Workload { options, client, written: after, rng, seen, next: VecDeque::new() }
     }
 
-    /// How many values it has put, those before it included.
+    /// The number of values put so far, including earlier ones.
     #[must_use]
     pub fn written(&self) -> u64 {
         self.written
     }
 
-    /// Takes note of an answer.
+    /// Records an answer.
     pub fn saw(&mut self, outcome: &Outcome) {
         if let Outcome::Done { revision, .. } = outcome {
             self.seen = self.seen.max(*revision);
@@ -98,7 +98,7 @@ impl Workload {
         Bytes::from(format!("k/{number:03}"))
     }
 
-    // Keys of a group of their own, of which most are deleted.
+    // Keys of a separate group, most of which are deleted.
     fn rare_key(&mut self) -> Bytes {
         let number = self.rng.below(self.options.keys);
         Bytes::from(format!("rare/{number:03}"))
@@ -113,7 +113,7 @@ impl Workload {
         id.0 as u64 > self.options.long_leases
     }
 
-    // Few, so that a lease often has keys and often none.
+    // Few, so that a lease often has keys and often has none.
     fn leased_key(&mut self, id: LeaseId) -> Bytes {
         let number = self.rng.below(3);
         Bytes::from(format!("lease/{}/{number}", id.0))
@@ -170,7 +170,7 @@ impl Workload {
         range(list)
     }
 
-    /// A read at a revision: a few back, or far, or one that is not there yet.
+    /// A read at a revision: a few back, far back, or one that does not exist yet.
     fn read_back(&mut self) -> Request {
         let mut read = match self.rng.chance(1, 4) {
             true => RangeRequest::new(self.some_range()),
@@ -195,8 +195,8 @@ impl Workload {
         Request::Delete(DeleteRangeRequest { range, prev_kv: self.rng.chance(1, 4) })
     }
 
-    /// A transaction that shows a key because its compare fails, and a get of
-    /// the key behind it.
+    /// A transaction that returns a key because its compare fails, followed by
+    /// a get of that key.
     fn failing_compare(&mut self) -> Request {
         let key = self.key();
         self.next.push_back(range(RangeRequest::new(KeyRange::single(key.clone()))));
@@ -264,7 +264,7 @@ impl Workload {
             }
             5..7 => Request::LeaseKeepAlive(id),
             7..11 => {
-                // What the lease shows of a key, a get shows too.
+                // A key that the lease shows must be visible to a get too.
                 self.next.push_back(range(RangeRequest::new(KeyRange::single(key))));
                 Request::LeaseTimeToLive { id, keys: true }
             }

@@ -1,5 +1,5 @@
-//! Histories that a correct server never makes, one of each kind, and tricky
-//! ones that it may make.
+//! Histories that a correct server never produces, one of each kind, and tricky
+//! ones that it may produce.
 
 use bytes::Bytes;
 use t4_kv_types::{
@@ -15,7 +15,7 @@ use t4_linearizability::{
 const SECOND: u64 = 1_000_000_000;
 const LEASE: LeaseId = LeaseId(7);
 
-/// A history that is written down step by step. Revisions begin at 2.
+/// A history that is written down step by step. Revisions start at 2.
 #[derive(Default)]
 struct Script {
     history: History,
@@ -36,7 +36,7 @@ fn leased(key: &str, value: &str, at: i64) -> KeyValue {
     KeyValue { lease: LEASE, ..kv(key, value, at) }
 }
 
-/// The same key, put once more.
+/// The same key after another put.
 fn over(old: &KeyValue, value: &str, at: i64) -> KeyValue {
     let value = Bytes::copy_from_slice(value.as_bytes());
     KeyValue { value, mod_revision: Revision(at), version: old.version + 1, ..old.clone() }
@@ -65,7 +65,7 @@ fn found(kvs: &[KeyValue]) -> RangeResult {
 }
 
 impl Script {
-    /// A call from `at.0` to `at.1`. Clients do not matter: times do.
+    /// A call from `at.0` to `at.1`. Only times matter, not clients.
     fn call(&mut self, at: (u64, u64), request: Request, outcome: Outcome) -> &mut Self {
         let (invoked, returned) = at;
         self.history.calls.push(Call { client: 1, invoked, returned, request, outcome });
@@ -189,7 +189,7 @@ fn a_stale_value_under_a_fresh_header() {
 #[test]
 fn a_failed_compare_that_shows_newer_than_a_later_get() {
     let (mut script, one, two) = two_puts();
-    // The put of `two` is still in flight; its effect is shown to the transaction.
+    // The put of `two` is still in flight; the transaction sees its effect.
     script.history.calls[1].returned = 100;
     let never = Compare {
         range: KeyRange::single("k"),
@@ -247,7 +247,7 @@ fn half_a_transaction() {
     let mut script = Script::default();
     script.call((10, 20), Request::Txn(Box::new(txn.clone())), done(2, Response::Txn(result)));
     script.log(put_event(&kv("a", "1", 2), None)).is(Fault::WrongEffect);
-    // The same when no answer came.
+    // The same without an answer.
     let mut script = Script::default();
     script.call((10, 20), Request::Txn(Box::new(txn)), Outcome::Unknown).is_fine();
     script.log(put_event(&kv("a", "1", 2), None)).is(Fault::Foreign);
@@ -278,7 +278,7 @@ fn a_revision_that_is_used_twice() {
 #[test]
 fn a_write_before_one_that_had_ended() {
     let (mut script, ..) = two_puts();
-    // Acknowledged at 3 before the one at 2 was sent.
+    // Acknowledged at 3 before the put at 2 was sent.
     script.history.calls[0].invoked = 45;
     script.history.calls[0].returned = 50;
     script.is(Fault::WentBack);
@@ -324,7 +324,7 @@ fn watches_that_break_their_word() {
         news(watch, 50, 4, [all.clone(), vec![put_event(&never, Some(&two))]].concat());
     })
     .is(Fault::WatchExtra);
-    // It came before the put that made it was sent.
+    // It arrived before the put that caused it was sent.
     with(&|watch| news(watch, 25, 3, all.clone())).is(Fault::WentBack);
 }
 
@@ -360,15 +360,15 @@ fn a_revision_that_a_watch_tears_apart() {
 
 #[test]
 fn a_watch_from_now_on_that_delivers_the_past() {
-    // Opened after the put at 3 was acknowledged: it begins behind it.
+    // Opened after the put at 3 was acknowledged: it starts after that.
     let (mut script, one, two) = two_puts();
     news(script.watch(None, (51, 3)), 60, 3, vec![put_event(&two, Some(&one))]);
     script.is(Fault::WatchExtra);
-    // As the bug has it: the answer to its creation lags too.
+    // As in the bug: the answer to its creation lags too.
     let (mut script, one, two) = two_puts();
     news(script.watch(None, (51, 2)), 60, 3, vec![put_event(&two, Some(&one))]);
     script.is(Fault::WentBack);
-    // Opened while the put was in flight: either is right.
+    // Opened while the put was in flight: either is correct.
     let (mut script, one, two) = two_puts();
     news(script.watch(None, (35, 2)), 60, 3, vec![put_event(&two, Some(&one))]);
     script.is_fine();
@@ -381,14 +381,14 @@ fn a_lease_that_shows_a_key_before_a_get_does() {
     script.grant((1, 2), 2, 1).put_leased((10, 100), "k", 2).log(put_event(&key, None));
     script.look((20, 30), &["k"], 2);
     script.get((40, 50), "k", std::slice::from_ref(&key), 2).is_fine();
-    // Its header may be from before it looked, as long as nobody sees less later.
+    // Its header may be from before its read, as long as no later call sees less.
     script.history.calls.truncate(2);
     script.look((20, 30), &["k"], 1);
     script.get((40, 50), "k", std::slice::from_ref(&key), 2).is_fine();
-    // As the bug has it: a get behind it does not find the key.
+    // As in the bug: a later get does not find the key.
     script.history.calls.truncate(2);
     script.look((20, 30), &["k"], 1).get((40, 50), "k", &[], 1).is(Fault::LeaseKeys);
-    // And if the header is right, the get goes back.
+    // If the header is correct, the get goes back.
     script.history.calls.truncate(2);
     script.look((20, 30), &["k"], 2).get((40, 50), "k", &[], 1).is(Fault::WentBack);
 }
@@ -423,7 +423,7 @@ fn a_lease_that_expires_early() {
     let mut renewed = script(2 * SECOND + 1);
     let keep = Request::LeaseKeepAlive(LEASE);
     renewed.call((SECOND, SECOND + 9), keep, done(2, Response::LeaseKept(2))).is(Fault::Lease);
-    // Without keys, its end is seen only by looking.
+    // Without keys, only a query can show its end.
     let mut bare = Script::default();
     bare.grant((1, 5), 2, 1).look_in_vain((SECOND, SECOND + 9), 1).is(Fault::Lease);
     let mut bare = Script::default();
@@ -453,12 +453,12 @@ fn leases_that_nobody_orders() {
     let mut script = Script::default();
     script.put_leased((10, 20), "k", 2).log(put_event(&leased("k", "v", 2), None));
     script.is(Fault::Lease);
-    // A list that leaves one out.
+    // A list that omits a lease.
     let mut script = Script::default();
     script.grant((1, 5), 60, 1);
     script.call((6, 9), Request::LeaseList, done(1, Response::Leases(vec![LEASE]))).is_fine();
     script.call((10, 19), Request::LeaseList, done(1, Response::Leases(vec![]))).is(Fault::Lease);
-    // A put that was refused although the lease was there all the time.
+    // A put that was rejected although the lease existed all the time.
     let mut script = Script::default();
     script.grant((1, 5), 60, 1);
     let with = Request::Put(PutRequest { lease: LEASE, ..put("k", "v") });
@@ -511,7 +511,7 @@ fn users_that_nobody_orders() {
     script.call((1, 5), add(), done(1, Response::Empty)).call((6, 9), list(), named(&["u"]));
     script.call((10, 12), add(), Outcome::Failed(Failure::UserExists)).is_fine();
     script.call((13, 19), list(), named(&[])).is(Fault::Auth);
-    // Two that see two additions in different orders.
+    // Two clients that see two additions in different orders.
     let other = Request::Auth(AuthRequest::UserAdd("w".to_owned()));
     let mut script = Script::default();
     script.call((1, 50), add(), done(1, Response::Empty));
@@ -523,7 +523,7 @@ fn users_that_nobody_orders() {
 #[test]
 fn a_write_without_an_answer_may_come_late_or_never() {
     let (mut script, _, two) = two_puts();
-    // Sent first, it stands last; and its delete of nothing shows nowhere.
+    // Sent first, it takes effect last; and its delete of nothing leaves no trace.
     script.call((1, 90), Request::Put(put("k", "late")), Outcome::Unknown);
     let nothing = DeleteRangeRequest { range: KeyRange::single("nothing"), prev_kv: false };
     script.call((1, 90), Request::Delete(nothing), Outcome::Unknown).is_fine();

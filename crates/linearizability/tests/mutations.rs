@@ -1,4 +1,4 @@
-//! Good histories pass; each with one thing changed does not.
+//! Valid histories pass; each history with one thing changed fails.
 
 mod support;
 
@@ -30,7 +30,7 @@ fn good_histories_pass() {
     }
 }
 
-/// A way to spoil a history; `None` if this one has nothing to spoil.
+/// Corrupts a history; returns `None` if this one has nothing to corrupt.
 type Spoil = fn(&mut History, &mut Rng) -> Option<()>;
 
 const WAYS: &[(&str, Spoil)] = &[
@@ -81,7 +81,7 @@ fn each_single_corruption_is_found() {
     }
 }
 
-/// A call at random whose answer this finds something in.
+/// Applies `find` to the answers of calls, starting at a random one, until it succeeds.
 fn pick<T>(
     history: &mut History,
     rng: &mut Rng,
@@ -103,7 +103,7 @@ fn acknowledged_elsewhere(history: &mut History, rng: &mut Rng) -> Option<()> {
 }
 
 fn earlier_header(history: &mut History, rng: &mut Rng) -> Option<()> {
-    // Of a client that has seen more before.
+    // Of a client that has seen a later revision before.
     let mut seen = std::collections::HashMap::new();
     history.calls.sort_by_key(|call| call.invoked);
     let mut found = Vec::new();
@@ -157,7 +157,7 @@ fn other_count(history: &mut History, rng: &mut Rng) -> Option<()> {
     })
 }
 
-/// A place in the log, but for the end, of which nothing more may be known.
+/// A place in the log, except the end, about which nothing more may be known.
 fn place(history: &History, rng: &mut Rng) -> Option<usize> {
     let known = history.log.len().checked_sub(20)? as u64;
     (known > 0).then(|| rng.below(known) as usize)
@@ -182,7 +182,7 @@ fn events_swapped(history: &mut History, rng: &mut Rng) -> Option<()> {
 }
 
 fn other_prev_kv(history: &mut History, rng: &mut Rng) -> Option<()> {
-    // Below a compaction it may be missing; another is always wrong.
+    // Below a compaction it may be missing; a different one is always wrong.
     let place = place(history, rng)?;
     let kv =
         KeyValue { key: history.log[place].kv.key.clone(), version: 99, ..KeyValue::default() };
@@ -202,7 +202,7 @@ fn refused_after_all(history: &mut History, rng: &mut Rng) -> Option<()> {
 }
 
 fn lost_write(history: &mut History, rng: &mut Rng) -> Option<()> {
-    // The last one, so that no revision is missing: all later reads go with it.
+    // The last one, so that no revision is missing: all later reads show it too.
     let at = history.log.last()?.revision();
     let writer = history.calls.iter().any(|call| {
         matches!(call.outcome, Outcome::Done { revision, response: Response::Put(_) } if revision == at)
@@ -212,8 +212,8 @@ fn lost_write(history: &mut History, rng: &mut Rng) -> Option<()> {
     writer.then_some(())
 }
 
-/// The events of a response of a watch, which has at least so many, and more
-/// events come after it.
+/// Applies `spoil` to the events of a watch response that is followed by
+/// another response.
 fn watched(
     history: &mut History,
     rng: &mut Rng,
@@ -225,7 +225,7 @@ fn watched(
     let from = rng.below(history.watches.len() as u64) as usize;
     history.watches.rotate_left(from);
     history.watches.iter_mut().find_map(|watch| {
-        // A compaction excuses previous key-values that are missing.
+        // After a compaction, previous key-values may be missing.
         let last = watch.responses.len().checked_sub(1)?;
         watch.responses[..last].iter_mut().find_map(|response| match &mut response.news {
             WatchNews::Events { events, .. } => spoil(events),
@@ -272,7 +272,7 @@ fn watch_other_prev_kv(history: &mut History, rng: &mut Rng) -> Option<()> {
 fn watch_from_before(history: &mut History, rng: &mut Rng) -> Option<()> {
     let _ = rng;
     let (log, calls) = (&history.log, &history.calls);
-    // What an answer had shown before the watch was asked for.
+    // A revision that an answer had shown before the watch was requested.
     let shown_before = |at: u64| {
         let before = calls.iter().filter(|call| call.returned < at);
         let shown = before.filter_map(|call| match call.outcome {
@@ -317,7 +317,7 @@ fn lease_key_too_many(history: &mut History, rng: &mut Rng) -> Option<()> {
 }
 
 fn long_lease_missing(history: &mut History, rng: &mut Rng) -> Option<()> {
-    // A lease that nobody ever revokes here, shown and later not.
+    // A lease that is not revoked after its grant, made to look missing.
     let id = LeaseId(1);
     let end = |call: &t4_linearizability::Call| matches!(call.request, Request::LeaseRevoke(revoked) if revoked == id);
     let last = history.calls.iter().filter(|call| end(call)).map(|call| call.returned).max();
@@ -350,7 +350,7 @@ fn other_branch(history: &mut History, rng: &mut Rng) -> Option<()> {
 }
 
 fn user_missing(history: &mut History, rng: &mut Rng) -> Option<()> {
-    // Nobody is called so.
+    // No user has this name.
     pick(history, rng, |request, _, response| match (request, response) {
         (Request::Auth(AuthRequest::UserList), Response::Names(names)) => {
             names.push(Bytes::from_static(b"user9"));

@@ -1,7 +1,7 @@
-//! What runs behind the writer's back: seals, compaction passes, collection.
+//! Work off the write path: seals, compaction passes, collection.
 //!
-//! One object on one thread does all of it, and is the only one that writes
-//! manifests; so none of them ever meets another half way.
+//! One object on one thread does all of it and is the only writer of manifests,
+//! so no two of these tasks ever overlap.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,23 +17,23 @@ use crate::shared::{Core, Shared};
 use crate::tail::Records;
 use crate::{CollectStats, Config, LogPosition, StoreError, Tables};
 
-/// Leaves of the index (64 keys each) per step of the compaction pass: some
-/// tens of microseconds under the lock.
+/// Leaves of the index (64 keys each) per step of the compaction pass: tens of
+/// microseconds under the lock.
 const PASS_LEAVES: usize = 8;
 
-/// How long a step waits for readers that began before the compaction.
+/// How long a step waits for readers that started before the compaction.
 const PIN_PATIENCE: Duration = Duration::from_millis(10);
 
-/// A tail that was closed and is to be written to a segment file. Tickets are
-/// sealed in the order in which they were made.
+/// A closed tail to be written to a segment file. Tickets are sealed in the
+/// order in which they were created.
 #[derive(Debug)]
 pub struct SealTicket {
     pub(crate) tails: Vec<(u32, Arc<Records>)>,
     pub(crate) position: LogPosition,
     pub(crate) tables: TicketTables,
-    /// The newest revision in the tails and before.
+    /// The newest revision in the tails or before them.
     pub(crate) revision: i64,
-    /// The compaction at that position.
+    /// The compacted revision at that position.
     pub(crate) compacted: i64,
 }
 
@@ -44,7 +44,7 @@ pub(crate) enum TicketTables {
 }
 
 impl TicketTables {
-    /// Made now, if they are not yet.
+    /// Builds the tables if they are not built yet.
     fn get(&mut self) -> &Tables {
         if let TicketTables::ToBeMade(make) = self {
             let make = std::mem::replace(make, Box::new(Tables::new));
@@ -66,50 +66,50 @@ impl std::fmt::Debug for TicketTables {
     }
 }
 
-/// A ticket that is being worked on, and how far that came.
+/// A partially sealed ticket and its progress.
 #[derive(Debug)]
 struct Unfinished {
     ticket: SealTicket,
-    /// The files of the first tails.
+    /// The files of the tails written so far.
     files: Vec<Arc<SegmentFile>>,
 }
 
-/// A compaction pass under way.
+/// A compaction pass in progress.
 #[derive(Debug)]
 struct Pass {
-    /// To which revision.
+    /// The revision that it compacts to.
     to: i64,
-    /// The key at which the next step begins.
+    /// The key at which the next step starts.
     cursor: Option<Box<[u8]>>,
 }
 
-/// Bugs that tests can build in.
+/// Bugs that tests can inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutant {
     /// None.
     #[cfg(test)]
     None,
-    /// A collection drops deletes without looking for what they hide.
+    /// A collection drops deletes without checking whether they hide older puts.
     DropsDeletes,
     /// A collection drops records whose successors are in no file yet.
     CollectsUncovered,
 }
 
-/// The worker of a store; owned by one thread.
+/// The background worker of a store; owned by one thread.
 #[derive(Debug)]
 pub struct Background {
     pub(crate) shared: Arc<Shared>,
     pub(crate) disk: Disk,
-    /// What the manifest file says, or said before a write of it failed.
+    /// The contents of the manifest file, or its contents before a failed write.
     pub(crate) manifest: Manifest,
     pub(crate) seal_bytes: usize,
     pub(crate) block_bytes: usize,
     unfinished: VecDeque<Unfinished>,
     pass: Option<Pass>,
-    /// The compaction whose pass is complete.
+    /// The compaction whose pass has finished.
     passed: i64,
-    /// Files that no manifest of ours names, but perhaps one that we failed to
-    /// write to the end; removed after the next one.
+    /// Files that no current manifest names, but that a manifest whose write
+    /// failed may name; removed after the next successful write.
     pub(crate) doubtful: Vec<SegmentMeta>,
     #[cfg(test)]
     pub(crate) mutant: Mutant,
@@ -125,7 +125,7 @@ impl Background {
         lock: Arc<DirLock>,
     ) -> Self {
         Background {
-            // The index is built compacted.
+            // The index is already compacted when it is built.
             passed: manifest.compacted,
             shared,
             disk,
@@ -149,32 +149,31 @@ impl Background {
     }
 
     /// Makes a ticket's records durable as a segment, then the manifest. The
-    /// log up to the position returned is not needed any more.
+    /// log up to the returned position is no longer needed.
     ///
     /// # Errors
     /// Nothing is lost: the records stay readable and the ticket is kept.
-    /// [`Background::retry_seals`], or the next seal, does it again; but not
-    /// after a flush that has failed ([`Background::failed_flush`]).
+    /// [`Background::retry_seals`] or the next seal retries it, except after a
+    /// failed flush ([`Background::failed_flush`]).
     pub fn seal(&mut self, ticket: SealTicket) -> Result<LogPosition, StoreError> {
         self.unfinished.push_back(Unfinished { ticket, files: Vec::new() });
         self.retry_seals()
     }
 
-    /// The flush to the disk that has failed, also one whose failure stood in
-    /// nobody's way. The process must stop: no later seal can be believed, and
-    /// none is made.
+    /// The flush that failed, even if the failure was not returned to any
+    /// caller. The process must stop: no later seal can be trusted, and none is made.
     #[must_use]
     pub fn failed_flush(&self) -> Option<&str> {
         self.disk.failed_flush()
     }
 
-    /// How many tickets are left over from seals that failed.
+    /// The number of tickets left over from failed seals.
     #[must_use]
     pub fn unfinished_seals(&self) -> usize {
         self.unfinished.len()
     }
 
-    /// Does the seals that are left over; the position that is durable then.
+    /// Retries the remaining seals and returns the position that is then durable.
     ///
     /// # Errors
     /// As [`Background::seal`].
@@ -218,7 +217,7 @@ impl Background {
         SegmentFile::open(dir, number, written)
     }
 
-    /// Makes `manifest` the one that counts.
+    /// Makes `manifest` the current one.
     pub(crate) fn store_manifest(&mut self, manifest: Manifest) -> Result<(), StoreError> {
         let bytes = manifest.store(&self.disk, &self.shared.dir)?;
         self.shared.manifest_bytes.store(bytes, Ordering::Relaxed);
@@ -227,8 +226,8 @@ impl Background {
         Ok(())
     }
 
-    /// After a manifest could not be written to the end: what it named beyond
-    /// the current one can go if it did not get into place.
+    /// Called after a manifest write failed: removes the files that only the
+    /// new manifest names, provided that it did not get into place.
     pub(crate) fn settle_doubts(&mut self) {
         if matches!(Manifest::load(&self.shared.dir), Ok(Some(found)) if found == self.manifest) {
             self.remove_doubtful();
@@ -241,19 +240,20 @@ impl Background {
         }
     }
 
-    /// Removes a file, unless the manifest names it (a rewrite that dropped
-    /// nothing makes the same file again). If it fails, the next open does it.
+    /// Removes a file unless the manifest names it (a rewrite that dropped
+    /// nothing produces the same file again). If removal fails, the next open
+    /// retries it.
     pub(crate) fn remove(&self, meta: &SegmentMeta) {
         if !self.is_named(meta) {
             let _ = self.disk.remove(&self.shared.dir.join(meta.id.file_name()));
         }
     }
 
-    /// The same for a file that was read from until now.
+    /// The same, for a file that was open for reading until now.
     pub(crate) fn remove_file(&self, file: Arc<SegmentFile>) {
         let meta = *file.meta();
         if Arc::into_inner(file).is_none() {
-            // A reader is still in it, and may finish.
+            // A reader still uses it and may finish.
             self.remove(&meta);
         } else if !self.is_named(&meta) {
             let _ = self.disk.remove_slowly(&self.shared.dir.join(meta.id.file_name()));
@@ -264,7 +264,7 @@ impl Background {
         self.manifest.segments.iter().any(|named| named.id == meta.id)
     }
 
-    /// Whether a test has built this bug in, to see that its model finds it.
+    /// Whether a test injected this bug to check that its model finds it.
     pub(crate) fn has_bug(&self, bug: Mutant) -> bool {
         #[cfg(test)]
         return self.mutant == bug;
@@ -275,7 +275,7 @@ impl Background {
         }
     }
 
-    /// One short step of the compaction pass. True when there is more to do.
+    /// One short step of the compaction pass. Returns true if there is more to do.
     pub fn compaction_step(&mut self) -> bool {
         let target = self.shared.compacted();
         if self.pass.is_none() && self.passed >= target {
@@ -300,30 +300,30 @@ impl Background {
         self.pass.is_some() || self.passed < target
     }
 
-    /// The compaction up to which the index has no version to spare; none
-    /// while a pass has still to be made.
+    /// The compaction up to which the index has no superfluous versions; `None`
+    /// while a pass is pending.
     fn settled(&self) -> Option<i64> {
         let settled = self.pass.is_none() && self.passed == self.shared.compacted();
         settled.then_some(self.passed)
     }
 
-    /// Whether the manifest covers a compaction: what supersedes the records
-    /// that may go is in files too. Otherwise the log, replayed after a crash,
-    /// would compute other versions.
+    /// Whether the manifest covers a compaction, that is, whether the records
+    /// that supersede the collectable ones are in files too. Otherwise,
+    /// replaying the log after a crash would compute different versions.
     fn covers(&self, compacted: i64) -> bool {
         compacted <= self.manifest.revision || self.has_bug(Mutant::CollectsUncovered)
     }
 
-    /// Whether a collection would free enough to be worth it: the pass is done,
-    /// the manifest covers the compaction, and a good part of the files that
-    /// only hold older revisions is not needed any more.
+    /// Whether a collection would free enough to be worthwhile: the pass is
+    /// done, the manifest covers the compaction, and a large part of the files
+    /// that only hold older revisions is no longer needed.
     #[must_use]
     pub fn wants_collect(&self) -> bool {
         self.settled().is_some_and(|c| self.covers(c) && self.victims(c).is_some())
     }
 
-    /// Whether it would be worth it if a seal came first, so that the manifest
-    /// covers the compaction.
+    /// Whether a collection would be worthwhile if a seal came first, so that
+    /// the manifest covers the compaction.
     #[must_use]
     pub fn wants_seal_for_collect(&self) -> bool {
         self.unfinished.is_empty()
@@ -334,13 +334,13 @@ impl Background {
         Victims::choose(&self.shared.core.read().files, compacted, self.seal_bytes as u64)
     }
 
-    /// Rewrites the files that are worth it into key-sorted base segments
-    /// without what no reader can reach. Does nothing when
-    /// [`Background::wants_collect`] says no. A big store is collected in
-    /// several calls, so that seals can be done in between.
+    /// Rewrites the files worth rewriting into key-sorted base segments,
+    /// without the records that no reader can reach. Does nothing if
+    /// [`Background::wants_collect`] is false. A big store is collected over
+    /// several calls, so that seals can run in between.
     ///
     /// # Errors
-    /// Nothing is lost; it can be tried again.
+    /// Nothing is lost; the call can be retried.
     pub fn collect(&mut self) -> Result<CollectStats, StoreError> {
         let settled = self.settled().filter(|&c| self.covers(c));
         let chosen = settled.and_then(|c| Some((c, self.victims(c)?)));

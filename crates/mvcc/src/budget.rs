@@ -1,7 +1,6 @@
-//! How much one read may take: what its answer may weigh, how long it may
-//! work, and whether its caller is still there. Counted while the index is
-//! walked, before a value is read, so that an answer that will be refused is
-//! never gathered.
+//! The limits of one read: the size of its answer, the work it may do, and
+//! whether its caller is still there. Counted while the index is walked, before
+//! any value is read, so that an answer over the limit is never gathered.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,23 +9,23 @@ use t4_kv_types::KeyValue;
 
 use crate::ReadError;
 
-/// What looking at one entry of the index counts as work, in bytes: it takes
-/// about as long as copying them.
+/// The work charged for visiting one index entry, in bytes: it takes about as
+/// long as copying that many.
 const ENTRY_WORK_BYTES: usize = 256;
 
-/// The bounds of one read, or of several that make one answer.
+/// The limits of one read, or of several reads that make up one answer.
 #[derive(Debug)]
 pub struct Budget<'a> {
-    /// Bytes that the answer may still get.
+    /// Bytes left for the answer.
     bytes: Cell<usize>,
-    /// Work that may still be done, in bytes.
+    /// Work left, in bytes.
     work: Cell<usize>,
     cancelled: Option<&'a AtomicBool>,
 }
 
 impl<'a> Budget<'a> {
-    /// What a pair may add to an encoded answer beside its key and its value,
-    /// in bytes: numbers, tags and lengths.
+    /// The most that a pair adds to an encoded answer besides its key and
+    /// value, in bytes: numbers, tags and lengths.
     pub const PAIR_OVERHEAD_BYTES: usize = 64;
 
     /// For an answer of up to `bytes` bytes, each pair counted with
@@ -36,38 +35,38 @@ impl<'a> Budget<'a> {
         Budget { bytes: Cell::new(bytes), work: Cell::new(usize::MAX), cancelled: None }
     }
 
-    /// For callers that know that what they ask for is small, or have no bound.
+    /// For callers that have no limit or know that the answer is small.
     #[must_use]
     pub const fn unlimited() -> Self {
         Budget::new(usize::MAX)
     }
 
-    /// For a read that must be done soon: it may copy `work` bytes, or look at
-    /// correspondingly many entries.
+    /// For a read that must finish quickly: it may copy `work` bytes or visit a
+    /// corresponding number of entries.
     #[must_use]
     pub const fn of_work(work: usize) -> Self {
         Budget { bytes: Cell::new(work), work: Cell::new(work), cancelled: None }
     }
 
-    /// The same; and the read ends soon once `flag` is set.
+    /// Also makes the read stop soon after `flag` is set.
     #[must_use]
     pub fn cancelled_by(self, flag: &'a AtomicBool) -> Self {
         Budget { cancelled: Some(flag), ..self }
     }
 
-    /// Bytes that the answer may still get.
+    /// Bytes left for the answer.
     #[must_use]
     pub fn bytes_left(&self) -> usize {
         self.bytes.get()
     }
 
-    /// What was gathered since `left` bytes were left is dropped, and no part of
-    /// the answer. The work that it took was done all the same.
+    /// Returns the bytes used since `left` were left: what they paid for is
+    /// dropped and not part of the answer. The work done for it stays charged.
     pub fn give_back_to(&self, left: usize) {
         self.bytes.set(left);
     }
 
-    /// Counts a pair.
+    /// Charges a pair.
     ///
     /// # Errors
     /// [`ReadError::OverBudget`].
@@ -75,7 +74,7 @@ impl<'a> Budget<'a> {
         self.bytes(Self::PAIR_OVERHEAD_BYTES + kv.key.len() + kv.value.len())
     }
 
-    /// Counts bytes of the answer.
+    /// Charges bytes of the answer.
     ///
     /// # Errors
     /// [`ReadError::OverBudget`].
@@ -84,14 +83,13 @@ impl<'a> Budget<'a> {
         spend(&self.work, bytes)
     }
 
-    /// Counts entries of the index that were looked at, and asks whether the
-    /// caller is still there.
+    /// Charges visited index entries and checks whether the caller is still there.
     pub(crate) fn entries(&self, entries: usize) -> Result<(), ReadError> {
         self.still_wanted()?;
         spend(&self.work, entries.saturating_mul(ENTRY_WORK_BYTES))
     }
 
-    /// Whether so many entries can be looked at.
+    /// Whether the work left allows this many entries.
     pub(crate) fn has_room_for(&self, entries: usize) -> Result<(), ReadError> {
         let work = entries.saturating_mul(ENTRY_WORK_BYTES);
         if work > self.work.get() { Err(ReadError::OverBudget) } else { Ok(()) }

@@ -1,4 +1,4 @@
-//! The cache of records that were read from segment files.
+//! The cache of records read from segment files.
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -6,11 +6,10 @@ use quick_cache::sync::Cache;
 use crate::index::Location;
 use crate::record::Record;
 
-/// What an entry costs besides its record's bytes: key, links, counters.
+/// The cost of an entry besides the bytes of its record: key, links, counters.
 const OVERHEAD: u64 = 96;
 
-/// Records by where they are. File numbers are never used twice, so an entry
-/// is never wrong.
+/// Records by location. File numbers are never reused, so an entry is never stale.
 #[derive(Debug)]
 pub(crate) struct RecordCache(Cache<(u32, u32), Record, ByBytes>);
 
@@ -39,7 +38,7 @@ impl RecordCache {
         self.0.insert((at.file, at.offset), record);
     }
 
-    /// What it holds, in bytes.
+    /// Its current size in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.0.weight()
     }

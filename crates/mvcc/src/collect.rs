@@ -1,17 +1,17 @@
-//! Collection: files that are mostly not needed any more are rewritten without
-//! what no reader can reach.
+//! Collection: rewrites files that are mostly waste, without the records that
+//! no reader can reach.
 //!
-//! What may go, and what must not:
+//! What may be dropped, and what must stay:
 //!
 //! * Only whole files at or below the compaction are rewritten, so that log
 //!   segments above it stay complete for watchers.
-//! * Of each key only its newest record at or below the compaction can be needed.
-//!   What it supersedes goes: it is in a file itself (the manifest covers the
-//!   compaction). It stays if the index names it; the index has been compacted.
-//! * A delete that the index does not name stays nevertheless, as long as a
-//!   file outside of the rewritten set has an older put of its key: without
-//!   the delete, the next open would bring that put back. Such bytes are
-//!   *pinned*; they do not count as waste.
+//! * Of each key, only the newest record at or below the compaction can be
+//!   needed. The records that it supersedes are dropped: it is itself in a file
+//!   (the manifest covers the compaction). It stays if the index, which has been
+//!   compacted, names it.
+//! * A delete that the index does not name still stays as long as a file outside
+//!   the rewritten set has an older put of its key: without the delete, the next
+//!   open would bring that put back. Such bytes are *pinned* and do not count as waste.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -28,20 +28,20 @@ use crate::shared::{Core, READ_HOLD, WRITE_HOLD};
 use crate::store::size_hint;
 use crate::{Budget, CollectStats, Io, ReadError, StoreError};
 
-/// A collection is worth it when more than one part in so many of the live
-/// bytes would be freed. With the overhead of keys and blocks this keeps the
-/// files within 1.5 times the live data.
+/// A collection is worthwhile if it frees more than one part in this many of
+/// the live bytes. With the overhead of keys and blocks, this keeps the files
+/// within 1.5 times the live data.
 const WASTE_WORTH: u64 = 5;
-/// It goes on until at most one part in so many is waste, and leaves files
-/// alone that are better than that.
+/// It continues until at most one part in this many is waste, and skips files
+/// that are already better than that.
 const WASTE_LEFT: u64 = 12;
-/// So many small files are worth to be joined.
+/// The number of small files that makes joining them worthwhile.
 const SMALL_FILES: usize = 8;
-/// A file is small below this part of a seal.
+/// A file is small if it is below this fraction of a seal.
 const SMALL_PART: u64 = 4;
-/// A collection rewrites at most so many seals' worth of live records.
+/// The most live data that a collection rewrites, in seals.
 const LIVE_SEALS: u64 = 8;
-/// How many bytes of records are read at once.
+/// The bytes of records read at once.
 const BATCH_BYTES: u64 = 16 << 20;
 
 /// The files that a collection rewrites.
@@ -51,7 +51,7 @@ pub(crate) struct Victims {
     older: Vec<Arc<SegmentFile>>,
 }
 
-/// What is known of a file that might be rewritten.
+/// A file that might be rewritten.
 struct Candidate {
     file: Arc<SegmentFile>,
     total: u64,
@@ -60,7 +60,7 @@ struct Candidate {
 }
 
 impl Victims {
-    /// Which files are worth it for a compaction, if any.
+    /// The files worth rewriting for a compaction, if any.
     pub(crate) fn choose(files: &FileTable, compacted: i64, seal_bytes: u64) -> Option<Victims> {
         let mut candidates = candidates(files, compacted);
         let live: u64 = candidates.iter().map(|c| c.live).sum();
@@ -110,7 +110,7 @@ fn candidates(files: &FileTable, compacted: i64) -> Vec<Candidate> {
     all.collect()
 }
 
-/// The files that are not chosen and hold a record older than one of theirs.
+/// The files that were not chosen and hold a record older than one in a chosen file.
 fn older(files: &FileTable, chosen: &[Arc<SegmentFile>]) -> Vec<Arc<SegmentFile>> {
     let newest = chosen.iter().map(|file| file.meta().newest_kept()).max().unwrap_or_default();
     let others = files.listed().filter_map(|(number, slot)| match &slot.data {
@@ -152,12 +152,12 @@ pub(crate) fn run(
     Ok(stats)
 }
 
-/// The pass over all keys of the victims.
+/// The pass over all keys in the victims.
 struct Rewrite<'a> {
     background: &'a Background,
     compacted: i64,
     victims: &'a Victims,
-    /// What was decided to be kept and is still to be copied, in key order.
+    /// Records to keep that are not copied yet, in key order.
     kept: Vec<Version>,
     kept_bytes: u64,
     writer: Option<SegmentWriter>,
@@ -165,12 +165,12 @@ struct Rewrite<'a> {
     records_dropped: u64,
 }
 
-/// A key of the victims.
+/// A key in the victims.
 struct OfKey {
     key: Vec<u8>,
     /// Its newest record at or below the compaction.
     newest: Sourced,
-    /// Whether that is a delete and another file has an older record.
+    /// Whether that record is a delete and another file has an older record of the key.
     hides: bool,
 }
 
@@ -209,9 +209,9 @@ impl<'a> Rewrite<'a> {
         }
     }
 
-    /// What may have to be kept of a key: the newest record at or below the
-    /// compaction, if it is in a victim. It supersedes those before it; those
-    /// after it are in no victim.
+    /// The record of a key that may have to be kept: the newest one at or below
+    /// the compaction, if it is in a victim. It supersedes the earlier ones;
+    /// the later ones are in no victim.
     fn newest_known(&mut self, key: Vec<u8>, entries: Vec<Sourced>) -> Option<OfKey> {
         let at = entries.iter().rposition(|sourced| sourced.entry.main <= self.compacted)?;
         let of_victims = entries.iter().filter(|sourced| self.victims.has(sourced.file)).count();
@@ -222,7 +222,7 @@ impl<'a> Rewrite<'a> {
         self.victims.has(newest.file).then_some(OfKey { key, newest, hides })
     }
 
-    /// Decides what is kept of some keys.
+    /// Decides which records of some keys are kept.
     fn decide(&mut self, keys: &[OfKey]) {
         let core = self.background.shared.core.read();
         for OfKey { key, newest, hides } in keys {
@@ -237,7 +237,7 @@ impl<'a> Rewrite<'a> {
         }
     }
 
-    /// Copies what was kept.
+    /// Copies the kept records.
     fn copy(&mut self) -> Result<(), StoreError> {
         let kept = std::mem::take(&mut self.kept);
         self.kept_bytes = 0;
@@ -302,7 +302,7 @@ fn version(sourced: &Sourced) -> Version {
     }
 }
 
-/// A read error as the error of a collection.
+/// Converts a read error to the error of a collection.
 fn stop_reading(error: ReadError) -> StoreError {
     match error {
         ReadError::Corrupt { file, what } => StoreError::Corrupt { file, what },
@@ -330,7 +330,7 @@ fn open_written(
     opened
 }
 
-/// Makes the manifest name what was written instead of the victims.
+/// Makes the manifest name the written files instead of the victims.
 fn switch(
     background: &mut Background,
     compacted: i64,
@@ -347,15 +347,15 @@ fn switch(
     };
     let failed = background.store_manifest(manifest);
     if failed.is_err() {
-        // Perhaps the new manifest is in place and only its name is not known
-        // to be durable; then what it names must stay.
+        // The new manifest may be in place, with only the durability of its
+        // name unknown; then the files that it names must stay.
         background.doubtful.extend(written);
         background.settle_doubts();
     }
     failed
 }
 
-/// Lets the index name what was written, then forgets and removes the victims.
+/// Points the index at the written files, then forgets and removes the victims.
 fn relocate(
     background: &Background,
     victims: Victims,

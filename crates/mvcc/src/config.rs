@@ -1,5 +1,5 @@
-//! The plain values that callers hand in and get back: configuration, the
-//! position in the log, side tables, and what a reader's methods return.
+//! The plain values that callers pass in and get back: configuration, log
+//! position, side tables, and results of reads.
 
 use std::path::PathBuf;
 
@@ -9,13 +9,13 @@ use t4_kv_types::{Epoch, Event, KeyValue, LeaseId, LogIndex, Revision};
 /// Where a store lives and how it trades memory for disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The directory; created when missing. It belongs to one store alone.
+    /// The directory; created if missing. It belongs to one store only.
     pub dir: PathBuf,
-    /// [`Store::wants_seal`](crate::Store::wants_seal) says yes from this many
-    /// bytes of unsealed records on. Default 32 MiB.
+    /// The bytes of unsealed records at which
+    /// [`Store::wants_seal`](crate::Store::wants_seal) becomes true. Default 32 MiB.
     pub seal_bytes: usize,
-    /// What the cache of values read from disk may hold, in bytes. Default
-    /// 64 MiB; 0 switches it off.
+    /// The most that the cache of values read from disk may hold, in bytes.
+    /// Default 64 MiB; 0 disables it.
     pub cache_bytes: u64,
     /// The size at which a block of a segment file is cut, in bytes before
     /// compression. Default 16 KiB; kept between 1 KiB and 48 KiB.
@@ -23,7 +23,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults, in `dir`.
+    /// The default configuration, in `dir`.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Config {
             dir: dir.into(),
@@ -34,7 +34,7 @@ impl Config {
     }
 }
 
-/// A place in the replicated log. (0, 0) is before its first entry.
+/// A position in the replicated log. (0, 0) is before its first entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogPosition {
     /// The epoch of the entry.
@@ -43,18 +43,18 @@ pub struct LogPosition {
     pub index: LogIndex,
 }
 
-/// Small side tables of the state machine by name (leases, auth, …). Their
-/// bytes mean nothing here; they are kept with the manifest.
+/// Small side tables of the state machine by name (leases, auth, …). This crate
+/// does not interpret their bytes; they are stored with the manifest.
 pub type Tables = Vec<(String, Bytes)>;
 
 /// Whether a read may wait for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Io {
-    /// Only what memory and the page cache have; anything else is
+    /// Reads memory and the page cache only; anything else fails with
     /// [`ReadError::WouldBlock`](crate::ReadError::WouldBlock), and the call
-    /// is to be repeated with [`Io::Blocking`] on a thread that may wait.
+    /// must be repeated with [`Io::Blocking`] on a thread that may wait.
     NoWait,
-    /// Wait for the disk.
+    /// Waits for the disk.
     Blocking,
 }
 
@@ -63,22 +63,22 @@ pub enum Io {
 pub enum Projection {
     /// Everything.
     Full,
-    /// Everything but the value, which is empty.
+    /// Everything but the value, which is left empty.
     KeysOnly,
-    /// Nothing; only the count.
+    /// Only the count.
     CountOnly,
 }
 
-/// What a range read found.
+/// The result of a range read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// The keys in order, at most the limit.
+    /// The keys in order, up to the limit.
     pub kvs: Vec<KeyValue>,
-    /// How many keys the whole range has at that revision.
+    /// The number of keys in the whole range at that revision.
     pub count: u64,
 }
 
-/// A key-value without key and value.
+/// The metadata of a key, without key and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyMeta {
     /// The revision of the put that created this generation of the key.
@@ -96,46 +96,47 @@ pub struct KeyMeta {
 pub struct HashKv {
     /// CRC-32C.
     pub hash: u32,
-    /// The compaction that it assumes; -1 when there was none.
+    /// The compacted revision that it assumes; -1 if there was no compaction.
     pub compact_revision: i64,
-    /// The revision up to which it goes.
+    /// The revision that it covers up to.
     pub hash_revision: i64,
 }
 
 /// Whole revisions with their events, ascending.
 pub type Revisions = Vec<(Revision, Vec<Event>)>;
 
-/// What the store holds, at this moment.
+/// The current contents of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Keys that exist (not deleted) in the newest state.
     pub keys: u64,
     /// The size of all segment files and the manifest.
     pub bytes_on_disk: u64,
-    /// The bytes of the records that a reader can still reach, on disk or not.
+    /// The bytes of the records that a reader can still reach, on disk or in memory.
     pub bytes_in_use: u64,
-    /// The bytes of all records, on disk or not: those in use, and those that
-    /// no collection has dropped yet. Before compression, as those in use.
+    /// The bytes of all records, on disk or in memory: those in use and those
+    /// that no collection has dropped yet. Before compression, like
+    /// `bytes_in_use`.
     pub record_bytes: u64,
-    /// The bytes of the records that are in no segment file yet.
+    /// The bytes of the records that are not in a segment file yet.
     pub tail_bytes: u64,
-    /// How many segment files there are.
+    /// The number of segment files.
     pub segments: u64,
-    /// What the cache of values holds, in bytes.
+    /// The current size of the cache of values, in bytes.
     pub cache_bytes: u64,
 }
 
-/// What a collection did.
+/// The result of a collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CollectStats {
     /// Segment files that were replaced and removed.
     pub segments_removed: u64,
-    /// Segment files that took their place.
+    /// Segment files that replaced them.
     pub segments_written: u64,
     /// The size of the files removed, in bytes.
     pub bytes_removed: u64,
     /// The size of the files written, in bytes.
     pub bytes_written: u64,
-    /// Records that were dropped.
+    /// Records dropped.
     pub records_dropped: u64,
 }

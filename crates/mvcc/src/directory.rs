@@ -1,4 +1,4 @@
-//! The directory of a store: one owner at a time, and no leftovers.
+//! The directory of a store: a single owner, and no leftovers.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -12,20 +12,20 @@ use crate::disk::Disk;
 use crate::manifest::{self, Manifest};
 use crate::segment::{SegmentId, TEMPORARY};
 
-/// Keeps other stores out of a directory while it lives.
+/// Keeps other stores out of a directory while it is held.
 #[derive(Debug)]
 pub(crate) struct DirLock {
-    /// An advisory lock goes when this is closed, also when the process dies.
+    /// The advisory lock is released when this is closed, even if the process dies.
     _dir: File,
 }
 
 impl DirLock {
-    /// Locks a directory that exists.
+    /// Locks an existing directory exclusively.
     pub(crate) fn take(dir: &Path) -> Result<Self, StoreError> {
         Self::lock(dir, FlockOperation::NonBlockingLockExclusive)
     }
 
-    /// Locks it against owners, but not against others who only read.
+    /// Takes a shared lock: it excludes owners but not other readers.
     pub(crate) fn share(dir: &Path) -> Result<Self, StoreError> {
         Self::lock(dir, FlockOperation::NonBlockingLockShared)
     }
@@ -40,7 +40,7 @@ impl DirLock {
     }
 }
 
-/// The names in a directory. Names that are not UTF-8 are none of ours.
+/// The names in a directory. Names that are not UTF-8 are not ours.
 fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
     let failed = |error| StoreError::io(dir, "listing", error);
     let mut names = Vec::new();
@@ -50,7 +50,7 @@ fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
     Ok(names)
 }
 
-/// Whether there is nothing in it.
+/// Whether a directory is empty.
 pub(crate) fn is_empty(dir: &Path) -> Result<bool, StoreError> {
     let failed = |error| StoreError::io(dir, "listing", error);
     Ok(fs::read_dir(dir).map_err(failed)?.next().is_none())
@@ -62,8 +62,8 @@ pub(crate) fn any_segment(dir: &Path) -> Result<Option<PathBuf>, StoreError> {
     Ok(found.map(|name| dir.join(name)))
 }
 
-/// Removes what an interrupted seal or collection left: temporary files, and
-/// segments that the manifest does not name.
+/// Removes the leftovers of an interrupted seal or collection: temporary files,
+/// and segments that the manifest does not name.
 pub(crate) fn remove_leftovers(
     disk: &Disk,
     dir: &Path,

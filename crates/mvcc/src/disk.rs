@@ -1,8 +1,8 @@
-//! Every change that this crate makes to a file system.
+//! All changes that this crate makes to a file system.
 //!
 //! New content is written to a temporary name in small pieces, flushed, and
-//! renamed into place, so that no name ever stands for half a file. In tests
-//! each of these steps can be made to fail.
+//! renamed into place, so that no name ever refers to a partial file. Tests can
+//! make each of these steps fail.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -12,33 +12,33 @@ use std::sync::{Arc, OnceLock};
 
 use crate::StoreError;
 
-/// The mode of what is made here: only the owner may read it, whatever the umask.
+/// The mode of new directories: only the owner may read them, whatever the umask.
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
-/// One write to the operating system.
+/// The size of one write to the operating system.
 const PIECE: usize = 256 << 10;
 
-/// After so many bytes the data is flushed, so that the flushes of the log on
-/// the same disk never stall behind a big one of ours.
+/// The bytes after which data is flushed, so that the log's flushes on the same
+/// disk never stall behind a big one of ours.
 const FLUSH_EVERY: usize = 1 << 20;
 
-/// How much of a big file goes at once when it is removed.
+/// The piece of a big file that one step of its removal frees.
 const SHRINK_STEP: u64 = 4 << 20;
 
-/// The door to the file system. After a flush that has failed it is closed: what
-/// is on the disk is not known then, and a second flush would say nothing about
-/// it, so nothing more is written or removed.
+/// The entry point to the file system. A failed flush closes it: the state of
+/// the disk is then unknown and a second flush would not reveal it, so nothing
+/// more is written or removed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
-    /// The flush that has failed, in words.
+    /// A description of the flush that failed.
     failed: Arc<OnceLock<String>>,
     #[cfg(test)]
     pub(crate) faults: Arc<faults::Faults>,
 }
 
 impl Disk {
-    /// The flush that has failed, if one has.
+    /// The flush that failed, if any.
     pub(crate) fn failed_flush(&self) -> Option<&str> {
         self.failed.get().map(String::as_str)
     }
@@ -75,20 +75,20 @@ impl Disk {
         };
         act().map_err(|source| {
             let error = StoreError::Flush { file: file.to_owned(), op, source };
-            // Only the first is told: the others follow from it.
+            // Only the first is reported: the others follow from it.
             let _ = self.failed.set(error.to_string());
             error
         })
     }
 
-    /// A new file under a temporary name; an older one of that name is a
-    /// leftover and is replaced.
+    /// Creates a file under a temporary name, replacing a leftover of that name.
     pub(crate) fn create(&self, path: PathBuf) -> Result<NewFile, StoreError> {
         let file = self.run(&path, "creating", || {
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(true).mode(FILE_MODE).open(&path)
         })?;
-        // What a umask took from the owner, or a leftover gave to others.
+        // Restores permissions that the umask took from the owner, and removes
+        // any that a leftover gave to others.
         let _ = file.set_permissions(Permissions::from_mode(FILE_MODE));
         Ok(NewFile {
             disk: self.clone(),
@@ -107,7 +107,7 @@ impl Disk {
         self.flush(dir, "flushing the directory", || opened.sync_all())
     }
 
-    /// Removes a file; one that is gone already is no error.
+    /// Removes a file; it is no error if it is already gone.
     pub(crate) fn remove(&self, path: &Path) -> Result<(), StoreError> {
         self.run(path, "removing", || match fs::remove_file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -115,10 +115,10 @@ impl Disk {
         })
     }
 
-    /// Removes a file that nobody reads, a piece at a time. What a big file
-    /// held is given back by the file system in one go otherwise (and with
-    /// `discard` told to the disk), and the log's flushes wait for that: 16 ms
-    /// for 32 MiB on ext4. A file with a second name only loses this one.
+    /// Removes a file that has no readers, a piece at a time. Otherwise the
+    /// file system frees the blocks of a big file in one go (and with
+    /// `discard`, notifies the disk), and the log's flushes wait for that:
+    /// 16 ms for 32 MiB on ext4. A file with a second name only loses this one.
     pub(crate) fn remove_slowly(&self, path: &Path) -> Result<(), StoreError> {
         let (file, mut left) = self.run(path, "shrinking", || {
             let file = OpenOptions::new().write(true).open(path)?;
@@ -138,7 +138,7 @@ impl Disk {
         self.run(from, "linking", || fs::hard_link(from, to))
     }
 
-    /// Makes a directory and those above it.
+    /// Creates a directory and its parents.
     pub(crate) fn create_dir(&self, dir: &Path) -> Result<(), StoreError> {
         self.run(dir, "creating the directory", || {
             if !dir.is_dir() {
@@ -150,8 +150,7 @@ impl Disk {
     }
 }
 
-/// A file that is being written; removed again unless it is renamed into
-/// place.
+/// A file that is being written; removed unless it is renamed into place.
 #[derive(Debug)]
 pub(crate) struct NewFile {
     disk: Disk,
@@ -186,8 +185,8 @@ impl NewFile {
         Ok(())
     }
 
-    /// Makes the content durable and gives the file its name. The name itself
-    /// is durable after [`Disk::sync_dir`].
+    /// Makes the content durable and renames the file. The name itself is
+    /// durable after [`Disk::sync_dir`].
     pub(crate) fn finish(mut self, name: &Path) -> Result<(), StoreError> {
         self.flush()?;
         self.disk.flush(&self.path, "flushing", || self.file.sync_all())?;
@@ -208,7 +207,7 @@ impl Drop for NewFile {
 
 #[cfg(test)]
 pub(crate) mod faults {
-    //! Planned failures, and a record of what was done.
+    //! Injected failures, and a record of the steps taken.
 
     use std::io;
     use std::path::Path;
@@ -216,14 +215,14 @@ pub(crate) mod faults {
 
     use parking_lot::Mutex;
 
-    /// Which of the coming steps fail. Nothing fails by default.
+    /// Which of the next steps fail. Nothing fails by default.
     #[derive(Debug)]
     pub(crate) struct Faults {
         plan: Mutex<Plan>,
         skip_flushes: AtomicBool,
-        /// So many flushes succeed before one fails.
+        /// The number of flushes that succeed before one fails.
         flushes_left: Mutex<Option<u64>>,
-        /// What was done, and with which file.
+        /// The steps taken and their files.
         steps: Mutex<Vec<String>>,
     }
 
@@ -231,7 +230,7 @@ pub(crate) mod faults {
     struct Plan {
         /// Steps that still succeed.
         left: u64,
-        /// Steps that fail then.
+        /// Steps that then fail.
         failing: u64,
     }
 
@@ -252,13 +251,13 @@ pub(crate) mod faults {
             *self.plan.lock() = Plan { left, failing };
         }
 
-        /// Nothing fails any more.
+        /// Stops all failures.
         pub(crate) fn heal(&self) {
             self.plan(u64::MAX, 0);
         }
 
-        /// Flushes succeed without doing anything: the tests do not cut the
-        /// power.
+        /// Makes flushes succeed without doing anything: the tests do not cut
+        /// the power.
         pub(crate) fn skip_flushes(&self) {
             self.skip_flushes.store(true, Ordering::SeqCst);
         }
@@ -268,7 +267,7 @@ pub(crate) mod faults {
             *self.flushes_left.lock() = Some(left);
         }
 
-        /// Notes a flush; whether it is to do nothing.
+        /// Records a flush; returns whether it must do nothing.
         pub(super) fn flush(&self, op: &str, file: &Path) -> io::Result<bool> {
             let mut left = self.flushes_left.lock();
             if *left == Some(0) {
@@ -285,7 +284,7 @@ pub(crate) mod faults {
             self.steps.lock().push(format!("{op} {name}"));
         }
 
-        /// What was done since the last call.
+        /// The steps taken since the last call.
         pub(crate) fn take_steps(&self) -> Vec<String> {
             std::mem::take(&mut self.steps.lock())
         }

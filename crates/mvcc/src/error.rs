@@ -1,4 +1,4 @@
-//! What can go wrong, by what the caller must do.
+//! Errors, grouped by what the caller must do.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub enum ReadError {
     /// The revision is not visible yet.
     #[error("the revision is in the future")]
     Future,
-    /// The bytes are on the disk and the call said
+    /// The bytes are on disk and the call used
     /// [`Io::NoWait`](crate::Io::NoWait): repeat it with
     /// [`Io::Blocking`](crate::Io::Blocking) where waiting is allowed.
     #[error("the read would wait for the disk")]
@@ -25,10 +25,10 @@ pub enum ReadError {
     /// [`Budget`](crate::Budget) allows.
     #[error("the answer would be too large")]
     OverBudget,
-    /// Whoever asked is gone.
+    /// The caller is gone.
     #[error("the read was cancelled")]
     Cancelled,
-    /// A segment file does not hold what it should: stop serving, restore it.
+    /// A segment file is corrupt: stop serving and restore it.
     #[error("{}: corrupt: {what}; check the disk, then restore the whole data directory from a backup copy", file.display())]
     Corrupt {
         /// The file.
@@ -36,7 +36,7 @@ pub enum ReadError {
         /// What is wrong with it.
         what: String,
     },
-    /// The disk or the operating system refused.
+    /// The disk or the operating system returned an error.
     #[error("{}: reading failed: {source}", file.display())]
     Io {
         /// The file.
@@ -46,11 +46,11 @@ pub enum ReadError {
     },
 }
 
-/// Why opening, sealing, collecting or forking failed. Nothing that was
-/// readable before is lost by any of them.
+/// Why opening, sealing, collecting or forking failed. None of these errors
+/// loses anything that was readable before.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// A file that must be there is not.
+    /// A required file is missing.
     #[error("{}: missing; {remedy}", file.display())]
     Missing {
         /// The file.
@@ -58,7 +58,7 @@ pub enum StoreError {
         /// What the operator can do.
         remedy: &'static str,
     },
-    /// A file of ours does not hold what it should.
+    /// A file of ours is corrupt.
     #[error("{}: corrupt: {what}; check the disk, then restore the whole data directory from a backup copy", file.display())]
     Corrupt {
         /// The file.
@@ -71,9 +71,9 @@ pub enum StoreError {
     NewerFormat {
         /// The file.
         file: PathBuf,
-        /// The format that it says it has.
+        /// The format that it states.
         found: u32,
-        /// The newest format that is known here.
+        /// The newest format that this version knows.
         known: u32,
     },
     /// A file with one of our names is not ours.
@@ -88,65 +88,66 @@ pub enum StoreError {
         /// The directory.
         dir: PathBuf,
     },
-    /// The disk is full. Free space, then do the same again.
+    /// The disk is full. Free space, then retry.
     #[error("{}: {op}: no space left on the device; free space, it will be tried again", file.display())]
     NoSpace {
         /// The file.
         file: PathBuf,
-        /// What was being done.
+        /// The operation that failed.
         op: &'static str,
         /// Why it failed.
         source: io::Error,
     },
-    /// The process has used up its open files, or the system its open files or
-    /// its memory. Do the same again later.
+    /// The process ran out of file descriptors, or the system ran out of file
+    /// descriptors or memory. Retry later.
     #[error("{}: {op}: no open files or no memory left: {source}; it will be tried again", file.display())]
     Exhausted {
         /// The file.
         file: PathBuf,
-        /// What was being done.
+        /// The operation that failed.
         op: &'static str,
         /// Why it failed.
         source: io::Error,
     },
-    /// A flush to the disk has failed. What is on it is not known, and a second
-    /// flush would not tell: stop the process. What was sealed before is there.
+    /// A flush to the disk failed. The state of the disk is unknown, and a
+    /// second flush would not reveal it: stop the process. Everything sealed
+    /// before is intact.
     #[error("{}: {op} failed: {source}; check the disk", file.display())]
     Flush {
         /// The file or the directory.
         file: PathBuf,
-        /// What was being done.
+        /// The operation that failed.
         op: &'static str,
         /// Why it failed.
         source: io::Error,
     },
-    /// A flush has failed before: nothing more is written.
+    /// An earlier flush failed: nothing more is written.
     #[error("the store has failed before ({earlier}); the process must stop")]
     Failed {
-        /// What has failed.
+        /// The flush that failed.
         earlier: String,
     },
-    /// The disk or the operating system refused.
+    /// The disk or the operating system returned an error.
     #[error("{}: {op} failed: {source}; check the disk and the permissions", file.display())]
     Io {
         /// The file.
         file: PathBuf,
-        /// What was being done.
+        /// The operation that failed.
         op: &'static str,
         /// Why it failed.
         source: io::Error,
     },
-    /// A fork was asked for at a revision that the files do not hold.
+    /// A fork was requested at a revision that the files do not hold.
     #[error("revision {at} cannot be forked: the sealed files hold {oldest} to {newest}")]
     ForkRevision {
-        /// The revision asked for.
+        /// The requested revision.
         at: Revision,
-        /// The oldest that can be forked.
+        /// The oldest revision that can be forked.
         oldest: Revision,
-        /// The newest that can be forked.
+        /// The newest revision that can be forked.
         newest: Revision,
     },
-    /// The directory that a fork shall be made in is not empty.
+    /// The target directory of a fork is not empty.
     #[error("{}: not empty; a fork needs a directory of its own", dir.display())]
     ForkTarget {
         /// The directory.
@@ -155,8 +156,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later without anyone touching the
-    /// files: the disk was full, or it refused for now.
+    /// Whether the same call may succeed later without changes to the files:
+    /// the disk was full, or the system returned an error that may be temporary.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(
@@ -165,7 +166,7 @@ impl StoreError {
         )
     }
 
-    /// An error of the operating system while doing `op` with `file`.
+    /// An error of the operating system during `op` on `file`.
     pub(crate) fn io(file: impl Into<PathBuf>, op: &'static str, source: io::Error) -> Self {
         let file = file.into();
         match source.kind() {
@@ -178,33 +179,33 @@ impl StoreError {
     }
 }
 
-/// Whether the system lacked something that has nothing to do with the disk.
+/// Whether the error is a lack of resources that has nothing to do with the disk.
 fn is_exhaustion(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::OutOfMemory
         || matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
-/// Why bytes are not what they were taken for.
+/// Why bytes do not have the expected format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FormatError {
     /// A later version of T4 wrote them.
     #[error("format {found} is newer than {known}, the newest that this version knows")]
     Newer {
-        /// The format that they say they have.
+        /// The format that they state.
         found: u32,
-        /// The newest format that is known here.
+        /// The newest format that this version knows.
         known: u32,
     },
-    /// They never were a file of ours.
+    /// They were never a file of ours.
     #[error("not a file of T4")]
     Foreign,
-    /// They are not as they were written.
+    /// They were altered after they were written.
     #[error("corrupt: {0}")]
     Damaged(&'static str),
 }
 
 impl FormatError {
-    /// The error that opening `file` fails with.
+    /// The error of opening `file`.
     pub(crate) fn in_file(self, file: &Path) -> StoreError {
         let file = file.to_owned();
         match self {

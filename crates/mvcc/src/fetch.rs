@@ -1,5 +1,5 @@
-//! Reads many records from segment files, through the cache, with as few reads
-//! as makes sense.
+//! Reads many records from segment files through the cache, in as few reads as
+//! is reasonable.
 
 use std::sync::Arc;
 
@@ -9,25 +9,25 @@ use crate::record::Record;
 use crate::segment::{Hold, SegmentFile};
 use crate::{Budget, Io, ReadError};
 
-/// From so many records on it is worth a look which of them lie together. Few
-/// in tests, so that the model's small key spaces go that way too.
+/// The number of records above which adjacent ones are read together. Low in
+/// tests, so that the model's small key spaces exercise this path too.
 const BULK: usize = if cfg!(test) { 4 } else { 256 };
 
-/// Records to be read, each for a slot of the caller's result.
+/// Records to read, each for a slot of the caller's result.
 #[derive(Default)]
 pub(crate) struct Fetch {
-    /// Few; the last one is the likeliest.
+    /// Usually few; the last one is the most likely match.
     files: Vec<OfFile>,
 }
 
-/// What is wanted of a file.
+/// The records wanted from a file.
 struct OfFile {
     file: Arc<SegmentFile>,
     wanted: Vec<Wanted>,
 }
 
-/// A record of a file. Of the order of its fields, as it is sorted: one number,
-/// which sorts several times as fast as a structure.
+/// A wanted record, with its fields packed in sort order into one number, which
+/// sorts several times as fast as a struct.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Wanted(u128);
 
@@ -51,7 +51,7 @@ impl Wanted {
 }
 
 impl Fetch {
-    /// Asks for the record of a version that lies in `file`, for `slot`.
+    /// Requests the record of a version in `file`, for `slot`.
     pub(crate) fn want(&mut self, version: &Version, slot: usize, file: &Arc<SegmentFile>) {
         debug_assert_eq!(version.at.file, file.number());
         let known = self.files.iter().rposition(|known| known.file.number() == file.number());
@@ -62,9 +62,9 @@ impl Fetch {
         self.files[place].wanted.push(Wanted::new(version, slot));
     }
 
-    /// Reads them. `found` gets each with its slot, in no particular order, and
-    /// says whether it is the one that was wanted for the slot: revision and
-    /// place within the revision name a record.
+    /// Reads the requested records. `found` gets each with its slot, in no
+    /// particular order, and returns whether it is the record wanted for that
+    /// slot: revision and place within the revision identify a record.
     pub(crate) fn read(
         mut self,
         cache: Option<&RecordCache>,
@@ -88,9 +88,8 @@ impl Fetch {
 }
 
 impl OfFile {
-    /// Reads what lies close together past the cache: a stretch of a file costs
-    /// less than a look for each of its records, and a long list does not push
-    /// out what is read again and again.
+    /// Reads adjacent records past the cache: reading a stretch of a file costs
+    /// less than a cache lookup per record, and a long list does not evict hot records.
     fn read_bulk(
         &mut self,
         io: Io,
@@ -111,7 +110,7 @@ impl OfFile {
         Ok(())
     }
 
-    /// Takes what the cache has.
+    /// Takes the records that the cache has.
     fn look_up(
         &mut self,
         cache: &RecordCache,
@@ -162,8 +161,8 @@ impl OfFile {
     }
 }
 
-/// Whether records at ascending places fill at least half of the stretch that
-/// they span, so that holding it together holds at most twice what is wanted.
+/// Whether records at ascending offsets fill at least half of the stretch that
+/// they span, so that holding the whole stretch takes at most twice the memory.
 fn is_dense(stretch: &[Wanted]) -> bool {
     let [first, .., last] = stretch else { return false };
     let span = u64::from(last.offset() - first.offset()) + u64::from(last.size());

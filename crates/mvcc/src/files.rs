@@ -1,8 +1,8 @@
-//! The file table: what stands behind the local file numbers of locations,
-//! and how much of it readers can still reach.
+//! The file table: maps the local file numbers in locations to the files'
+//! records, and counts how much of each file readers can still reach.
 //!
-//! A number stays what it is when its tail is closed and when the segment is
-//! written; so the index never changes when a tail is sealed.
+//! A number does not change when its tail is closed or when the segment is
+//! written, so sealing a tail never changes the index.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::tail::{Records, Tail};
 pub(crate) enum Data {
     /// In the tail that the writer appends to.
     Tail(Tail),
-    /// In a tail that was closed.
+    /// In a closed tail.
     Closed(Arc<Records>),
     /// In a segment file.
     Segment(Arc<SegmentFile>),
@@ -29,9 +29,9 @@ pub(crate) struct Slot {
     pub(crate) data: Data,
     /// The bytes of all its records.
     pub(crate) total: u64,
-    /// The bytes of those that the index names.
+    /// The bytes of the records that the index names.
     pub(crate) live: u64,
-    /// The bytes of deletes that the index does not name, but that must stay
+    /// The bytes of deletes that the index does not name but that must stay
     /// because an older file still has puts of their keys.
     pub(crate) pinned: u64,
 }
@@ -42,8 +42,8 @@ pub(crate) enum Place<'a> {
     Disk(&'a Arc<SegmentFile>),
 }
 
-/// Files as they were, for a reader that goes on without the lock. It finds
-/// every record that the index named then, wherever that has gone since.
+/// A snapshot of the files for a reader that continues without the lock. It
+/// finds every record that the index named at that time, even if it has moved since.
 #[derive(Default)]
 pub(crate) struct FileSnapshot {
     files: BTreeMap<u32, Handle>,
@@ -55,7 +55,7 @@ enum Handle {
 }
 
 impl FileSnapshot {
-    /// Takes in the files that were added since.
+    /// Adds the files that were created since.
     pub(crate) fn extend(&mut self, table: &FileTable) {
         for (number, slot) in table.iter() {
             self.files.entry(number).or_insert_with(|| match &slot.data {
@@ -78,17 +78,17 @@ impl FileSnapshot {
 /// All files.
 #[derive(Debug, Default)]
 pub(crate) struct FileTable {
-    /// By number. Numbers are never used twice.
+    /// By number. Numbers are never reused.
     slots: Vec<Option<Slot>>,
-    /// The segments and closed tails, in the order of the manifest: what an
-    /// event reader walks. The tail comes after them.
+    /// The segments and closed tails in manifest order, as event readers walk
+    /// them. The tail follows them.
     listed: Vec<u32>,
     /// The number of the tail.
     active: u32,
 }
 
 impl FileTable {
-    /// With an empty tail alone.
+    /// A table with only an empty tail.
     pub(crate) fn new() -> Self {
         let mut files = FileTable::default();
         files.start_tail();
@@ -101,7 +101,7 @@ impl FileTable {
         self.active = self.newest_number();
     }
 
-    /// A number for a file to come.
+    /// Reserves a number for a future file.
     pub(crate) fn reserve(&mut self) -> u32 {
         self.slots.push(None);
         self.newest_number()
@@ -111,8 +111,8 @@ impl FileTable {
         u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 files in one run")
     }
 
-    /// Adds a segment file under a number that was reserved, without listing
-    /// it. Nothing of it is live yet.
+    /// Adds a segment file under a reserved number, without listing it. None of
+    /// it is live yet.
     pub(crate) fn add_segment(&mut self, file: Arc<SegmentFile>) {
         let (number, total) = (file.number(), file.record_bytes());
         let slot = self.slots.get_mut(number as usize).expect("the number was reserved");
@@ -120,18 +120,18 @@ impl FileTable {
         *slot = Some(Slot { data: Data::Segment(file), total, live: 0, pinned: 0 });
     }
 
-    /// Lists a file last.
+    /// Appends a file to the list.
     pub(crate) fn list(&mut self, number: u32) {
         self.listed.push(number);
     }
 
-    /// Takes files off the list and puts others at its front.
+    /// Removes files from the list and inserts others at its front.
     pub(crate) fn relist(&mut self, gone: &[u32], instead: &[u32]) {
         let kept = self.listed.iter().copied().filter(|number| !gone.contains(number));
         self.listed = instead.iter().copied().chain(kept).collect();
     }
 
-    /// Forgets a file. Nothing names it any more.
+    /// Forgets a file that nothing names any more.
     pub(crate) fn remove(&mut self, number: u32) -> Option<Slot> {
         self.slots.get_mut(number as usize)?.take()
     }
@@ -141,7 +141,7 @@ impl FileTable {
         self.slots.get(number as usize)?.as_ref()
     }
 
-    /// A file, to change what is known of it.
+    /// A file, for updating its counts.
     pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut Slot> {
         self.slots.get_mut(number as usize)?.as_mut()
     }
@@ -156,7 +156,7 @@ impl FileTable {
         self.listed.iter().filter_map(|&number| Some((number, self.get(number)?)))
     }
 
-    /// How many files are listed.
+    /// The number of listed files.
     pub(crate) fn listed_count(&self) -> usize {
         self.listed.len()
     }
@@ -169,7 +169,7 @@ impl FileTable {
         }
     }
 
-    /// Appends a record to the tail; where it is.
+    /// Appends a record to the tail; returns its location.
     pub(crate) fn append(&mut self, record: Record) -> Location {
         let number = self.active;
         let length = record.len() as u64;
@@ -182,7 +182,7 @@ impl FileTable {
         Location { file: number, offset }
     }
 
-    /// Closes the tail and starts a new one; none when it is empty.
+    /// Closes the tail and starts a new one; returns `None` if it is empty.
     pub(crate) fn close_tail(&mut self) -> Option<(u32, Arc<Records>)> {
         let number = self.active;
         let Slot { data, .. } = self.get_mut(number)?;
@@ -197,15 +197,15 @@ impl FileTable {
         Some((number, records))
     }
 
-    /// A closed tail is now in a segment file of the same number.
+    /// Replaces a closed tail with its segment file of the same number.
     pub(crate) fn sealed(&mut self, file: Arc<SegmentFile>) {
         if let Some(slot) = self.get_mut(file.number()) {
             slot.data = Data::Segment(file);
         }
     }
 
-    /// The record of a version, or where to read it. None only if the index
-    /// named a file that is not there, which is a bug.
+    /// The record of a version, or where to read it. `None` only if the index
+    /// named a missing file, which is a bug.
     pub(crate) fn place(&self, at: Location) -> Option<Place<'_>> {
         match &self.get(at.file)?.data {
             Data::Tail(tail) => tail.get(at.offset).map(Place::Memory),
@@ -229,7 +229,7 @@ impl FileTable {
         length.unwrap_or_default()
     }
 
-    /// The index does not name this version any more.
+    /// Called when the index no longer names this version.
     pub(crate) fn release(&mut self, version: &Version) {
         let bytes = self.record_bytes(version);
         if let Some(slot) = self.get_mut(version.at.file) {
@@ -237,9 +237,9 @@ impl FileTable {
         }
     }
 
-    /// A collection wrote a version to `to`, a record of `length` bytes. If the
-    /// index has it, it names the new place from now on; else it is a delete
-    /// that must stay.
+    /// Called when a collection wrote a version to `to`, a record of `length`
+    /// bytes. If the index has the version, it now names the new location;
+    /// otherwise the record is a delete that must stay.
     pub(crate) fn moved(&mut self, index: &mut Index, key: &[u8], to: &Version, length: u32) {
         let named = index.get(key).and_then(|entry| entry.find(to.order()).copied());
         if let Some(named) = named {
@@ -252,8 +252,7 @@ impl FileTable {
         }
     }
 
-    /// Deletes that had to stay may go now: perhaps the puts that they hid have
-    /// gone.
+    /// Unpins all deletes that had to stay: the puts that they hid may be gone.
     pub(crate) fn unpin(&mut self) {
         self.slots.iter_mut().flatten().for_each(|slot| slot.pinned = 0);
     }

@@ -9,13 +9,13 @@ use crate::disk::Disk;
 use crate::manifest::{Manifest, NAME, SegmentMeta};
 use crate::{StoreError, directory};
 
-/// How often a fork begins anew because a collection of the store that it is
-/// made from replaced files under its hands.
+/// How often a fork starts over because a collection of the source store
+/// replaced files under it.
 const ATTEMPTS: usize = 8;
 
-/// Makes in `to` a store that is `from` as it was at revision `at`. The files
-/// are shared by hard links; nothing is copied. `from` may be in use; only what
-/// its manifest covers can be forked. The fork has the side tables and the log
+/// Creates in `to` a store that is `from` at revision `at`. The files are
+/// shared by hard links; nothing is copied. `from` may be in use; only what its
+/// manifest covers can be forked. The fork has the side tables and the log
 /// position of that manifest.
 ///
 /// # Errors

@@ -2,26 +2,25 @@
 //!
 //! A CRC-32C over the word "key" and then, in revision order, the storage key
 //! and the stored protobuf of each record that counts. [`Selection`] decides
-//! which count, [`RecordHash`] is fed with them. Reading the records is left to
-//! the caller.
+//! which records count, and [`RecordHash`] hashes them. The caller reads the records.
 
 use t4_kv_types::KeyValue;
 
 use crate::index::{Entry, Version};
 
-/// The hash of records, fed one by one in ascending order of revision.
+/// A hash of records, added one by one in ascending order of revision.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordHash(u32);
 
 impl RecordHash {
-    /// The hash of no record.
+    /// The hash of no records.
     pub(crate) fn new() -> Self {
         // The name of etcd's storage bucket.
         RecordHash(crc32c::crc32c(b"key"))
     }
 
-    /// Adds the change `sub` of revision `main`. Of a delete only the key
-    /// counts; of a put everything but `mod_revision`, which is `main`.
+    /// Adds the change `sub` of revision `main`. A delete contributes only its
+    /// key; a put contributes everything but `mod_revision`, which is `main`.
     pub(crate) fn record(&mut self, main: i64, sub: u32, deleted: bool, kv: &KeyValue) {
         let mut head = Vec::with_capacity(18 + 1 + 10);
         head.extend_from_slice(&main.to_be_bytes());
@@ -52,13 +51,13 @@ impl RecordHash {
         self.0 = crc32c::crc32c_append(self.0, bytes);
     }
 
-    /// The hash of what was fed.
+    /// The hash of the added records.
     pub(crate) fn finish(self) -> u32 {
         self.0
     }
 }
 
-/// A protobuf field of type int64; left out when 0, as proto3 has it.
+/// A protobuf field of type int64; omitted if 0, as in proto3.
 fn put_varint(out: &mut Vec<u8>, field: u8, value: i64) {
     if value == 0 {
         return;
@@ -67,7 +66,7 @@ fn put_varint(out: &mut Vec<u8>, field: u8, value: i64) {
     put_base128(out, value as u64);
 }
 
-/// Tag and length of a protobuf field of type bytes; left out when empty.
+/// Tag and length of a protobuf field of type bytes; omitted if empty.
 fn put_length(out: &mut Vec<u8>, field: u8, length: usize) {
     if length == 0 {
         return;
@@ -86,11 +85,11 @@ fn put_base128(out: &mut Vec<u8>, mut value: u64) {
 
 /// Which versions count in the hash at a revision.
 ///
-/// All changes after the compacted revision; and of those up to it, the ones
-/// that are still what a reader at the hash's revision sees. If that reader sees
-/// no key at all, etcd counts what the compaction left (but never a delete at
+/// All changes after the compacted revision count, and of those up to it, the
+/// ones that a reader at the hash's revision still sees. If that reader sees no
+/// key at all, etcd counts what the compaction left (but never a delete at
 /// exactly the compacted revision, which its older releases do not keep). The
-/// result does not depend on how far the compaction's pass has come.
+/// result does not depend on the progress of the compaction pass.
 #[derive(Debug)]
 pub(crate) struct Selection {
     compacted: i64,
@@ -98,18 +97,18 @@ pub(crate) struct Selection {
     /// Whether any key is live at `at`.
     any_live: bool,
     chosen: Vec<Version>,
-    /// Counts only if no key is live at `at`.
+    /// Counted only if no key is live at `at`.
     left: Vec<Version>,
 }
 
 impl Selection {
     /// For the hash at revision `at` of a store compacted to `compacted` (0 or
-    /// less: never). Both stay fixed while entries are added.
+    /// less: never compacted). Both must not change while entries are added.
     pub(crate) fn new(compacted: i64, at: i64) -> Self {
         Selection { compacted, at, any_live: false, chosen: Vec::new(), left: Vec::new() }
     }
 
-    /// Adds a key. Each key once, in any order.
+    /// Adds a key. Each key must be added once; the order does not matter.
     pub(crate) fn entry(&mut self, entry: &Entry<'_>) {
         let live_at = |revision| entry.at(revision).filter(|version| !version.deleted);
         let seen = live_at(self.at);
@@ -149,11 +148,11 @@ mod tests {
 
     /// What etcd 3.5.1 answered: changes, compactions and hashes in the order in
     /// which they happened. It refuses the hash at exactly the compacted
-    /// revision, which is why there is none.
+    /// revision, so the recording has none.
     const ETCD_3_5: &str = include_str!("../tests/fixtures/hash-kv-etcd-3.5.1.txt");
 
-    /// The same from a build of etcd's main branch at 3.8.0-alpha.0, which does
-    /// answer it, and keeps a delete at exactly the compacted revision.
+    /// The same from a build of etcd's main branch at 3.8.0-alpha.0, which
+    /// answers that hash and keeps a delete at exactly the compacted revision.
     const ETCD_3_8: &str = include_str!("../tests/fixtures/hash-kv-etcd-3.8.0-alpha.txt");
 
     /// A store that replays a recording.
@@ -161,7 +160,7 @@ mod tests {
         index: Index,
         records: BTreeMap<(i64, u32), KeyValue>,
         compacted: i64,
-        /// Whether compactions drop versions at once, or never.
+        /// Whether compactions drop versions immediately or never.
         passes: bool,
     }
 
@@ -201,7 +200,7 @@ mod tests {
             hash.finish()
         }
 
-        /// Carries out a line, and says how many hashes it compared.
+        /// Executes a line and returns the number of hashes compared.
         fn line(&mut self, line: &str) -> usize {
             let words: Vec<&str> = line.split(' ').collect();
             let number = |word: &str| word.parse::<i64>().expect("a number");

@@ -1,14 +1,14 @@
 //! The index: every key with its versions, in memory.
 //!
-//! A B+tree whose inner nodes count the live keys below each child, so that the
-//! number of keys in a range costs two descents (etcd's Range returns it with
-//! every page). A node packs its keys into one buffer and stores the prefix that
-//! they share once; a leaf holds up to 64 entries of 48 bytes and keeps older
-//! versions only for keys that have some.
+//! A B+tree whose inner nodes count the live keys below each child, so that
+//! counting the keys in a range costs two descents (etcd's Range returns the
+//! count with every page). A node packs its keys into one buffer and stores
+//! their common prefix once; a leaf holds up to 64 entries of 48 bytes and keeps
+//! older versions only for keys that have some.
 //!
-//! Pure: no IO, no clock, no randomness. What a [`Location`] means, which
-//! revisions a reader may see and when a compaction is due is left to the store;
-//! exact counts at recent revisions are made with [`crate::liveness`].
+//! Pure: no IO, no clock, no randomness. The store decides what a [`Location`]
+//! means, which revisions a reader may see, and when a compaction is due;
+//! [`crate::liveness`] provides exact counts at recent revisions.
 
 #[cfg(test)]
 mod accounting;
@@ -40,23 +40,23 @@ use leaf::Leaf;
 #[derive(Debug)]
 pub(crate) struct Index {
     root: Node,
-    /// How many keys are live; as many as the root counts.
+    /// The number of live keys, as counted by the root.
     live: u64,
 }
 
 impl Default for Index {
-    /// An index without keys.
+    /// An empty index.
     fn default() -> Self {
         Index { root: Node::Leaf(Leaf::default()), live: 0 }
     }
 }
 
 impl Index {
-    /// From entries in strictly ascending key order, each with its older
-    /// versions in ascending order. Nodes are filled to nine tenths.
+    /// Builds an index from entries in strictly ascending key order, each with
+    /// its older versions in ascending order. Nodes are filled to nine tenths.
     ///
     /// # Panics
-    /// When the keys do not ascend.
+    /// If the keys are not ascending.
     pub(crate) fn bulk(sorted: impl Iterator<Item = (Box<[u8]>, Newest, Vec<Version>)>) -> Self {
         let root = bulk::build(sorted);
         let live = root.live();
@@ -70,11 +70,11 @@ impl Index {
         Some(leaf.entry(at, key))
     }
 
-    /// A change of `key`. Returns what was newest before: `None` when the index
-    /// knew nothing of the key, a delete when it was deleted.
+    /// Adds a change of `key`. Returns the previous newest version: `None` if
+    /// the index did not have the key, a delete if the key was deleted.
     ///
     /// # Panics
-    /// When the change is not newer than every change of this key.
+    /// If the change is not newer than every change of this key.
     pub(crate) fn insert(&mut self, key: &[u8], newest: Newest) -> Option<Newest> {
         let inserted = self.root.insert(key, newest);
         self.live = self.live.wrapping_add_signed(inserted.live_change(&newest));
@@ -85,17 +85,17 @@ impl Index {
         inserted.before
     }
 
-    /// How many keys are live: their newest version is not a delete.
+    /// The number of live keys, whose newest version is not a delete.
     pub(crate) fn live_keys(&self) -> u64 {
         self.live
     }
 
-    /// How many live keys are below `key`.
+    /// The number of live keys below `key`.
     pub(crate) fn rank(&self, key: &[u8]) -> u64 {
         self.root.rank(key)
     }
 
-    /// How many live keys are in `range`. Costs two descents.
+    /// The number of live keys in `range`. Costs two descents.
     pub(crate) fn count(&self, range: &KeyRange) -> u64 {
         match &range.end {
             RangeEnd::Single => {
@@ -106,8 +106,8 @@ impl Index {
         }
     }
 
-    /// Visits the entries in `range` in key order, deleted ones too, until the
-    /// visitor breaks.
+    /// Visits the entries in `range` in key order, including deleted ones,
+    /// until the visitor breaks.
     pub(crate) fn scan(
         &self,
         range: &KeyRange,
@@ -124,20 +124,21 @@ impl Index {
             RangeEnd::Before(end) => Some(end.as_ref()),
             RangeEnd::Open => None,
         };
-        // Whether the visitor broke or the range ended makes no difference.
+        // It makes no difference whether the visitor broke or the range ended.
         let _ = self.root.scan(Some(&range.start), end, &mut Vec::new(), &mut visit);
     }
 
     /// One step of a compaction to revision `c`: visits up to `leaves` leaves
-    /// (at least one) from the one that `cursor` lies in, or from the first.
+    /// (at least one), starting at the leaf that `cursor` lies in or at the first.
     ///
-    /// Of each key it drops the versions that another version at or below `c`
-    /// supersedes, and then a first version that is a delete below `c` (a
+    /// For each key it drops the versions that another version at or below `c`
+    /// supersedes, and then the first version if it is a delete below `c` (a
     /// delete at exactly `c` stays, for watchers that start there). `dropped` is
-    /// told each of them. Keys without versions go. Live keys stay as they are.
+    /// called with each of them. Keys without versions are removed. Live keys do
+    /// not change.
     ///
-    /// Returns where the next step begins, or `None` when the last leaf was
-    /// visited. Changes above `c` may come in between steps.
+    /// Returns where the next step starts, or `None` if the last leaf was
+    /// visited. Changes above `c` may be made between steps.
     pub(crate) fn compact(
         &mut self,
         c: i64,
@@ -152,7 +153,7 @@ impl Index {
         step.next
     }
 
-    /// Takes levels with a single node off the top.
+    /// Removes levels with a single node from the top.
     fn collapse(&mut self) {
         while let Node::Inner(inner) = &mut self.root
             && inner.children.len() == 1
@@ -162,8 +163,8 @@ impl Index {
         }
     }
 
-    /// Says that the record of a version now lies at `to`. False when the index
-    /// does not have that version (any more).
+    /// Moves the record of a version to `to`. Returns false if the index does
+    /// not have that version (any more).
     pub(crate) fn relocate(&mut self, key: &[u8], main: i64, sub: u32, to: Location) -> bool {
         let leaf = self.root.leaf_of_mut(key);
         let version = leaf.keys.search(key).ok().and_then(|at| leaf.version_mut(at, main, sub));

@@ -5,41 +5,41 @@
 //! # How it fits together
 //!
 //! A change is encoded once, as a [record](record), and appended to the
-//! [tail](tail). The [index](index) has, per key, where the records of its
-//! versions are. A [seal](Store::seal) closes the tail; the [`Background`] writes
-//! it to a [segment file](segment) and names that in the [`Manifest`]. The
-//! [file table](files) maps the file numbers that the index uses to wherever the
-//! records are now; so sealing changes nothing in the index.
+//! [tail](tail). For each key, the [index](index) stores the locations of its
+//! versions' records. A [seal](Store::seal) closes the tail; the [`Background`]
+//! writes it to a [segment file](segment) and adds that to the [`Manifest`]. The
+//! [file table](files) maps the file numbers in the index to the records' current
+//! storage, so sealing does not change the index.
 //!
-//! Readers load the visible revision once and ignore what is newer; they hold
-//! the one lock only while they look into the index, never while they read a
-//! file. A [compaction](Store::compact) refuses older revisions at once; a pass
-//! over the index follows, a few leaves at a time; a [collection](collect)
-//! rewrites the files that are mostly waste into key-sorted base segments.
+//! Readers load the visible revision once and ignore newer ones; they hold the
+//! only lock while they access the index, never while they read a file. A
+//! [compaction](Store::compact) rejects reads of older revisions immediately; a
+//! pass over the index follows, a few leaves at a time; a [collection](collect)
+//! rewrites files that are mostly waste into key-sorted base segments.
 //!
 //! # Invariants
 //!
-//! * Every number that the index uses is in the file table, and the record is
-//!   there, until no reader can come across it.
-//! * The index has every version above the compacted revision, and of each key
-//!   the newest one at or below it unless that is a delete below it.
-//! * What the manifest names is on the disk and flushed. What is on the disk and
-//!   not named is a leftover.
-//! * No record leaves the files before its successor is in a file that the
-//!   manifest names; and no delete does while an older put of its key stays.
+//! * Every file number in the index is in the file table, and its records are
+//!   available until no reader can reach them.
+//! * The index has every version above the compacted revision, and the newest
+//!   version of each key at or below it unless that is a delete below it.
+//! * Files that the manifest names are on disk and flushed. Files on disk that it
+//!   does not name are leftovers.
+//! * A record is removed from the files only after its successor is in a file
+//!   that the manifest names; a delete, only after all older puts of its key.
 //! * Base segments hold nothing above the compaction that they were made for. Log
-//!   segments are complete above the compaction, in the order of revisions.
-//! * Nothing here depends on time, chance or hash order: the same calls give the
-//!   same results and the same files.
+//!   segments are complete above the compaction, in revision order.
+//! * Nothing here depends on time, randomness or hash order: the same calls give
+//!   the same results and the same files.
 //!
-//! # Rooms
+//! # Modules
 //!
 //! | | |
 //! |---|---|
-//! | [`store`], [`reader`], [`background`], [`collect`], [`fork`](fork()), [`verification`] | the doors, by who comes through them |
+//! | [`store`], [`reader`], [`background`], [`collect`], [`fork`](fork()), [`verification`] | the public API: writer, readers, maintenance, tools |
 //! | [`open`], [`directory`], [`merge`] | from files to an index |
 //! | [`index`], [`liveness`], [`hash`] | pure: keys and versions, exact counts, etcd's hash |
-//! | [`record`], [`tail`], [`files`], [`fetch`], [`cache`], [`budget`], [`shared`] | where records are, and who may look |
+//! | [`record`], [`tail`], [`files`], [`fetch`], [`cache`], [`budget`], [`shared`] | locations of records, and access to them |
 //! | [`segment`], [`manifest`], [`preamble`] | formats |
 //! | [`disk`], [`positioned`] | the file system |
 #![allow(rustdoc::private_intra_doc_links, reason = "the map is for whoever reads the code")]

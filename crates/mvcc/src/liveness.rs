@@ -1,11 +1,10 @@
-//! The latest changes of which keys are live, for exact counts at recent
+//! The most recent births and deaths of keys, for exact counts at recent
 //! revisions.
 //!
-//! The index counts the keys that are live after its newest change. What a
-//! reader at an older revision must not see yet is subtracted here: births and
-//! deaths after that revision are kept in a list with bounds on changes and on
-//! bytes. Where the list does not reach back far enough, the caller counts by
-//! scanning.
+//! The index counts the keys that are live after its newest change. To count at
+//! an older revision, the births and deaths after it are subtracted; they are
+//! kept in a list bounded by changes and by bytes. If the list does not reach
+//! back far enough, the caller counts by scanning.
 
 use std::collections::VecDeque;
 
@@ -13,20 +12,20 @@ use t4_kv_types::{KeyRange, RangeEnd};
 
 use crate::index::Index;
 
-/// Default bound on changes.
+/// Default limit on changes.
 const CHANGES_MAX: usize = 65_536;
 
-/// Default bound on the bytes of their keys.
+/// Default limit on the bytes of their keys.
 const BYTES_MAX: usize = 16 << 20;
 
-/// A chunk is closed at this many changes. Closing sorts it, inside the
-/// writer's lock hold, so it must stay small.
+/// A chunk is closed at this many changes. Closing sorts it while the writer
+/// holds the lock, so it must stay small.
 const CHUNK_CHANGES: usize = 512;
 
-/// Births and deaths of keys, the latest ones.
+/// The most recent births and deaths of keys.
 #[derive(Debug)]
 pub(crate) struct Liveness {
-    /// Oldest first. All but the last one are closed.
+    /// Oldest first. All but the last are closed.
     chunks: VecDeque<Chunk>,
     /// Every change after this revision is in the list.
     floor: i64,
@@ -39,20 +38,20 @@ pub(crate) struct Liveness {
 }
 
 impl Liveness {
-    /// An empty list; `newest` is the revision of the index now.
+    /// An empty list; `newest` is the current revision of the index.
     pub(crate) fn new(newest: i64) -> Self {
         Self::with_bounds(newest, CHANGES_MAX, BYTES_MAX)
     }
 
-    /// As [`Liveness::new`], with other bounds than 65,536 changes and 16 MiB of
-    /// keys. Each is exceeded by at most one chunk.
+    /// Like [`Liveness::new`], with limits other than 65,536 changes and 16 MiB
+    /// of keys. Each is exceeded by at most one chunk.
     pub(crate) fn with_bounds(newest: i64, changes_max: usize, bytes_max: usize) -> Self {
         let chunks = VecDeque::new();
         Liveness { chunks, floor: newest, changes: 0, bytes: 0, changes_max, bytes_max }
     }
 
-    /// At revision `main`, `key` became live, or ceased to be. Revisions do not
-    /// descend from call to call.
+    /// Records that `key` became live, or stopped being live, at revision
+    /// `main`. Revisions must not descend between calls.
     pub(crate) fn record(&mut self, main: i64, key: &[u8], live: bool) {
         let chunk_bytes = self.bytes_max / (self.changes_max / CHUNK_CHANGES).max(1);
         match self.chunks.back_mut() {
@@ -83,15 +82,15 @@ impl Liveness {
         }
     }
 
-    /// How many keys of `range` were live at revision `at`, given the index as
-    /// it is after all recorded changes. `None` when the list does not reach
+    /// The number of keys in `range` that were live at revision `at`; `index`
+    /// must reflect all recorded changes. `None` if the list does not reach
     /// back to `at`.
     pub(crate) fn count(&self, index: &Index, range: &KeyRange, at: i64) -> Option<u64> {
         let change = self.change_after(range, at)?;
         Some(index.count(range).saturating_add_signed(-change))
     }
 
-    /// By how much the number of live keys in `range` changed after `at`.
+    /// The change in the number of live keys in `range` after `at`.
     fn change_after(&self, range: &KeyRange, at: i64) -> Option<i64> {
         if at < self.floor {
             return None;
@@ -101,24 +100,24 @@ impl Liveness {
     }
 }
 
-/// A stretch of changes.
+/// A run of changes.
 #[derive(Debug, Default)]
 struct Chunk {
     /// In the order in which they happened.
     changes: Vec<Change>,
-    /// Their keys, one behind the other.
+    /// Their keys, concatenated.
     keys: Vec<u8>,
-    /// When closed: places in `changes`, by key.
+    /// Once closed: indexes into `changes`, sorted by key.
     by_key: Vec<u16>,
-    /// When closed: the sum of the first `i` of `by_key`, for `i` from 0 up to
-    /// and including their number.
+    /// Once closed: the sum of the first `i` of `by_key`, for `i` from 0 up to
+    /// and including its length.
     sums: Vec<i16>,
 }
 
 #[derive(Debug)]
 struct Change {
     main: i64,
-    /// Where its key ends in `keys`.
+    /// The end of its key in `keys`.
     end: u32,
     live: bool,
 }
@@ -172,7 +171,7 @@ impl Chunk {
             .sum()
     }
 
-    /// The change of a closed chunk as a whole.
+    /// The net change of a closed chunk.
     fn change_in(&self, range: &KeyRange) -> i64 {
         let below = |bound: &[u8]| self.by_key.partition_point(|&at| self.key(at.into()) < bound);
         let start = below(&range.start);
@@ -200,7 +199,7 @@ mod tests {
         random: Random,
         liveness: Liveness,
         index: Index,
-        /// All changes: revision, key, whether it lives from there on.
+        /// All changes: revision, key, whether it is live afterwards.
         changes: Vec<(i64, Vec<u8>, bool)>,
         revision: i64,
     }
@@ -238,7 +237,7 @@ mod tests {
             }
         }
 
-        /// Whether the list reached back.
+        /// Returns whether the list reached back.
         fn read(&mut self, back: i64) -> bool {
             let range = self.range();
             let at = (self.revision - back).max(1);
@@ -315,7 +314,7 @@ mod tests {
         for n in 0..2_000_u32 {
             liveness.record(2, &n.to_be_bytes(), true);
         }
-        // Parts of revision 2 are forgotten, so 1 is out of reach and 2 is not.
+        // Parts of revision 2 were dropped, so 1 is out of reach and 2 is not.
         assert_eq!(liveness.change_after(&KeyRange::all(), 1), None);
         assert_eq!(liveness.change_after(&KeyRange::all(), 2), Some(0));
     }

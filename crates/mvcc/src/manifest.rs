@@ -1,8 +1,8 @@
-//! The manifest: which files make up the key space, and what the log has to
-//! add to them (`docs/formats/manifest.md`).
+//! The manifest: the files that make up the key space, and the log position
+//! from which to replay (`docs/formats/manifest.md`).
 //!
-//! It is replaced as a whole, by an atomic rename. What it does not name does
-//! not belong to the store.
+//! It is replaced as a whole, by an atomic rename. Files that it does not name
+//! do not belong to the store.
 
 use std::fs;
 use std::io;
@@ -16,38 +16,38 @@ use crate::preamble;
 use crate::segment::{Footer, SegmentId, SegmentKind};
 use crate::{FormatError, LogPosition, StoreError, Tables};
 
-/// Its name.
+/// The file name.
 pub(crate) const NAME: &str = "MANIFEST";
-/// The name under which it is written.
+/// The temporary name used while writing.
 pub(crate) const TEMPORARY: &str = "MANIFEST.tmp";
-/// The newest format that is known here.
+/// The newest format that this version knows.
 const FORMAT: u32 = 1;
 const MAGIC: &[u8; 8] = b"T4MANI\r\n";
-/// The preamble, the length of the body, its checksum.
+/// The preamble, the length of the body, and its checksum.
 const HEADER: usize = preamble::LEN + 8;
 
 /// One segment of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentMeta {
-    /// Which file.
+    /// Its file.
     pub id: SegmentId,
     /// The order of its records.
     pub kind: SegmentKind,
     /// The size of the file in bytes.
     pub file_bytes: u64,
-    /// How many records it has.
+    /// The number of records in it.
     pub records: u64,
     /// The oldest revision in it.
     pub oldest: i64,
     /// The newest revision in it.
     pub newest: i64,
-    /// Records above this revision are not part of this key space: it was
+    /// Records above this revision are not part of this key space, which was
     /// forked there.
     pub cap: Option<i64>,
 }
 
 impl SegmentMeta {
-    /// A file that was just written.
+    /// For a file that was just written.
     pub(crate) fn new(id: SegmentId, footer: &Footer) -> Self {
         SegmentMeta {
             id,
@@ -60,43 +60,43 @@ impl SegmentMeta {
         }
     }
 
-    /// Whether a file with this footer can be the one that is meant.
+    /// Whether a file with this footer can be the described one.
     pub(crate) fn describes(&self, footer: &Footer) -> bool {
         *self == SegmentMeta { cap: self.cap, ..SegmentMeta::new(self.id, footer) }
     }
 
-    /// The newest revision that counts.
+    /// The newest revision that belongs to this key space.
     #[must_use]
     pub fn newest_kept(&self) -> i64 {
         self.cap.map_or(self.newest, |cap| cap.min(self.newest))
     }
 }
 
-/// What a directory holds.
+/// The contents of a store's directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
-    /// The state of the files is the state after this log entry.
+    /// The files hold the state after this log entry.
     pub position: LogPosition,
-    /// The newest revision then.
+    /// The newest revision at that position.
     pub revision: i64,
-    /// The revision compacted to; -1 when there was no compaction.
+    /// The compacted revision; -1 if there was no compaction.
     pub compacted: i64,
-    /// The files, log segments in the order of their revisions.
+    /// The files, log segments in revision order.
     pub segments: Vec<SegmentMeta>,
-    /// The side tables then.
+    /// The side tables at that position.
     pub tables: Tables,
 }
 
 impl Manifest {
-    /// Of a store into which nothing was written.
+    /// The manifest of a store without writes.
     pub(crate) fn empty() -> Self {
         Manifest { revision: 1, compacted: -1, ..Manifest::default() }
     }
 
-    /// Its bytes.
+    /// Encodes the manifest.
     ///
     /// # Panics
-    /// When the tables are 4 GiB or more; they are small.
+    /// If the tables are 4 GiB or more; they are small.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = preamble::encode(MAGIC, FORMAT).to_vec();
@@ -133,7 +133,7 @@ impl Manifest {
         }
     }
 
-    /// From the bytes of a manifest file; what is wrong with them otherwise.
+    /// Decodes the bytes of a manifest file.
     pub fn decode(bytes: &[u8]) -> Result<Manifest, FormatError> {
         const CUT: FormatError = FormatError::Damaged("it is cut short");
         preamble::check(bytes, MAGIC, FORMAT)?;
@@ -163,7 +163,7 @@ impl Manifest {
         if in_order && sensible { Ok(()) } else { Err("it contradicts itself") }
     }
 
-    /// Reads the manifest of a directory; none when there is no such file.
+    /// Reads the manifest of a directory; `None` if there is no such file.
     pub fn load(dir: &Path) -> Result<Option<Manifest>, StoreError> {
         let file = dir.join(NAME);
         let bytes = match fs::read(&file) {
@@ -174,14 +174,14 @@ impl Manifest {
         Manifest::decode(&bytes).map(Some).map_err(|error| error.in_file(&file))
     }
 
-    /// Makes this the manifest of `dir`, durably: the last step when a store is
-    /// restored, after the files that it names. No store has `dir` open.
+    /// Makes this the manifest of `dir`, durably: the last step of restoring a
+    /// store, after the files that it names. No store may have `dir` open.
     pub fn save(&self, dir: &Path) -> Result<(), StoreError> {
         self.store(&Disk::default(), dir).map(drop)
     }
 
-    /// Makes this the manifest of `dir`, durably; its size in bytes. Names that
-    /// were made in the directory before are durable then too, and before it.
+    /// Makes this the manifest of `dir`, durably, and returns its size in
+    /// bytes. Names created in the directory before are made durable first.
     pub(crate) fn store(&self, disk: &Disk, dir: &Path) -> Result<u64, StoreError> {
         let bytes = self.encode();
         let mut file = disk.create(dir.join(TEMPORARY))?;
@@ -193,7 +193,7 @@ impl Manifest {
     }
 }
 
-/// Of the length and the body; the preamble has its own.
+/// Covers the length and the body; the preamble has its own checksum.
 fn checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&bytes[16..20]), &bytes[HEADER..])
 }

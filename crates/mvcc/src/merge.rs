@@ -1,4 +1,4 @@
-//! Several key sections read as one: by key, then revision.
+//! Merges several key sections: by key, then revision.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::StoreError;
 use crate::segment::{KeyCursor, KeyEntry, SegmentFile};
 
-/// An entry with where it came from.
+/// An entry and its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sourced {
     pub(crate) entry: KeyEntry,
@@ -15,13 +15,13 @@ pub(crate) struct Sourced {
     pub(crate) file: u32,
 }
 
-/// Merges key sections. Records above a file's cap are passed over.
+/// Merges key sections. Records above a file's cap are skipped.
 pub(crate) struct KeyMerge {
     sources: BinaryHeap<Source>,
 }
 
 impl KeyMerge {
-    /// Before the first key.
+    /// Starts before the first key.
     pub(crate) fn new(files: impl Iterator<Item = Arc<SegmentFile>>) -> Result<Self, StoreError> {
         let mut sources = BinaryHeap::new();
         for file in files {
@@ -33,8 +33,8 @@ impl KeyMerge {
         Ok(KeyMerge { sources })
     }
 
-    /// The next key: replaces `key` and `entries`, which are ascending. False
-    /// at the end.
+    /// Reads the next key: replaces `key` and `entries`, which are ascending.
+    /// Returns false at the end.
     pub(crate) fn next_key(
         &mut self,
         key: &mut Vec<u8>,
@@ -69,7 +69,7 @@ struct Source {
 }
 
 impl Source {
-    /// Goes to the next entry that counts; false at the end.
+    /// Advances to the next entry within the cap; false at the end.
     fn advance(&mut self) -> Result<bool, StoreError> {
         let newest = self.file.meta().newest_kept();
         while self.cursor.advance()? {
@@ -85,7 +85,7 @@ impl Source {
     }
 }
 
-// The heap gives the greatest; the smallest place shall come first.
+// The heap pops the greatest; the smallest key must come first.
 impl Ord for Source {
     fn cmp(&self, other: &Self) -> Ordering {
         other.place().cmp(&self.place())

@@ -21,7 +21,7 @@ pub(crate) fn open(config: Config) -> Result<(Store, Background), StoreError> {
     open_on(Disk::default(), config)
 }
 
-/// Opens a store on a disk of the caller's choice.
+/// Opens a store on the given disk.
 pub(crate) fn open_on(disk: Disk, config: Config) -> Result<(Store, Background), StoreError> {
     let dir = &config.dir;
     if !dir.exists() {
@@ -40,7 +40,7 @@ pub(crate) fn open_on(disk: Disk, config: Config) -> Result<(Store, Background),
         }
     };
     let core = load(&config, &manifest)?;
-    // Only now: what cannot be opened is not touched.
+    // Only now: a store that cannot be opened is not touched.
     remove_leftovers(&disk, dir, &manifest)?;
     let (store, shared) = assemble(&config, core, &manifest, Arc::clone(&lock));
     let background = Background::new(shared, disk, manifest, &config, lock);
@@ -78,7 +78,7 @@ fn assemble(
     (store, shared)
 }
 
-/// The manifest of a new store, unless there was a store.
+/// The manifest of a new store, unless the directory held a store.
 fn new_manifest(config: &Config) -> Result<Manifest, StoreError> {
     if any_segment(&config.dir)?.is_some() {
         return Err(StoreError::Missing {
@@ -114,7 +114,7 @@ fn load(config: &Config, manifest: &Manifest) -> Result<Core, StoreError> {
 /// A key with its newest version and its older ones.
 type IndexEntry = (Box<[u8]>, Newest, Vec<Version>);
 
-/// The entries of the index, from key sections, compacted on the way.
+/// The entries of the index, merged from key sections and compacted on the fly.
 struct Merged {
     merge: KeyMerge,
     compacted: i64,
@@ -131,8 +131,8 @@ impl Merged {
         Merged { merge, compacted, files, key, entries, failed: None }
     }
 
-    /// How many of the entries a compaction takes away: those superseded at or
-    /// below it, and then a first one that is a delete below it.
+    /// The number of entries that a compaction drops: those superseded at or
+    /// below it, and then the first one if it is a delete below it.
     fn obsolete(&self) -> usize {
         let known = self.entries.partition_point(|s| s.entry.main <= self.compacted);
         match known.checked_sub(1) {
@@ -162,7 +162,7 @@ impl Merged {
     }
 }
 
-/// The version that the index gets, counted as live.
+/// The version for the index, counted as live.
 fn name(files: &mut FileTable, sourced: &Sourced) -> Version {
     let Sourced { entry, file } = *sourced;
     if let Some(slot) = files.get_mut(file) {

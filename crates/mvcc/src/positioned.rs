@@ -1,4 +1,4 @@
-//! Positioned reads that wait for the disk or that do not.
+//! Positioned reads, blocking or non-blocking.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -25,8 +25,8 @@ pub(crate) fn read(
     Ok(bytes)
 }
 
-/// Reads what the page cache has. A file system that cannot tell counts as one
-/// that has nothing there.
+/// Reads what the page cache has. A file system that cannot tell is treated as
+/// having nothing cached.
 fn read_cached(file: &File, path: &Path, offset: u64, into: &mut [u8]) -> Result<(), ReadError> {
     let wanted = into.len();
     let flags = ReadWriteFlags::NOWAIT;

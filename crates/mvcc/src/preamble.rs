@@ -1,6 +1,6 @@
-//! The first 16 bytes of every file of ours: a magic, the format's number and
-//! a checksum of both. They stay the same in every later format, so that an
-//! old version can tell a newer file from a damaged one.
+//! The first 16 bytes of each of our files: a magic, the format number and a
+//! checksum of both. They stay the same in every later format, so that an old
+//! version can distinguish a newer file from a damaged one.
 
 use crate::FormatError;
 
@@ -17,7 +17,7 @@ pub(crate) fn encode(magic: &[u8; 8], format: u32) -> [u8; LEN] {
     bytes
 }
 
-/// Checks that `bytes` begin with a preamble of a format up to `known`.
+/// Checks that `bytes` start with a preamble of a format up to `known`.
 pub(crate) fn check(bytes: &[u8], magic: &[u8; 8], known: u32) -> Result<(), FormatError> {
     const DAMAGED: FormatError = FormatError::Damaged("the first 16 bytes are damaged");
     let Some((head, _)) = bytes.split_first_chunk::<LEN>() else {
@@ -32,7 +32,7 @@ pub(crate) fn check(bytes: &[u8], magic: &[u8; 8], known: u32) -> Result<(), For
             _ => Ok(()),
         };
     }
-    // A file of ours with a flipped bit has either the magic or the rest right.
+    // A file of ours with a flipped bit has either the magic or the rest intact.
     if head[..8] == *magic || head[8..] == as_written[8..] {
         Err(DAMAGED)
     } else {

@@ -1,5 +1,5 @@
-//! The readers' side of the store: points and small things here; ranges,
-//! events and the hash in rooms of their own.
+//! The reader's side of the store: point reads and small queries here; ranges,
+//! events and the hash in submodules.
 
 mod events;
 mod hash;
@@ -35,19 +35,18 @@ impl Reader {
         Revision(self.shared.visible())
     }
 
-    /// The last compaction; none when there was none. Reading at exactly this
-    /// revision is allowed.
+    /// The last compaction, if any. Reading at exactly this revision is allowed.
     #[must_use]
     pub fn compacted(&self) -> Option<Revision> {
         Some(self.shared.compacted()).filter(|&c| c >= 0).map(Revision)
     }
 
-    /// The newest visible state of `key`, from memory alone; none when it does
+    /// The newest visible state of `key`, from memory only; `None` if it does
     /// not exist.
     #[must_use]
     pub fn newest(&self, key: &[u8]) -> Option<KeyMeta> {
         let core = self.shared.core.read();
-        // Under the lock: everything above this is in `unpublished`.
+        // Under the lock, `unpublished` has everything above this.
         let visible = self.shared.visible();
         let mut newest = *core.index.get(key)?.newest;
         if newest.version.main > visible {
@@ -63,11 +62,11 @@ impl Reader {
         })
     }
 
-    /// One key at a revision.
+    /// Reads one key at a revision.
     ///
     /// # Errors
-    /// As every read: the revision is compacted or in the future, the disk
-    /// would have to be waited for, or it fails.
+    /// As for every read: the revision is compacted or in the future, the read
+    /// would have to wait for the disk, or the disk fails.
     pub fn get(&self, key: &[u8], at: Revision, io: Io) -> Result<Option<KeyValue>, ReadError> {
         let core = self.shared.core.read();
         self.shared.check_readable(at.0)?;
@@ -109,7 +108,7 @@ impl Reader {
     }
 
     /// Visits the newest live keys that have a lease, in key order. Keys may
-    /// change between some of the visits when the writer is at work.
+    /// change between visits if the writer is active.
     pub fn leased_keys(&self, mut visit: impl FnMut(&[u8], LeaseId)) {
         let every_hold = |_: &Core| Ok(());
         let walked = self.walk(&KeyRange::all(), every_hold, |entry| {
@@ -121,7 +120,7 @@ impl Reader {
         debug_assert!(walked.is_ok(), "no hold failed");
     }
 
-    /// Sizes and counts at this moment.
+    /// Current sizes and counts.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let manifest_bytes = self.shared.manifest_bytes.load(Ordering::Relaxed);
@@ -149,16 +148,16 @@ impl Reader {
         stats
     }
 
-    /// How many files the store has, all of them open. Cheaper than
+    /// The number of files of the store, all of them open. Cheaper than
     /// [`Reader::stats`].
     #[must_use]
     pub fn files(&self) -> u64 {
         self.shared.core.read().files.listed_count() as u64
     }
 
-    /// Visits the entries of a range in key order, a few hundred per hold of
-    /// the lock, until the visitor breaks. `hold` is called at the beginning of
-    /// each hold; an error of it ends the walk.
+    /// Visits the entries of a range in key order, a few hundred per lock hold,
+    /// until the visitor breaks. `hold` is called at the start of each hold; an
+    /// error from it ends the walk.
     fn walk(
         &self,
         range: &KeyRange,

@@ -1,8 +1,8 @@
-//! One change as it stands in the tail and in a segment file
+//! The encoding of one change in the tail and in segment files
 //! (`docs/formats/segment.md`, "Record").
 //!
-//! A [`Record`] is always whole: it was encoded here, or its checksum and its
-//! structure were verified. Reading one is slicing it; nothing is copied.
+//! A [`Record`] is always valid: it was encoded here, or its checksum and
+//! structure were verified. Accessors slice it; nothing is copied.
 
 use bytes::{Buf, Bytes};
 use t4_kv_types::{Event, EventKind, KeyValue, LeaseId, Revision};
@@ -13,14 +13,14 @@ pub(crate) const HEADER: usize = 52;
 /// The flag of a delete.
 const DELETE: u32 = 1;
 
-/// What is recorded of a change, besides its value.
+/// The recorded fields of a change, except its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Change<'a> {
     /// The revision.
     pub(crate) main: i64,
     /// The place within the revision.
     pub(crate) sub: u32,
-    /// A delete: no value, and `create`, `version`, `lease` are 0.
+    /// Whether it is a delete: no value, and `create`, `version`, `lease` are 0.
     pub(crate) deleted: bool,
     /// The revision of the put that created this generation of the key.
     pub(crate) create: i64,
@@ -32,7 +32,7 @@ pub(crate) struct Change<'a> {
     pub(crate) key: &'a [u8],
 }
 
-/// The bytes of one change, whole and verified.
+/// The encoded bytes of one change, complete and verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record(Bytes);
 
@@ -40,19 +40,19 @@ impl Record {
     /// Encodes a change.
     ///
     /// # Panics
-    /// When key and value together pass 4 GiB; a request is far below.
+    /// If key and value together exceed 4 GiB; requests are far smaller.
     pub(crate) fn encode(change: &Change<'_>, value: &[u8]) -> Record {
         let mut bytes = Vec::with_capacity(Record::length(change.key, value));
         Record::encode_into(&mut bytes, change, value);
         Record(Bytes::from(bytes))
     }
 
-    /// How long the record of a key and a value is.
+    /// The length of the record of a key and a value.
     pub(crate) fn length(key: &[u8], value: &[u8]) -> usize {
         HEADER + key.len() + value.len()
     }
 
-    /// The same behind what is in `bytes` already.
+    /// Appends the encoding to `bytes`.
     ///
     /// # Panics
     /// As [`Record::encode`].
@@ -76,39 +76,38 @@ impl Record {
         bytes[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// Takes `bytes` as a record if they are exactly one, whole.
+    /// Accepts `bytes` if they are exactly one valid record.
     pub(crate) fn verify(bytes: Bytes) -> Result<Record, &'static str> {
         let length = check(&bytes)?;
         if length == bytes.len() { Ok(Record(bytes)) } else { Err("bytes after the record") }
     }
 
-    /// Copies the record at the beginning of `bytes`, after verifying it, into
-    /// memory of its own, so that it pins no more than itself.
+    /// Verifies the record at the start of `bytes` and copies it into its own
+    /// memory, so that it keeps nothing else alive.
     pub(crate) fn copy_first(bytes: &[u8]) -> Result<Record, &'static str> {
         let length = check(bytes)?;
         Ok(Record(Bytes::copy_from_slice(&bytes[..length])))
     }
 
-    /// The record at `offset` of some bytes, after verifying it, as a slice.
+    /// Verifies the record at `offset` of some bytes and returns it as a slice.
     pub(crate) fn slice_at(bytes: &Bytes, offset: usize) -> Result<Record, &'static str> {
         let length = check(bytes.get(offset..).unwrap_or_default())?;
         Ok(Record(bytes.slice(offset..offset + length)))
     }
 
-    /// The record at `offset` of a block whose own checksum held, as a slice.
+    /// The record at `offset` of a block whose checksum was verified, as a slice.
     pub(crate) fn slice_of_block(block: &Bytes, offset: usize) -> Result<Record, &'static str> {
         let length = check_structure(block.get(offset..).unwrap_or_default())?.len();
         Ok(Record(block.slice(offset..offset + length)))
     }
 
-    /// As [`Record::slice_of_block`], but copied into memory of its own.
+    /// Like [`Record::slice_of_block`], but copied into its own memory.
     pub(crate) fn copy_of_block(block: &[u8], offset: usize) -> Result<Record, &'static str> {
         let record = check_structure(block.get(offset..).unwrap_or_default())?;
         Ok(Record(Bytes::copy_from_slice(record)))
     }
 
-    /// The first `length` bytes of `bytes` as the record that they were copied
-    /// from, and what comes after them.
+    /// Splits the first `length` bytes off `bytes`, as a copy of a record.
     pub(crate) fn split_copy(bytes: &mut Bytes, length: usize) -> Record {
         Record(bytes.split_to(length))
     }
@@ -128,7 +127,7 @@ impl Record {
         self.i64_at(8)
     }
 
-    /// The order of all changes.
+    /// The sort order of all changes.
     pub(crate) fn order(&self) -> (i64, u32) {
         (self.main(), self.u32_at(16))
     }
@@ -169,7 +168,7 @@ impl Record {
         }
     }
 
-    /// What watchers see of it.
+    /// The event that watchers see.
     pub(crate) fn into_event(self) -> Event {
         let kind = if self.is_delete() { EventKind::Delete } else { EventKind::Put };
         Event { kind, kv: self.into_key_value() }
@@ -196,12 +195,12 @@ fn i64_at(bytes: &[u8], at: usize) -> i64 {
     i64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
-/// Of everything but the checksum itself.
+/// Covers everything but the checksum itself.
 fn checksum(record: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&record[..4]), &record[8..])
 }
 
-/// Verifies the record at the beginning of `bytes`; its length.
+/// Verifies the record at the start of `bytes`; returns its length.
 fn check(bytes: &[u8]) -> Result<usize, &'static str> {
     if bytes.len() < HEADER {
         return Err("a record is cut short");
@@ -213,8 +212,8 @@ fn check(bytes: &[u8]) -> Result<usize, &'static str> {
     check_structure(record).map(<[u8]>::len)
 }
 
-/// The record at the beginning of `bytes`, which are as they were written:
-/// what is checked here guards against a writer of another mind.
+/// The record at the start of `bytes`, which are known to be intact: these
+/// checks guard against a faulty writer.
 fn check_structure(bytes: &[u8]) -> Result<&[u8], &'static str> {
     if bytes.len() < HEADER {
         return Err("a record is cut short");

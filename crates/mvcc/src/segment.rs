@@ -1,9 +1,9 @@
 //! The segment file: immutable records with a key section, named by its hash
 //! (`docs/formats/segment.md`).
 //!
-//! This file has the fixed parts: name, footer, block table. `keys` has the
-//! key section, `writer` makes files, `file` reads them, `image` checks one
-//! that is in memory as a whole.
+//! This file has the fixed parts: name, footer, block table. `keys` has the key
+//! section, `writer` creates files, `file` reads them, `image` verifies a whole
+//! file in memory.
 
 mod file;
 pub(crate) mod image;
@@ -17,11 +17,11 @@ pub(crate) use writer::{SegmentWriter, TEMPORARY};
 
 use std::fmt;
 
-/// The newest format that is known here.
+/// The newest format that this version knows.
 pub(crate) const FORMAT: u32 = 1;
-/// How a segment file begins.
+/// The magic at the start of a segment file.
 pub(crate) const MAGIC: &[u8; 8] = b"T4SEGM\r\n";
-/// How its footer ends, before the checksum.
+/// The magic at the end of its footer, before the checksum.
 const FOOTER_MAGIC: &[u8; 8] = b"T4SEGEND";
 /// The length of the footer in bytes.
 pub(crate) const FOOTER_LEN: usize = 84;
@@ -33,13 +33,13 @@ const BLOCK_ENTRY: usize = 24;
 pub struct SegmentId(pub [u8; 32]);
 
 impl SegmentId {
-    /// The name of its file.
+    /// Its file name.
     #[must_use]
     pub fn file_name(&self) -> String {
         format!("{self}.seg")
     }
 
-    /// The id that a file name stands for; none when it is no name of ours.
+    /// The id encoded in a file name; `None` if it is not one of our names.
     #[must_use]
     pub fn from_file_name(name: &str) -> Option<SegmentId> {
         let hex = name.strip_suffix(".seg")?;
@@ -66,18 +66,18 @@ impl fmt::Debug for SegmentId {
     }
 }
 
-/// In which order a segment keeps its records.
+/// The order of the records in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SegmentKind {
     /// By revision: a sealed tail.
     Log,
-    /// By key, then revision: what a collection kept. All revisions are at or
-    /// below the compaction that it was made for.
+    /// By key, then revision: records that a collection kept. All revisions are
+    /// at or below the compaction that it was made for.
     Base,
 }
 
 impl SegmentKind {
-    /// As it stands in files.
+    /// Its code in files.
     pub(crate) fn code(self) -> u32 {
         match self {
             SegmentKind::Log => 1,
@@ -85,7 +85,7 @@ impl SegmentKind {
         }
     }
 
-    /// From what stands in a file.
+    /// Decodes a code in a file.
     pub(crate) fn from_code(code: u32) -> Option<Self> {
         match code {
             1 => Some(SegmentKind::Log),
@@ -95,19 +95,19 @@ impl SegmentKind {
     }
 }
 
-/// What the footer says.
+/// The contents of the footer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Footer {
     pub(crate) kind: SegmentKind,
     /// The oldest and the newest revision.
     pub(crate) oldest: i64,
     pub(crate) newest: i64,
-    /// How many records, and their bytes before compression.
+    /// The number of records, and their bytes before compression.
     pub(crate) records: u64,
     pub(crate) record_bytes: u64,
-    /// Where the key section begins; the blocks end there.
+    /// The start of the key section and end of the blocks.
     pub(crate) keys_offset: u64,
-    /// Where the block table begins; the key section ends there.
+    /// The start of the block table and end of the key section.
     pub(crate) table_offset: u64,
     pub(crate) blocks: u32,
     pub(crate) table_crc: u32,
@@ -138,7 +138,7 @@ impl Footer {
         footer
     }
 
-    /// From the last bytes of a file that is `file_length` bytes long.
+    /// Decodes the last bytes of a file of `file_length` bytes.
     pub(crate) fn decode(
         bytes: &[u8; FOOTER_LEN],
         file_length: u64,
@@ -193,7 +193,7 @@ impl Footer {
 /// How a block is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Codec {
-    /// As it is.
+    /// Uncompressed.
     Stored,
     /// LZ4's block format.
     Lz4,
@@ -204,20 +204,20 @@ pub(crate) enum Codec {
 pub(crate) struct Block {
     /// The logical offset of its first record.
     pub(crate) logical: u32,
-    /// The bytes of its records.
+    /// The bytes of its records, uncompressed.
     pub(crate) length: u32,
-    /// Where it stands in the file.
+    /// Its offset in the file.
     pub(crate) offset: u64,
-    /// How many bytes it has there.
+    /// Its length in the file.
     pub(crate) stored: u32,
     pub(crate) codec: Codec,
-    /// Of the stored bytes.
+    /// The checksum of the stored bytes.
     pub(crate) crc: u32,
     /// The newest revision in it.
     pub(crate) newest: i64,
 }
 
-/// The bytes of a block table.
+/// Encodes a block table.
 pub(crate) fn encode_table(blocks: &[Block]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(blocks.len() * BLOCK_ENTRY);
     for block in blocks {
@@ -233,7 +233,7 @@ pub(crate) fn encode_table(blocks: &[Block]) -> Vec<u8> {
     bytes
 }
 
-/// A block table; `footer` was decoded from the same file.
+/// Decodes a block table; `footer` was decoded from the same file.
 pub(crate) fn decode_table(bytes: &[u8], footer: &Footer) -> Result<Vec<Block>, &'static str> {
     if bytes.len() != footer.table_length() || crc32c::crc32c(bytes) != footer.table_crc {
         return Err("the block table's checksum does not hold");
@@ -257,8 +257,8 @@ fn decode_entry(entry: &[u8], logical: u32, offset: u64) -> Option<Block> {
     let (length, stored) = (word(0)?, word(4)?);
     let codec = match word(8)? {
         0 if stored == length => Codec::Stored,
-        // LZ4 makes at most 255 bytes of one; this bounds what a block that
-        // was made up can make a reader allocate.
+        // LZ4 expands a byte to at most 255; this bounds how much a crafted
+        // block can make a reader allocate.
         1 if u64::from(length) <= 255 * u64::from(stored) => Codec::Lz4,
         _ => return None,
     };

@@ -1,4 +1,4 @@
-//! What the writer, the readers and the background worker share.
+//! State shared by the writer, the readers and the background worker.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::index::{Index, Newest};
 use crate::liveness::Liveness;
 use crate::record::Record;
 
-/// How many entries a reader visits, and how many changes a writer makes,
-/// while holding the lock.
+/// The number of entries that a reader visits, or changes that a writer makes,
+/// per lock hold.
 pub(crate) const READ_HOLD: usize = 256;
 pub(crate) const WRITE_HOLD: usize = 64;
 
@@ -26,16 +26,16 @@ pub(crate) struct Core {
     pub(crate) index: Index,
     pub(crate) liveness: Liveness,
     pub(crate) files: FileTable,
-    /// The changes that were not visible when the newest revision was begun,
+    /// The changes that were not visible when the newest revision was started,
     /// in order. It has every change above the visible revision.
     pub(crate) unpublished: Vec<Unpublished>,
 }
 
-/// A change that readers do not see yet.
+/// A change that is not visible to readers yet.
 #[derive(Debug)]
 pub(crate) struct Unpublished {
     pub(crate) record: Record,
-    /// What was newest before it.
+    /// The previous newest version.
     pub(crate) before: Option<Newest>,
 }
 
@@ -43,9 +43,9 @@ pub(crate) struct Unpublished {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) core: RwLock<Core>,
-    /// Readers ignore what is newer. Never falls.
+    /// Readers ignore newer revisions. Never decreases.
     visible: AtomicI64,
-    /// The last compaction, -1 when there was none. Never falls.
+    /// The last compaction; -1 if there was none. Never decreases.
     compacted: AtomicI64,
     pub(crate) pins: Pins,
     pub(crate) cache: Option<RecordCache>,
@@ -85,14 +85,14 @@ impl Shared {
         self.compacted.load(Ordering::Acquire)
     }
 
-    /// Readers below `revision` are refused from now on.
+    /// Rejects readers below `revision` after this call.
     pub(crate) fn set_compacted(&self, revision: i64) {
         self.compacted.store(revision, Ordering::Release);
     }
 
-    /// Whether `at` can be read. Asked under the lock, the answer holds until
-    /// the lock is given back, or longer with a pin: only the compaction pass
-    /// takes versions away, and it takes the lock for writing.
+    /// Whether `at` can be read. If called under the lock, the answer holds
+    /// until the lock is released, or longer with a pin: only the compaction
+    /// pass drops versions, and it takes the lock for writing.
     pub(crate) fn check_readable(&self, at: i64) -> Result<(), ReadError> {
         if at < self.compacted() {
             Err(ReadError::Compacted)
@@ -105,8 +105,8 @@ impl Shared {
 }
 
 /// Revisions that are being read over several lock holds. A compaction pass to
-/// a later revision waits for them, which is short: pins are held while
-/// the index is walked, not while files are read.
+/// a later revision waits for them. The wait is short: pins are held while the
+/// index is walked, not while files are read.
 #[derive(Debug, Default)]
 pub(crate) struct Pins {
     held: Mutex<Vec<i64>>,
@@ -120,14 +120,13 @@ impl Pins {
         Pin { shared: Arc::clone(shared), revision }
     }
 
-    /// Whether a revision below `revision` is pinned. Under the lock for
-    /// writing, no such pin can come any more once readers below it are
-    /// refused.
+    /// Whether a revision below `revision` is pinned. Under the write lock, no
+    /// new such pin can appear once readers below it are rejected.
     pub(crate) fn any_below(&self, revision: i64) -> bool {
         self.held.lock().iter().any(|&held| held < revision)
     }
 
-    /// Waits a little for the pins below `revision` to go.
+    /// Waits briefly for the pins below `revision` to be dropped.
     pub(crate) fn wait_below(&self, revision: i64, patience: Duration) {
         let mut held = self.held.lock();
         if held.iter().any(|&held| held < revision) {
@@ -136,7 +135,7 @@ impl Pins {
     }
 }
 
-/// A pinned revision, until it is dropped.
+/// A pinned revision; unpinned on drop.
 #[derive(Debug)]
 pub(crate) struct Pin {
     shared: Arc<Shared>,

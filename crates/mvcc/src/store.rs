@@ -14,32 +14,30 @@ use crate::shared::{Core, Shared, Unpublished, WRITE_HOLD};
 use crate::tail::Records;
 use crate::{Config, LogPosition, Reader, StoreError, Tables};
 
-/// A tail that was not sealed for so many times `seal_bytes` is closed and
+/// A tail that was not sealed is closed at this many times `seal_bytes` and
 /// another one started: offsets have 32 bits, and segments should not get huge
-/// when seals were impossible for a while.
+/// if seals were impossible for a while.
 const TAIL_SEALS_MAX: usize = 4;
-/// No tail is longer than this when a revision begins, whatever the
-/// configuration says.
+/// No tail is longer than this when a revision starts, whatever the configuration.
 const TAIL_BYTES_MAX: usize = 1 << 30;
 
-/// Records up to this size share the memory of those that were applied with them.
+/// Records up to this size share the memory of those applied with them.
 const TOGETHER_MAX: usize = 128;
 
-/// Room for changes that are not visible yet is kept up to so many of them.
+/// The most capacity that is retained for changes that are not visible yet.
 const UNPUBLISHED_KEPT_MAX: usize = 1 << 12;
 
-/// The one writer of a key space.
+/// The only writer of a key space.
 #[derive(Debug)]
 pub struct Store {
     shared: Arc<Shared>,
     /// The newest revision applied.
     revision: i64,
-    /// Of the manifest, as of the open.
+    /// The position in the manifest at the time of the open.
     position: LogPosition,
     tables: Tables,
     seal_bytes: usize,
-    /// Tails that were closed because they were too long; the next ticket
-    /// takes them.
+    /// Tails that were closed because they were too long; the next ticket takes them.
     closed: Vec<(u32, Arc<Records>)>,
     closed_bytes: usize,
     /// The bytes in the tail that is appended to.
@@ -49,31 +47,30 @@ pub struct Store {
 
 impl Store {
     /// Opens the store in `config.dir`, or creates an empty one (at revision 1)
-    /// when the directory is empty or missing. Temporary files and segments
-    /// that no manifest names, left by an interrupted seal or collection, are
-    /// removed; nothing else is changed.
+    /// if the directory is empty or missing. Removes temporary files and
+    /// segments that no manifest names, left by an interrupted seal or
+    /// collection; changes nothing else.
     ///
     /// # Errors
-    /// A file that is missing, damaged, of a newer format or not ours; the
-    /// directory being in use. Nothing is overwritten then.
+    /// A file is missing, damaged, of a newer format or not ours; the directory
+    /// is in use. Nothing is overwritten in these cases.
     pub fn open(config: Config) -> Result<(Store, Background), StoreError> {
         crate::open::open(config)
     }
 
-    /// Opens the store in `config.dir` for looking at it: nothing is written,
-    /// made or removed, also when it fails. A log may be applied to it, in
-    /// memory; there is nobody to seal it. Others may look at the same time,
-    /// but nobody can open it to write. A directory without files is an empty
-    /// store.
+    /// Opens the store in `config.dir` read-only: nothing is written, created
+    /// or removed, even if the open fails. A log may be applied to it in
+    /// memory, but not sealed. Others may open it read-only at the same time,
+    /// but not for writing. A directory without files is an empty store.
     ///
     /// # Errors
-    /// Those of [`Store::open`] that come from reading; [`StoreError::Io`] when
-    /// there is no such directory.
+    /// The read errors of [`Store::open`]; [`StoreError::Io`] if there is no
+    /// such directory.
     pub fn open_read_only(config: Config) -> Result<Store, StoreError> {
         crate::open::open_read_only(config)
     }
 
-    /// What `open` found.
+    /// Builds a store from what `open` found.
     pub(crate) fn assemble(
         shared: Arc<Shared>,
         position: LogPosition,
@@ -94,7 +91,7 @@ impl Store {
         }
     }
 
-    /// A handle for readers.
+    /// A handle for reading.
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader::new(Arc::clone(&self.shared))
@@ -112,26 +109,26 @@ impl Store {
         Revision(self.revision)
     }
 
-    /// What the manifest covered when the store was opened: the log is to be
-    /// replayed after it. (0, 0) when new. Later seals report theirs through
-    /// [`Background::seal`].
+    /// The position that the manifest covered when the store was opened; the
+    /// log must be replayed after it. (0, 0) for a new store.
+    /// [`Background::seal`] returns the positions of later seals.
     #[must_use]
     pub fn position(&self) -> LogPosition {
         self.position
     }
 
-    /// The side tables as of that position.
+    /// The side tables at that position.
     #[must_use]
     pub fn tables(&self) -> &Tables {
         &self.tables
     }
 
-    /// Applies one revision, which is above [`Store::revision`]. Readers do not
-    /// see it before [`Store::publish`]. Returns what watchers shall see.
+    /// Applies one revision, which must be above [`Store::revision`]. Readers
+    /// do not see it before [`Store::publish`]. Returns the events for watchers.
     ///
     /// # Panics
-    /// When the revision is not new, or a key to be deleted does not exist:
-    /// whoever evaluated the request has a bug.
+    /// If the revision is not new, or a key to be deleted does not exist: the
+    /// caller that evaluated the request has a bug.
     pub fn apply(&mut self, revision: Revision, writes: &[Write]) -> Arc<[Event]> {
         assert!(revision.0 > self.revision, "{revision} is not after {}", self.revision);
         if self.active_bytes >= self.tail_max() {
@@ -144,11 +141,11 @@ impl Store {
             self.apply_some(revision.0, first_sub, writes, all, &mut records);
         }
         self.revision = revision.0;
-        // In one piece, at once: there may be a million of them.
+        // Collected in one pass into one allocation: there may be a million of them.
         records.into_iter().map(Record::into_event).collect()
     }
 
-    /// Applies the changes of one hold of the lock; the revision has `all`.
+    /// Applies the changes of one lock hold; the revision has `all` changes.
     fn apply_some(
         &mut self,
         main: i64,
@@ -174,11 +171,11 @@ impl Store {
         records.extend(changes.into_iter().map(|(record, _)| record));
     }
 
-    /// The records of some changes, encoded outside of the lock for writing:
-    /// nobody else changes what they depend on.
+    /// The records of some changes, encoded outside the write lock: nothing
+    /// else changes the state they depend on.
     fn prepare(&self, main: i64, first_sub: u32, writes: &[Write]) -> Vec<(Record, Newest)> {
         let mut newest = Vec::with_capacity(writes.len());
-        // As those of a range are.
+        // True for the deletes of a range.
         let distinct = writes.is_sorted_by(|one, next| one.key() < next.key());
         let core = self.shared.core.read();
         for (at, write) in writes.iter().enumerate() {
@@ -194,7 +191,7 @@ impl Store {
         encode_all(writes, newest)
     }
 
-    /// From how many bytes on the tail is closed without a seal.
+    /// The size at which the tail is closed without a seal.
     fn tail_max(&self) -> usize {
         self.seal_bytes.saturating_mul(TAIL_SEALS_MAX).min(TAIL_BYTES_MAX)
     }
@@ -207,24 +204,24 @@ impl Store {
         self.active_bytes = 0;
     }
 
-    /// Makes everything up to `revision` visible to readers, at once.
+    /// Makes everything up to `revision` visible to readers, atomically.
     ///
     /// # Panics
-    /// When `revision` was not applied, or is older than what is visible.
+    /// If `revision` was not applied, or is older than the visible revision.
     pub fn publish(&mut self, revision: Revision) {
         assert!(revision.0 <= self.revision, "{revision} was not applied");
         assert!(revision.0 >= self.shared.visible(), "{revision} is older than what is visible");
         self.shared.set_visible(revision.0);
     }
 
-    /// Compacts to `at`: reads below it are refused from now on, and the
+    /// Compacts to `at`: reads below it are rejected after this call, and the
     /// background worker has a pass to do. A revision at or below the last
     /// compaction changes nothing; that happens when a log is replayed over
-    /// files that were collected later. What is compacted to should be visible
-    /// first: until then there is no revision that can be read.
+    /// files that were collected later. `at` should be visible first: until
+    /// then no revision can be read.
     ///
     /// # Panics
-    /// When `at` was not applied.
+    /// If `at` was not applied.
     pub fn compact(&mut self, at: Revision) {
         assert!(at.0 <= self.revision, "{at} was not applied");
         if at.0 > self.shared.compacted() {
@@ -232,7 +229,7 @@ impl Store {
         }
     }
 
-    /// The bytes of records that no ticket covers yet.
+    /// The bytes of records that are not covered by a ticket yet.
     #[must_use]
     pub fn tail_bytes(&self) -> usize {
         self.closed_bytes + self.active_bytes
@@ -244,15 +241,15 @@ impl Store {
         self.tail_bytes() >= self.seal_bytes
     }
 
-    /// Closes the tail. `position` and `tables` belong to the state that all
-    /// applied revisions make. Constant time; the ticket is for
-    /// [`Background::seal`]. With an empty tail only the manifest advances.
+    /// Closes the tail. `position` and `tables` must match the state after all
+    /// applied revisions. Constant time; pass the ticket to
+    /// [`Background::seal`]. If the tail is empty, only the manifest advances.
     pub fn seal(&mut self, position: LogPosition, tables: Tables) -> SealTicket {
         self.seal_with(position, TicketTables::Made(tables))
     }
 
-    /// The same with tables that are made when the ticket is sealed, where that
-    /// is done: the writer does not wait for them.
+    /// The same, but the tables are built when the ticket is sealed, on the
+    /// sealing thread: the writer does not wait for them.
     pub fn seal_later(
         &mut self,
         position: LogPosition,
@@ -274,12 +271,12 @@ impl Store {
     }
 }
 
-/// What is newest of a key, if it exists.
+/// The newest version of a key, if the key exists.
 fn before(index: &Index, key: &[u8]) -> Option<Newest> {
     index.get(key).map(|entry| *entry.newest)
 }
 
-/// What is newest after a write. Its location comes later.
+/// The newest version after a write. Its location is set later.
 fn next(main: i64, sub: u32, before: Option<Newest>, write: &Write) -> Newest {
     let live = before.filter(|newest| !newest.version.deleted);
     let deleted = matches!(write, Write::Delete { .. });
@@ -296,8 +293,8 @@ fn next(main: i64, sub: u32, before: Option<Newest>, write: &Write) -> Newest {
     }
 }
 
-/// The records of some writes: short ones in one piece of memory, as they live
-/// and go together. The others each in its own.
+/// The records of some writes: short ones share one allocation, as they are
+/// created and dropped together; each of the others has its own.
 fn encode_all(writes: &[Write], newest: Vec<Newest>) -> Vec<(Record, Newest)> {
     let lengths = || writes.iter().map(|write| Record::length(write.key(), value_of(write)));
     let together = writes.len() > 1 && lengths().all(|length| length <= TOGETHER_MAX);
@@ -343,7 +340,7 @@ fn sized(record: Record, mut newest: Newest) -> (Record, Newest) {
     (record, newest)
 }
 
-/// A record's length as a version holds it.
+/// A record's length as stored in a version.
 pub(crate) fn size_hint(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(Version::SIZE_MAX)
 }

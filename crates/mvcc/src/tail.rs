@@ -1,6 +1,6 @@
-//! Records that are in no segment file yet, in memory, in order.
+//! Records that are not in a segment file yet, in memory, in order.
 //!
-//! Records stand in chunks of [`CHUNK`]; full chunks are shared, so that a
+//! Records are stored in chunks of [`CHUNK`]; full chunks are shared, so that a
 //! snapshot of a long tail costs little under the lock, and closing a tail
 //! costs nothing.
 
@@ -12,7 +12,7 @@ use crate::record::Record;
 /// Records per chunk.
 const CHUNK: usize = 512;
 
-/// How far from where it should be a record is looked for first.
+/// How far around its expected place a record is searched first.
 const NEAR: usize = 6;
 
 /// A run of records with their logical offsets.
@@ -34,8 +34,8 @@ impl Chunk {
     }
 
     /// Where to search for an offset. Most records are of similar size, so a
-    /// few places around where it should be will do: one line of memory instead
-    /// of several.
+    /// few places around the expected one usually suffice: one cache line
+    /// instead of several.
     fn near(&self, offset: u32) -> Range<usize> {
         let all = 0..self.offsets.len();
         let (Some(&first), Some(&last)) = (self.offsets.first(), self.offsets.last()) else {
@@ -50,7 +50,7 @@ impl Chunk {
         }
     }
 
-    /// Its records from a revision on.
+    /// Its records since a revision.
     fn since(&self, main: i64) -> Chunk {
         let first = self.records.partition_point(|record| record.main() < main);
         Chunk { offsets: self.offsets[first..].to_vec(), records: self.records[first..].to_vec() }
@@ -70,7 +70,7 @@ impl Chunk {
 /// Full chunks.
 #[derive(Clone, Debug, Default)]
 struct Chunks {
-    /// The first offset of each, side by side: a search must not follow a
+    /// The first offset of each chunk, contiguous: a search must not follow a
     /// pointer per step.
     starts: Vec<u32>,
     chunks: Vec<Arc<Chunk>>,
@@ -104,10 +104,10 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Appends a record; its logical offset.
+    /// Appends a record; returns its logical offset.
     ///
     /// # Panics
-    /// When the tail passes 4 GiB; the store starts a new one long before.
+    /// If the tail exceeds 4 GiB; the store starts a new one long before.
     pub(crate) fn push(&mut self, record: Record) -> u32 {
         let offset = self.bytes;
         let length = u32::try_from(record.len()).expect("a record is below 4 GiB");
@@ -133,13 +133,12 @@ impl Tail {
         self.bytes as usize
     }
 
-    /// What the tail holds now.
+    /// A snapshot of the tail.
     pub(crate) fn snapshot(&self) -> Records {
         self.since(i64::MIN)
     }
 
-    /// What the tail holds now of the revisions from `main` on, and perhaps a
-    /// little before.
+    /// A snapshot of the tail since revision `main`, possibly with a few older records.
     pub(crate) fn since(&self, main: i64) -> Records {
         let first = self.full.since(main);
         let mut chunks = Chunks {
@@ -150,14 +149,14 @@ impl Tail {
         Records { chunks, bytes: self.bytes }
     }
 
-    /// What the tail holds, for good.
+    /// Freezes the tail.
     pub(crate) fn close(mut self) -> Records {
         self.full.push(self.open);
         Records { chunks: self.full, bytes: self.bytes }
     }
 }
 
-/// Records that do not change any more.
+/// Records that no longer change.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Records {
     chunks: Chunks,
@@ -180,7 +179,7 @@ impl Records {
         self.chunks.chunks.iter().flat_map(|chunk| &chunk.records)
     }
 
-    /// The records from a revision on, in order.
+    /// The records since a revision, in order.
     pub(crate) fn since(&self, main: i64) -> impl Iterator<Item = &Record> {
         let mut rest = self.chunks.chunks[self.chunks.since(main)..].iter();
         let first = rest.next().map_or(&[][..], |chunk| {
@@ -190,7 +189,7 @@ impl Records {
         first.iter().chain(rest.flat_map(|chunk| &chunk.records))
     }
 
-    /// The oldest and the newest revision; none when empty.
+    /// The oldest and the newest revision; `None` if empty.
     pub(crate) fn revisions(&self) -> Option<(i64, i64)> {
         let chunks = &self.chunks.chunks;
         Some((chunks.first()?.records.first()?.main(), chunks.last()?.newest()))

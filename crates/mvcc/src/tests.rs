@@ -18,12 +18,12 @@ use t4_kv_types::{Epoch, KeyRange, LeaseId, LogIndex, Revision, Write};
 use crate::disk::Disk;
 use crate::{Background, Config, LogPosition, Store};
 
-/// A store in a directory that goes with it.
+/// A store in a directory that is removed with it.
 struct Fixture {
     dir: tempfile::TempDir,
     store: Store,
     background: Background,
-    /// Logs nothing, but counts as if it did.
+    /// The log index: nothing is logged, but entries are counted.
     index: u64,
 }
 
@@ -71,7 +71,7 @@ impl Fixture {
         while self.background.compaction_step() {}
     }
 
-    /// As after a crash: what was not sealed is gone.
+    /// Reopens as after a crash: what was not sealed is gone.
     fn reopen(&mut self) {
         let config = small(self.dir.path());
         self.reopen_with(config);
@@ -121,7 +121,7 @@ impl Fixture {
     }
 }
 
-/// Random numbers that a seed repeats (splitmix64).
+/// A seeded random number generator (splitmix64).
 #[derive(Clone)]
 struct Random(u64);
 

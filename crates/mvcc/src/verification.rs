@@ -1,5 +1,5 @@
-//! Reads every byte of a store's directory and says everything that is wrong
-//! with it. Pure reading: nothing is opened, locked or changed.
+//! Reads every byte of a store's directory and reports all damage. Read-only:
+//! nothing is opened, locked or changed.
 
 use std::fs;
 use std::io;
@@ -14,16 +14,16 @@ use crate::directory::any_segment;
 use crate::manifest::{self, Manifest, SegmentMeta};
 use crate::segment::{SegmentFile, decode_block};
 
-/// What the files of a store hold, and what is wrong with them.
+/// The contents of a store's files, and what is wrong with them.
 #[derive(Debug, Default)]
 pub struct Verification {
-    /// The manifest, if there is one and it is sound.
+    /// The manifest, if there is one and it is intact.
     pub manifest: Option<Manifest>,
-    /// How many files belong to the store, with the manifest.
+    /// The number of files of the store, including the manifest.
     pub files: usize,
     /// Their length in bytes.
     pub bytes: u64,
-    /// How many sound records the segments hold.
+    /// The number of intact records in the segments.
     pub records: u64,
     /// Everything that is wrong, each with the file.
     pub faults: Vec<Fault>,
@@ -45,8 +45,8 @@ impl From<StoreError> for Fault {
 }
 
 /// Reads and checks every byte of the files that make up the store in `dir`.
-/// Segments are read one after the other, each as a whole. Nobody may have the
-/// store open meanwhile.
+/// Segments are read one after the other, each as a whole. The store must not
+/// be open meanwhile.
 #[must_use]
 pub fn verify(dir: &Path) -> Verification {
     let mut this = Verification::default();
@@ -99,7 +99,7 @@ impl Verification {
         }
     }
 
-    /// Every block by itself, so that each that is damaged is named.
+    /// Checks every block separately, so that each damaged one is reported.
     fn blocks(&mut self, file: &SegmentFile, bytes: &[u8], path: &Path) {
         for block in file.blocks() {
             let from = block.offset as usize;

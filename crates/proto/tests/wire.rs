@@ -1,4 +1,4 @@
-//! The wire is etcd's: paths of methods, field numbers, and the use of the
+//! The wire format is etcd's: method paths, field numbers, and the use of the
 //! generated servers and clients without any transport.
 
 use bytes::Bytes;
@@ -7,7 +7,7 @@ use t4_proto::etcdserverpb as pb;
 use t4_proto::etcdserverpb::lease_server::{Lease, LeaseServer};
 use tonic::{Request, Response, Status, Streaming};
 
-/// Grants what it is asked for; knows no other method.
+/// Grants every request; knows no other method.
 struct Grants;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -63,7 +63,7 @@ async fn a_client_calls_a_server_without_a_transport() {
     assert_eq!((refused.code(), refused.message()), (tonic::Code::NotFound, "no such lease"));
 }
 
-/// Every method of every service, in the descriptors' words.
+/// Every method of every service, according to the descriptors.
 #[test]
 fn the_methods_are_those_of_etcd() {
     let expected = [
@@ -85,7 +85,7 @@ fn the_methods_are_those_of_etcd() {
     assert_eq!(found, expected);
 }
 
-/// `google.protobuf.FileDescriptorSet`, as much of it as the test reads.
+/// The parts of `google.protobuf.FileDescriptorSet` that the test reads.
 #[derive(Clone, PartialEq, Message)]
 struct Files {
     #[prost(message, repeated, tag = "1")]
@@ -144,7 +144,7 @@ fn the_descriptors_keep_the_names_of_the_wire() {
     assert_eq!(fields("KeyValue")[1], "create_revision");
 }
 
-/// Bytes of the wire, written down by hand from the field tables.
+/// Wire bytes, written by hand from the field tables.
 #[test]
 fn field_numbers_are_those_of_etcd() {
     let header = pb::ResponseHeader { cluster_id: 1, member_id: 2, revision: 3, raft_term: 4 };

@@ -1,20 +1,22 @@
-//! What one log entry holds: the effects of the requests that were evaluated
-//! together, and their encoding. Effects, not requests, are logged: a replica
-//! that applies them needs no second evaluation and can come to no other result.
+//! The contents of one log entry: the effects of the requests that were
+//! evaluated together, and their encoding. Effects, not requests, are logged: a
+//! replica that applies them needs no second evaluation and cannot reach a
+//! different result.
 //!
-//! The format is drawn in `docs/formats/log-payload.md`.
+//! The format is described in `docs/formats/log-payload.md`.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use t4_kv_types::{AlarmKind, LeaseId, NodeId, Revision, Write};
 use thiserror::Error;
 
-/// The newest version of the encoding, and the newest that is read. An entry is
-/// written in the oldest version that can say it, so that an older program
-/// reads what it understands, and names its own age where it does not.
+/// The newest version of the encoding, for writing and reading. An entry is
+/// written in the oldest version that can express it, so that an older program
+/// reads the entries it understands and otherwise reports that the entry is
+/// newer than itself.
 pub const FORMAT_VERSION: u8 = 3;
 /// The version of entries with effects on authentication.
 const VERSION_WITH_AUTH: u8 = 2;
-/// The version of entries with neither these nor what came later.
+/// The version of entries with none of the later effects.
 const FIRST_VERSION: u8 = 1;
 
 const TAG_REVISION: u8 = 1;
@@ -31,80 +33,81 @@ const TAG_LEASE_END: u8 = 10;
 const WRITE_PUT: u8 = 1;
 const WRITE_DELETE: u8 = 2;
 
-/// One effect. Those that change keys own the next `writes` of
+/// One effect. Effects that change keys own the next `writes` of
 /// [`Batch::writes`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Changes of keys: one revision.
+    /// Changes keys, in one revision.
     Revision {
-        /// How many writes belong to it; at least 1.
+        /// The number of writes that belong to it; at least 1.
         writes: u32,
     },
-    /// A lease begins.
+    /// Starts a lease.
     LeaseGrant {
         /// Its id.
         id: LeaseId,
         /// Its time to live in seconds.
         ttl_s: i64,
     },
-    /// A lease ends, and its keys with it: one revision if there are any.
+    /// Ends a lease and deletes its keys, in one revision if there are any.
     LeaseRevoke {
         /// Its id.
         id: LeaseId,
-        /// How many deletes belong to it.
+        /// The number of deletes that belong to it.
         writes: u32,
     },
-    /// A lease ends, and all keys with it that it has by then: one revision if
-    /// there are any. Says what [`LeaseRevoke`](Self::LeaseRevoke) says, in few
-    /// bytes however many keys there are.
+    /// Ends a lease and deletes all keys attached to it by then, in one
+    /// revision if there are any. Equivalent to
+    /// [`LeaseRevoke`](Self::LeaseRevoke), but a few bytes long regardless of
+    /// the number of keys.
     LeaseEnd {
         /// Its id.
         id: LeaseId,
     },
-    /// History at and below a revision is given up.
+    /// Drops the history up to a revision.
     Compact {
         /// The revision that stays readable.
         at: Revision,
     },
-    /// An alarm goes on or off.
+    /// Switches an alarm on or off.
     Alarm {
-        /// Whose alarm.
+        /// The member that the alarm belongs to.
         member: NodeId,
-        /// Which.
+        /// The kind of alarm.
         kind: AlarmKind,
         /// On or off.
         on: bool,
     },
     /// The first entry of an epoch.
     Barrier {
-        /// Told apart from every other start of a process by this.
+        /// Distinguishes this start of a process from every other.
         boot_nonce: u64,
     },
-    /// The last entry before a clean stop: how much time each lease had left.
+    /// The last entry before a clean stop: the time left on each lease.
     LeasesLeft {
         /// (lease, milliseconds), by id.
         left: Vec<(LeaseId, u64)>,
     },
-    /// What a member tells of itself.
+    /// The attributes that a member publishes about itself.
     Member {
         /// Its id.
         id: NodeId,
         /// Its attributes.
         attributes: MemberAttributes,
     },
-    /// Users, roles, permissions or tokens change. In the bytes are hashes of
-    /// passwords and tokens, never these themselves; `Debug` shows neither.
+    /// Changes users, roles, permissions or tokens. The bytes contain hashes of
+    /// passwords and tokens, never the plain values; `Debug` shows neither.
     Auth(t4_auth_rbac::Effect),
 }
 
-/// What members lists show of a member.
+/// The attributes of a member that member lists show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberAttributes {
     /// Its name.
     pub name: String,
-    /// Where peers reach it.
+    /// The URLs for peers.
     pub peer_urls: Vec<String>,
-    /// Where clients reach it.
+    /// The URLs for clients.
     pub client_urls: Vec<String>,
 }
 
@@ -113,24 +116,24 @@ pub struct MemberAttributes {
 pub struct Batch {
     /// The effects.
     pub effects: Vec<Effect>,
-    /// The changes of keys that the effects own, in order.
+    /// The key changes that the effects own, in order.
     pub writes: Vec<Write>,
 }
 
-/// Why bytes are not a log payload. The log's checksums have held, so this is
+/// Why bytes are not a log payload. The log's checksums were valid, so this is
 /// either a newer version's entry or a bug.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DecodeError {
     /// Written by a newer version of T4.
     #[error("format version {0} is newer than what this program knows: run the newer version")]
     NewerFormat(u8),
-    /// Not what an encoder writes.
+    /// Not the output of an encoder.
     #[error("log payload is malformed: {0}")]
     Malformed(&'static str),
 }
 
 impl Effect {
-    /// The oldest version of the encoding that can say it.
+    /// The oldest version of the encoding that can express it.
     fn version(&self) -> u8 {
         match self {
             Effect::LeaseEnd { .. } => FORMAT_VERSION,
@@ -139,7 +142,7 @@ impl Effect {
         }
     }
 
-    /// What it adds to the encoding at most, in bytes, without its writes.
+    /// The most bytes that it adds to the encoding, not counting its writes.
     pub(crate) fn size_max(&self) -> usize {
         let own = match self {
             Effect::Member { attributes, .. } => {
@@ -154,8 +157,8 @@ impl Effect {
     }
 }
 
-/// What an effect of constant size adds to the encoding at most, and one of any
-/// size beside its content, in bytes.
+/// The most bytes that an effect of constant size adds to the encoding, or that
+/// an effect of any size adds besides its content.
 const EFFECT_BYTES_MAX: usize = 24;
 
 impl Batch {
@@ -165,7 +168,7 @@ impl Batch {
         self.effects.is_empty()
     }
 
-    /// The bytes that the log carries.
+    /// Encodes the batch for the log.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let size: usize = self.writes.iter().map(write_size_max).sum();
@@ -179,13 +182,13 @@ impl Batch {
         out.freeze()
     }
 
-    /// The oldest version of the encoding that can say it.
+    /// The oldest version of the encoding that can express it.
     fn version(&self) -> u8 {
         self.effects.iter().map(Effect::version).max().unwrap_or(FIRST_VERSION)
     }
 
-    /// Reads what [`encode`](Self::encode) wrote. Keys and values are slices
-    /// of `payload`, not copies.
+    /// Decodes the output of [`encode`](Self::encode). Keys and values are
+    /// slices of `payload`, not copies.
     pub fn decode(payload: &Bytes) -> Result<Batch, DecodeError> {
         let mut input = Input { rest: payload.clone() };
         let version = input.u8("version")?;
@@ -198,7 +201,7 @@ impl Batch {
         while !input.rest.is_empty() {
             decode_effect(&mut input, &mut batch)?;
         }
-        // The version follows from what is in it: each batch has one encoding.
+        // The contents determine the version: each batch has exactly one encoding.
         if version != batch.version() {
             return Err(DecodeError::Malformed("version does not fit the effects"));
         }
@@ -206,7 +209,7 @@ impl Batch {
     }
 }
 
-/// What a write adds to the encoding at most, in bytes.
+/// The most bytes that a write adds to the encoding.
 pub(crate) fn write_size_max(write: &Write) -> usize {
     match write {
         Write::Put { key, value, .. } => key.len() + value.len() + 31,
@@ -396,7 +399,7 @@ pub(crate) fn put_varint(out: &mut BytesMut, mut value: u64) {
     out.put_u8(value as u8);
 }
 
-/// Zigzag, so that small negative numbers stay short.
+/// Zigzag encoding, so that small negative numbers stay short.
 pub(crate) fn put_signed(out: &mut BytesMut, value: i64) {
     put_varint(out, ((value << 1) ^ (value >> 63)) as u64);
 }
@@ -406,7 +409,7 @@ pub(crate) fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
     out.put_slice(bytes);
 }
 
-/// Bytes still to be decoded; every read is checked.
+/// Bytes left to decode; every read is checked.
 pub(crate) struct Input {
     pub(crate) rest: Bytes,
 }
@@ -419,7 +422,7 @@ impl Input {
         Ok(self.rest.get_u8())
     }
 
-    /// The shortest form only, so that each value has one encoding.
+    /// Accepts only the shortest form, so that each value has one encoding.
     pub(crate) fn varint(&mut self, what: &'static str) -> Result<u64, DecodeError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {

@@ -1,4 +1,4 @@
-//! Reads of what is committed: what a replica answers without its log.
+//! Reads of committed state, which a replica answers without its log.
 
 use t4_kv_types::{RangeRequest, RangeResult, Revision, TxnRequest, TxnResult};
 use t4_mvcc::{Budget, Io, KeyMeta, Page, Projection, ReadError, Reader};
@@ -6,7 +6,7 @@ use t4_mvcc::{Budget, Io, KeyMeta, Page, Projection, ReadError, Reader};
 use crate::read::{self, View, meta_of};
 use t4_kv_types::{KeyRange, KeyValue};
 
-/// What is committed and visible, pinned at one revision.
+/// The committed and visible state, pinned at one revision.
 struct Committed<'a> {
     reader: &'a Reader,
     at: Revision,
@@ -18,8 +18,8 @@ struct Committed<'a> {
 ///
 /// # Errors
 ///
-/// [`ReadError::OverBudget`] before more than `budget` was gathered, and as
-/// every read.
+/// [`ReadError::OverBudget`] before more than `budget` is gathered, and the
+/// errors of every read.
 pub fn range(
     reader: &Reader,
     request: &RangeRequest,
@@ -29,8 +29,8 @@ pub fn range(
     pinned(reader, io, budget, request.revision.0 <= 0, |view| read::range(view, request))
 }
 
-/// Runs a transaction of which no operation writes on the newest committed
-/// state. All its answers share one budget.
+/// Runs a transaction without writes on the newest committed state. All its
+/// answers share one budget.
 ///
 /// # Errors
 ///
@@ -48,9 +48,8 @@ pub fn read_only_txn(
     pinned(reader, io, budget, true, |view| read::read_only_txn(view, request))
 }
 
-/// Reads at the newest visible revision. A compaction can overtake it while
-/// the read runs; a reader of "the newest" then starts again at what is the
-/// newest now.
+/// Reads at the newest visible revision. If a compaction overtakes the read,
+/// the read starts over at the revision that is then the newest.
 fn pinned<T>(
     reader: &Reader,
     io: Io,
@@ -92,8 +91,8 @@ impl View for Committed<'_> {
     fn meta(&self, key: &[u8]) -> Result<Option<KeyMeta>, ReadError> {
         match self.reader.newest(key) {
             Some(meta) if meta.mod_revision <= self.at => Ok(Some(meta)),
-            // Nothing newer than the pin was visible when the index was asked,
-            // so "not there" holds at the pin too.
+            // Nothing newer than the pin was visible when the index was read,
+            // so "not found" holds at the pin too.
             None if self.reader.revision() == self.at => Ok(None),
             _ => Ok(self.get(key, self.at)?.as_ref().map(meta_of)),
         }

@@ -1,6 +1,6 @@
-//! What has been evaluated and is not applied yet, laid over what is: so that
-//! the next request is evaluated on the newest state while the log is still
-//! making the last ones durable.
+//! An overlay of evaluated but unapplied changes on the applied state, so that
+//! the next request is evaluated on the newest state while the log still makes
+//! the previous ones durable.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,22 +9,22 @@ use bytes::Bytes;
 use t4_kv_types::{KeyRange, KeyValue, LeaseId, RangeEnd, Revision, Write};
 use t4_mvcc::ReadError;
 
-/// Deletes of so many keys at once are kept as a list of the keys: a million
-/// single changes take a third of a gigabyte, and a second to come and go.
+/// The number of keys from which a delete is kept as a list of keys: a million
+/// single changes take a third of a gigabyte, and a second to create and drop.
 const BULK_MIN: usize = 256;
 
-/// One change of a key that is in flight.
+/// One change of a key in flight.
 struct Change {
     main: Revision,
-    /// `None`: a delete.
+    /// `None` for a delete.
     put: Option<(Bytes, LeaseId)>,
 }
 
-/// The changes of one key that are in flight, oldest first.
+/// The changes of one key in flight, oldest first.
 #[derive(Default)]
 pub(crate) struct Pending {
     changes: Vec<Change>,
-    /// What the key is after all of them, once somebody asked: a hot key is
+    /// The key after all changes, cached on first use: a hot key may be
     /// compared and swapped many times in one flight, and folding all its
     /// changes each time would be quadratic.
     newest: RefCell<Option<Option<KeyValue>>>,
@@ -38,13 +38,13 @@ impl Pending {
         self.changes.push(change);
     }
 
-    /// The lease that the newest change attaches the key to.
+    /// The lease that the key is attached to after its newest change.
     fn lease(&self) -> LeaseId {
         let newest = self.changes.last().and_then(|last| last.put.as_ref());
         newest.map_or(LeaseId::NONE, |(_, lease)| *lease)
     }
 
-    /// The key after its changes up to `at`; `base` is what it was before them.
+    /// The key after its changes up to `at`; `base` is the key before them.
     pub(crate) fn at(
         &self,
         key: &Bytes,
@@ -83,13 +83,12 @@ impl Change {
     }
 }
 
-/// Many keys that one revision deletes.
+/// Many keys deleted by one revision.
 struct Bulk {
     main: Revision,
-    /// Those that had no change in flight when they were deleted, in order.
+    /// The keys that had no change in flight when they were deleted, in order.
     keys: Vec<Bytes>,
-    /// The others, and those that were changed since: they have this as one of
-    /// their changes.
+    /// The other keys, and those changed since: this delete is one of their changes.
     others: Vec<Bytes>,
 }
 
@@ -99,11 +98,11 @@ impl Bulk {
     }
 }
 
-/// What is in flight of a key.
+/// The changes in flight of a key.
 pub(crate) enum Found<'a> {
     /// Changes of its own.
     Changes(&'a Bytes, &'a Pending),
-    /// It was deleted with many others.
+    /// It was deleted along with many others.
     DeletedAt(Revision),
 }
 
@@ -111,7 +110,7 @@ pub(crate) enum Found<'a> {
 #[derive(Default)]
 pub(crate) struct InFlight {
     keys: BTreeMap<Bytes, Pending>,
-    /// Oldest first; few, as each makes its batch full.
+    /// Oldest first; there are few, as each fills its batch.
     bulks: Vec<Bulk>,
     /// The keys whose newest change attaches them to a lease.
     attached: BTreeMap<LeaseId, BTreeSet<Bytes>>,
@@ -148,7 +147,7 @@ impl InFlight {
         move_lease(&mut self.attached, key, before, lease);
     }
 
-    /// Deletes live keys, which are in order, by writes of their batch.
+    /// Deletes live keys, given in order, as writes of their batch.
     pub(crate) fn delete(&mut self, main: Revision, keys: Vec<Bytes>) {
         if keys.len() < BULK_MIN {
             keys.iter().for_each(|key| self.change(key, Change { main, put: None }));
@@ -157,8 +156,8 @@ impl InFlight {
         }
     }
 
-    /// Deletes live keys, which are in order; no write of their batch need tell
-    /// of them.
+    /// Deletes live keys, given in order; their batch need not contain a write
+    /// for them.
     pub(crate) fn delete_in_bulk(&mut self, main: Revision, mut keys: Vec<Bytes>) {
         let others: Vec<Bytes> = if self.keys.is_empty() {
             Vec::new()
@@ -169,9 +168,9 @@ impl InFlight {
         self.bulks.push(Bulk { main, keys, others });
     }
 
-    /// Forgets the changes of `writes` up to a revision: they are applied.
+    /// Forgets the changes of `writes` up to a revision that was applied.
     pub(crate) fn applied(&mut self, writes: &[Write], through: Revision) {
-        // Oldest first, so that a key written many times is cut once.
+        // Oldest first, so that a key with many writes is cut once.
         let cut = |pending: &mut Pending| {
             if pending.changes.first().is_some_and(|first| first.main <= through) {
                 pending.changes.retain(|change| change.main > through);
@@ -184,7 +183,7 @@ impl InFlight {
         }
     }
 
-    /// Forgets the changes made after a revision: their request was refused.
+    /// Forgets the changes after a revision: their request was rejected.
     pub(crate) fn withdraw(&mut self, writes: &[Write], after: Revision) {
         let cut = |pending: &mut Pending| {
             pending.changes.retain(|change| change.main <= after);
@@ -216,7 +215,7 @@ impl InFlight {
         }
     }
 
-    /// What is in flight of a key.
+    /// The changes in flight of a key.
     pub(crate) fn find(&self, key: &[u8]) -> Option<Found<'_>> {
         match self.keys.get_key_value(key) {
             Some((key, pending)) => Some(Found::Changes(key, pending)),
@@ -224,12 +223,12 @@ impl InFlight {
         }
     }
 
-    /// The revision that deletes a key together with many others.
+    /// The revision that deletes a key along with many others.
     fn deleted_at(&self, key: &[u8]) -> Option<Revision> {
         self.bulks.iter().rev().find(|bulk| bulk.has(key)).map(|bulk| bulk.main)
     }
 
-    /// Whether a key has changes.
+    /// Whether a key has changes in flight.
     pub(crate) fn changes(&self, key: &[u8]) -> bool {
         self.keys.contains_key(key) || self.deleted_at(key).is_some()
     }
@@ -239,11 +238,11 @@ impl InFlight {
         self.attached.get(&lease).into_iter().flatten()
     }
 
-    /// The keys of a range that have changes of their own, in order.
+    /// The keys of a range that have their own changes, in order.
     pub(crate) fn range(&self, range: &KeyRange) -> impl Iterator<Item = (&Bytes, &Pending)> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
-        // An empty range has its bounds in the wrong order, which the tree
-        // does not take.
+        // The bounds of an empty range may be in the wrong order, which the
+        // tree rejects.
         (!range.is_empty())
             .then(|| {
                 let end = match &range.end {
@@ -257,14 +256,14 @@ impl InFlight {
             .flatten()
     }
 
-    /// Whether a key of a range has changes.
+    /// Whether a key of a range has changes in flight.
     pub(crate) fn touches(&self, range: &KeyRange) -> bool {
         let newest = Revision(i64::MAX);
         self.range(range).next().is_some() || !self.deleted_in(range, newest).is_empty()
     }
 
-    /// The keys of a range that were deleted together with many others up to a
-    /// revision: of each time, in order.
+    /// The keys of a range that bulk deletes up to a revision removed: one
+    /// ordered slice per delete.
     pub(crate) fn deleted_in(&self, range: &KeyRange, at: Revision) -> Vec<&[Bytes]> {
         let of_range = |bulk: &'_ Bulk| {
             let from = bulk.keys.partition_point(|key| *key < range.start);
@@ -280,7 +279,7 @@ impl InFlight {
     }
 }
 
-/// A key's newest change attaches it to another lease than before.
+/// Updates `attached` when a key's newest change moves it to another lease.
 fn move_lease(
     attached: &mut BTreeMap<LeaseId, BTreeSet<Bytes>>,
     key: &Bytes,

@@ -1,38 +1,36 @@
 //! The one deterministic `apply`: log payloads in, effects and events out.
 //!
-//! The only crate that knows what a log payload means. A request's way
-//! through it:
+//! This is the only crate that knows what a log payload means. A request takes
+//! these steps:
 //!
-//! 1. [`Sequencer::evaluate`] looks at the newest state, committed plus in
-//!    flight, decides the response, and adds the effects to the open
-//!    [`Batch`]. Nothing is applied yet. While authentication is on, it first
-//!    looks whether who asks may ask that, on the newest state too.
-//! 2. The batch's bytes become one log entry, which somebody else makes
-//!    durable.
-//! 3. [`StateMachine::apply`] carries out the committed batch. It cannot fail
-//!    and needs no undo, because it only ever sees committed entries. The
-//!    revision is counted here; the sequencer's forecast is the same by
-//!    construction.
+//! 1. [`Sequencer::evaluate`] evaluates it on the newest state, committed plus in
+//!    flight, decides the response, and adds the effects to the open [`Batch`].
+//!    Nothing is applied yet. If authentication is on, it first checks the
+//!    caller's rights, also on the newest state.
+//! 2. The batch's bytes become one log entry, which the caller makes durable.
+//! 3. [`StateMachine::apply`] applies the committed batch. It cannot fail and
+//!    needs no undo, because it only sees committed entries. It counts revisions
+//!    itself; the sequencer predicts the same ones by construction.
 //!
 //! # Invariants
 //!
-//! * Same entries, same state, same events, on every replica: no clock (time
-//!   is an argument and moves deadlines only), no randomness, no hash maps.
-//! * A response forecast from what is in flight must not leave before that is
-//!   committed; who holds it back is the caller.
+//! * Same entries, same state, same events, on every replica: no clock (time is
+//!   an argument and moves deadlines only), no randomness, no hash maps.
+//! * A response based on in-flight state must not be sent before that state is
+//!   committed; the caller holds it back.
 //! * All changes of a revision become visible together, in the key space and in
-//!   the table of leases at one moment; alarms and users in the order of the log.
+//!   the lease table at one moment; alarms and users in the order of the log.
 //!   What one answer has shown, every later one shows.
 //! * A change of users, roles or permissions is published before the revisions
-//!   that come after it.
+//!   that follow it.
 //!
-//! # Rooms
+//! # Modules
 //!
-//! * [`Batch`], [`Effect`]: what an entry holds, and its encoding.
+//! * [`Batch`], [`Effect`]: the contents of an entry, and its encoding.
 //! * [`Sequencer`], [`Request`], [`Response`]: evaluation.
-//! * [`StateMachine`]: the applied state; [`PublishedAuth`]: its users, roles
-//!   and tokens, for every thread.
-//! * [`range`], [`read_only_txn`]: reads of what is committed.
+//! * [`StateMachine`]: the applied state; [`PublishedAuth`]: its users, roles and
+//!   tokens, for all threads.
+//! * [`range`], [`read_only_txn`]: reads of committed state.
 #![doc = include_str!("../README.md")]
 
 mod batch;

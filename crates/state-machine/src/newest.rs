@@ -1,4 +1,4 @@
-//! The newest state: what is applied with what is in flight on top.
+//! The newest state: the applied state with the changes in flight on top.
 
 use bytes::Bytes;
 use t4_kv_types::{KeyRange, KeyValue, Revision};
@@ -16,17 +16,17 @@ pub(crate) struct Newest<'a> {
     pub(crate) revision: Revision,
     pub(crate) compacted: Option<Revision>,
     pub(crate) in_flight: &'a InFlight,
-    /// What the answer that is gathered may have.
+    /// The budget of the current answer.
     pub(crate) budget: &'a Budget<'a>,
 }
 
 impl Newest<'_> {
-    /// The applied revision that underlies a view at `at`.
+    /// The applied revision underlying a view at `at`.
     fn base(&self, at: Revision) -> Revision {
         at.min(self.applied)
     }
 
-    /// The keys of a range that are live now, in order.
+    /// The currently live keys of a range, in order.
     pub(crate) fn keys(&self, range: &KeyRange) -> Result<Vec<Bytes>, ReadError> {
         if !self.in_flight.touches(range) {
             return self.reader.newest_keys(range, self.budget);
@@ -112,7 +112,7 @@ impl View for Newest<'_> {
                 after.iter().try_for_each(|kv| self.budget.pair(kv))?;
             }
             count_change += i64::from(after.is_some()) - i64::from(was_live);
-            // Deleted with many, and changed since.
+            // Deleted in bulk, and changed since.
             hidden -= deleted.iter().filter(|keys| keys.binary_search(key).is_ok()).count();
             changed.push((key, after));
         }
@@ -129,7 +129,8 @@ impl View for Newest<'_> {
             Projection::CountOnly => Vec::new(),
             Projection::Full | Projection::KeysOnly => merge(base.kvs, changed, projection, limit),
         };
-        // Counted anew: what is hidden or beyond the limit is not in it.
+        // Count again: hidden pairs and pairs beyond the limit are not part of
+        // the answer.
         self.budget.give_back_to(whole);
         kvs.iter().try_for_each(|kv| self.budget.pair(kv))?;
         Ok(Page { kvs, count })
@@ -165,7 +166,7 @@ fn merge(
     merged
 }
 
-/// Takes the pairs of some keys away; both are in order.
+/// Removes the pairs with the given keys; both lists are sorted.
 fn remove_sorted(kvs: &mut Vec<KeyValue>, keys: &[Bytes]) {
     let mut rest = keys;
     kvs.retain(|kv| {

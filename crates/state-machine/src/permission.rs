@@ -1,13 +1,13 @@
-//! What each request needs, in the words of `t4-auth-rbac`: which keys, which
-//! lease, or the administrator.
+//! Maps each request to the rights it needs, in the terms of `t4-auth-rbac`:
+//! keys, a lease, or the administrator.
 
 use t4_auth_rbac::{AuthState, Command, Identity, LeaseKeys, Operation};
 use t4_kv_types::AuthError;
 
 use crate::request::Request;
 
-/// Whether `who` may ask for `request`, by the newest users, roles and keys:
-/// whatever was checked before it was submitted may have changed since.
+/// Whether `who` may make `request`, according to the newest users, roles and
+/// keys: rights checked before it was submitted may have changed since.
 pub(crate) fn check(
     auth: &AuthState,
     who: &Identity,
@@ -21,11 +21,11 @@ pub(crate) fn check(
         Request::LeaseGrant(..) => Operation::Authenticated,
         Request::LeaseRevoke(id) => Operation::WriteLease(*id),
         Request::Compact(_) | Request::SetAlarm(..) | Request::Member(..) => Operation::Admin,
-        // Nobody but the replica itself asks for these.
+        // Only the replica itself makes these requests.
         Request::Barrier(_)
         | Request::LeasesLeft(_)
         | Request::Auth(Command::ExpireTokens { .. }) => return server_only(who),
-        // It is decided with the command, in etcd's order.
+        // Decided along with the command, in etcd's order.
         Request::Auth(_) => return Ok(()),
     };
     auth.authorize(who, operation, leases)

@@ -1,6 +1,6 @@
-//! What of authentication everybody may look at: the applied users, roles and
-//! tokens, with a mark that tells in one load whether there is anything to look
-//! at, and whether it has changed.
+//! Authentication state readable from all threads: the applied users, roles and
+//! tokens, with a mark that one load reads to tell whether authentication is on
+//! and whether the state has changed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 use t4_auth_rbac::AuthState;
 
-/// Which of the published states: equal marks, equal states.
+/// Identifies a published state: equal marks mean equal states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthMark(u64);
 
@@ -29,14 +29,14 @@ impl AuthMark {
     }
 }
 
-/// The applied state of authentication, for any thread.
+/// The applied state of authentication, for all threads.
 ///
-/// It is published in the order of the log, before the revisions that come
-/// after it become visible. So who has read, and then finds the mark that it
-/// found before, has read nothing that a change forbids.
+/// It is published in log order, before later revisions become visible. So if a
+/// reader finds the same mark before and after its read, it has read nothing
+/// that a change forbids.
 #[derive(Debug)]
 pub struct PublishedAuth {
-    /// Of `state`. Written under its lock.
+    /// The mark of `state`. Written under its lock.
     mark: AtomicU64,
     state: RwLock<Published>,
 }
@@ -44,14 +44,14 @@ pub struct PublishedAuth {
 #[derive(Debug)]
 struct Published {
     newest: Arc<AuthState>,
-    /// How many changes of rights there were; tokens that begin and end are none.
+    /// The number of changes of rights, not counting the start and end of tokens.
     rights: u64,
-    /// The states after the newest of them, with their numbers.
+    /// The states after the most recent of them, with their numbers.
     recent: VecDeque<(u64, Arc<AuthState>)>,
 }
 
-/// Changes of rights of which the states are kept for who comes late. They
-/// share what has not changed.
+/// The number of changes of rights whose states are kept for streams that lag
+/// behind. The states share their unchanged parts.
 const RECENT_MAX: usize = 256;
 
 impl PublishedAuth {
@@ -61,7 +61,7 @@ impl PublishedAuth {
         PublishedAuth { mark, state: RwLock::new(Published { newest, rights: 0, recent }) }
     }
 
-    /// The newest mark. One load.
+    /// The newest mark, read with one load.
     #[must_use]
     pub fn mark(&self) -> AuthMark {
         AuthMark(self.mark.load(Ordering::Acquire))
@@ -81,15 +81,15 @@ impl PublishedAuth {
         (state.rights, state.newest.clone())
     }
 
-    /// The states after each change of rights after number `seen`, oldest
-    /// first; of a great many the newest ones.
+    /// The states after each change of rights since number `seen`, oldest
+    /// first; only the newest ones if there are very many.
     #[must_use]
     pub fn rights_after(&self, seen: u64) -> Vec<(u64, Arc<AuthState>)> {
         let state = self.state.read();
         state.recent.iter().filter(|(number, _)| *number > seen).cloned().collect()
     }
 
-    /// `rights`: it is a change of them.
+    /// Publishes `state`; `rights` tells whether rights changed.
     pub(crate) fn publish(&self, state: &AuthState, rights: bool) {
         let mut published = self.state.write();
         let mark = AuthMark::new(self.mark().changes() + 1, state);

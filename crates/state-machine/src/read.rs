@@ -7,34 +7,34 @@ use t4_kv_types::{
 };
 use t4_mvcc::{Budget, KeyMeta, Page, Projection, ReadError};
 
-/// The most that the answer to a request may have, in bytes: what etcd's server
-/// and its clients send and take in one message. More is refused before it is
-/// gathered, and before anything is written.
+/// The most bytes in the answer to a request: the limit of etcd's server and
+/// clients for one message. Larger answers are rejected before they are
+/// gathered and before anything is written.
 pub const ANSWER_BYTES_MAX: usize = i32::MAX as usize;
 
-/// What an answer may have beside pairs, for itself and for each operation of a
-/// transaction, in bytes: headers, counts, tags and lengths.
+/// The most bytes that an answer may have besides pairs, for itself and for
+/// each operation of a transaction: headers, counts, tags and lengths.
 pub(crate) const ANSWER_OVERHEAD_BYTES: usize = 128;
 
-/// The key space as one evaluation sees it.
+/// The key space as seen by one evaluation.
 pub(crate) trait View {
-    /// The newest revision of this view; what a request at revision 0 reads.
+    /// The newest revision of this view, which a request at revision 0 reads.
     fn revision(&self) -> Revision;
 
-    /// The oldest revision that can be read; `None` before any compaction.
+    /// The oldest readable revision; `None` before any compaction.
     fn compacted(&self) -> Option<Revision>;
 
-    /// What the answer that is gathered from this view may have.
+    /// The budget of the answer gathered from this view.
     fn budget(&self) -> &Budget<'_>;
 
-    /// One key at a revision. Not counted.
+    /// One key at a revision. Not charged to the budget.
     fn get(&self, key: &[u8], at: Revision) -> Result<Option<KeyValue>, ReadError>;
 
-    /// The marks of one key at the newest revision of this view.
+    /// The metadata of one key at the newest revision of this view.
     fn meta(&self, key: &[u8]) -> Result<Option<KeyMeta>, ReadError>;
 
-    /// The keys of a range at a revision, at most `limit` (0: all), and how
-    /// many there are. Each is counted.
+    /// The keys of a range at a revision, at most `limit` (0: all), and their
+    /// total number. Each key is charged to the budget.
     fn page(
         &self,
         range: &KeyRange,
@@ -82,7 +82,7 @@ pub(crate) fn range(view: &impl View, request: &RangeRequest) -> Result<RangeRes
     Ok(RangeResult { revision, kvs, more, count: page.count as i64 })
 }
 
-/// One more than the limit tells whether there is more; a sort or a filter
+/// One more than the limit shows whether there is more; a sort or a filter
 /// needs everything first.
 fn fetch_limit(request: &RangeRequest, limit: usize) -> usize {
     if limit == 0 || request.sort_order != SortOrder::None || has_filter(request) {
@@ -120,8 +120,8 @@ fn filter(kvs: &mut Vec<KeyValue>, request: &RangeRequest) {
     });
 }
 
-/// Ties stay in key order in both directions. etcd's sort promises nothing for
-/// ties; up to 12 keys it does the same.
+/// Ties stay in key order in both directions. etcd's sort does not specify the
+/// order of ties; up to 12 keys it does the same.
 fn sort(kvs: &mut [KeyValue], request: &RangeRequest) {
     let natural = request.sort_target == SortTarget::Key;
     if natural && request.sort_order != SortOrder::Descend {
@@ -140,7 +140,7 @@ fn sort(kvs: &mut [KeyValue], request: &RangeRequest) {
     }
 }
 
-/// What a compare sees of a key that is not there.
+/// The metadata of a missing key in a compare.
 const MISSING: KeyMeta = KeyMeta {
     create_revision: Revision(0),
     mod_revision: Revision(0),
@@ -186,12 +186,12 @@ fn relates(ordering: std::cmp::Ordering, result: CompareResult) -> bool {
     }
 }
 
-/// Which branch of a transaction, and of those nested in it, runs. All
-/// compares look at the state before the whole transaction.
+/// The branch of a transaction, and of its nested transactions, that runs. All
+/// compares see the state before the whole transaction.
 pub(crate) struct Path<'a> {
     pub(crate) succeeded: bool,
     pub(crate) ops: &'a [TxnOp],
-    /// Of the nested transactions among `ops`, in order.
+    /// The paths of the nested transactions among `ops`, in order.
     pub(crate) nested: Vec<Path<'a>>,
 }
 
@@ -199,7 +199,7 @@ pub(crate) struct Path<'a> {
 pub(crate) fn path<'a>(view: &impl View, txn: &'a TxnRequest) -> Result<Path<'a>, ReadError> {
     let mut succeeded = true;
     for compare in &txn.compares {
-        // What a compare looks at is no part of the answer.
+        // The keys that a compare reads are not part of the answer.
         let left = view.budget().bytes_left();
         let holds = holds(view, compare)?;
         view.budget().give_back_to(left);
@@ -218,9 +218,9 @@ pub(crate) fn path<'a>(view: &impl View, txn: &'a TxnRequest) -> Result<Path<'a>
     Ok(Path { succeeded, ops, nested })
 }
 
-/// Whether the ranges of a path can be read: 0 is the newest; a negative
-/// revision counts as compacted once it is below the compacted one, which is
-/// -1 before any compaction.
+/// Whether the ranges of a path can be read: 0 means the newest revision; a
+/// negative revision counts as compacted if it is below the compacted one,
+/// which is -1 before any compaction.
 pub(crate) fn check_ranges(view: &impl View, path: &Path<'_>) -> Result<(), ReadError> {
     let first = view.compacted().map_or(-1, |at| at.0);
     let mut nested = path.nested.iter();
@@ -238,7 +238,7 @@ pub(crate) fn check_ranges(view: &impl View, path: &Path<'_>) -> Result<(), Read
     Ok(())
 }
 
-/// Runs a transaction of which no operation writes.
+/// Runs a transaction without writes.
 pub(crate) fn read_only_txn(view: &impl View, txn: &TxnRequest) -> Result<TxnResult, ReadError> {
     view.budget().bytes(ANSWER_OVERHEAD_BYTES)?;
     let path = path(view, txn)?;

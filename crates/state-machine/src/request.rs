@@ -1,4 +1,4 @@
-//! What can be asked of the sequencer, and what it answers.
+//! The requests that the sequencer accepts, and its responses.
 
 use t4_auth_rbac::Command;
 use t4_kv_types::{
@@ -8,48 +8,48 @@ use t4_kv_types::{
 
 use crate::batch::MemberAttributes;
 
-/// Something that may change the state.
+/// A request that may change the state.
 #[derive(Clone, Debug)]
 pub enum Request {
     /// Set a key.
     Put(PutRequest),
     /// Remove a range of keys.
     DeleteRange(DeleteRangeRequest),
-    /// Compare, then do.
+    /// Compare, then run a branch.
     Txn(TxnRequest),
-    /// Give up history.
+    /// Drop history.
     Compact(Revision),
-    /// Begin a lease with this id and time to live in seconds.
+    /// Start a lease with this id and time to live in seconds.
     LeaseGrant(LeaseId, i64),
     /// End a lease.
     LeaseRevoke(LeaseId),
     /// Switch an alarm on or off.
     SetAlarm(NodeId, AlarmKind, bool),
-    /// Begin an epoch.
+    /// Start an epoch.
     Barrier(u64),
-    /// Write down how much time each lease has left, in milliseconds.
+    /// Record how much time each lease has left, in milliseconds.
     LeasesLeft(Vec<(LeaseId, u64)>),
-    /// Publish what a member tells of itself.
+    /// Publish a member's attributes.
     Member(NodeId, MemberAttributes),
     /// Change users, roles, permissions or tokens.
     Auth(Command),
 }
 
-/// What became of a [`Request`].
+/// The result of a [`Request`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// Of a put.
+    /// The result of a put.
     Put(PutResult),
-    /// Of a delete.
+    /// The result of a delete.
     DeleteRange(DeleteRangeResult),
-    /// Of a transaction.
+    /// The result of a transaction.
     Txn(TxnResult),
-    /// Of a grant: the time to live in seconds, after the minimum was applied.
+    /// The result of a grant: the time to live in seconds, after the minimum was applied.
     LeaseGrant(i64),
-    /// Of an alarm: those that the request was about and that were there.
+    /// The result of an alarm: the requested alarms that existed.
     Alarms(Vec<(NodeId, AlarmKind)>),
-    /// Of a change of authentication: the auth revision after it.
+    /// The result of a change of authentication: the auth revision after it.
     Auth(u64),
-    /// Of everything else: the store's revision.
+    /// The result of everything else: the store's revision.
     Done(Revision),
 }

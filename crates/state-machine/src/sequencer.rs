@@ -1,5 +1,5 @@
-//! Gives requests their order: evaluates each on the newest state, committed
-//! plus in flight, and gathers the effects into the next log entry.
+//! Orders requests: evaluates each on the newest state, committed plus in
+//! flight, and gathers the effects into the next log entry.
 
 mod keys;
 mod leases;
@@ -18,37 +18,36 @@ use crate::permission;
 use crate::request::{Request, Response};
 use crate::state::StateMachine;
 
-/// The most that an open batch may be, in bytes; the log takes entries of
-/// 256 MiB.
+/// The most bytes in an open batch; the log accepts entries of up to 256 MiB.
 const BATCH_BYTES_MAX: usize = 192 << 20;
 
-/// The state beyond what is applied.
+/// The state beyond the applied state.
 pub struct Sequencer {
     lease_ttl_min_s: i64,
-    /// The newest revision given to an effect.
+    /// The newest revision assigned to an effect.
     revision: Revision,
     compacted: Option<Revision>,
     alarms: BTreeSet<(NodeId, AlarmKind)>,
     keys: InFlight,
     /// Leases granted (`true`) or revoked in flight, with the number of the
-    /// batch that did it last.
+    /// last batch that did so.
     leases: BTreeMap<LeaseId, (bool, u64)>,
-    /// Users, roles and tokens with what is in flight. Shares with the applied
-    /// state what they have in common.
+    /// Users, roles and tokens including changes in flight. Shares unchanged
+    /// parts with the applied state.
     auth: AuthState,
-    /// The newest batch that changes `auth`; 0: none in flight.
+    /// The newest batch that changes `auth`; 0 if none is in flight.
     auth_number: u64,
     batch: Batch,
-    /// What the batch takes in the log at most.
+    /// The most bytes that the open batch may take in the log.
     batch_bytes: usize,
-    /// Of the open batch; the first is 1.
+    /// The number of the open batch; the first is 1.
     batch_number: u64,
-    /// Of the newest applied batch. Batches are applied in order.
+    /// The number of the newest applied batch. Batches are applied in order.
     applied_number: u64,
 }
 
 impl Sequencer {
-    /// A sequencer with nothing in flight on `state`. Grants below
+    /// A sequencer on `state` with nothing in flight. Grants below
     /// `lease_ttl_min_s` seconds are raised to it.
     #[must_use]
     pub fn new(state: &StateMachine, lease_ttl_min_s: i64) -> Self {
@@ -68,27 +67,27 @@ impl Sequencer {
         }
     }
 
-    /// The batch that is being gathered.
+    /// The open batch.
     #[must_use]
     pub fn batch(&self) -> &Batch {
         &self.batch
     }
 
-    /// How many bytes the open batch takes in the log at most, whatever its
-    /// effects.
+    /// The most bytes that the open batch may take in the log, counting all
+    /// kinds of effects.
     #[must_use]
     pub fn batch_bytes(&self) -> usize {
         self.batch_bytes
     }
 
-    /// Closes the batch; what is evaluated from now on goes into the next one.
+    /// Closes the batch; later evaluations go into the next one.
     pub fn take_batch(&mut self) -> Batch {
         self.batch_number += 1;
         self.batch_bytes = 0;
         std::mem::take(&mut self.batch)
     }
 
-    /// The oldest batch in flight, `batch`, was applied to `state`.
+    /// Called after the oldest batch in flight, `batch`, was applied to `state`.
     pub fn applied(&mut self, state: &StateMachine, batch: &Batch) {
         self.keys.applied(&batch.writes, state.revision());
         self.applied_number += 1;
@@ -97,24 +96,24 @@ impl Sequencer {
             self.leases.retain(|_, (_, number)| *number > applied);
         }
         if self.auth_number == self.applied_number {
-            // Equal to what it was, and shared again.
+            // Equal to the previous value, but shared again.
             self.auth.clone_from(state.auth());
             self.auth_number = 0;
         }
     }
 
-    /// Forgets everything in flight: the log has refused it.
+    /// Forgets everything in flight after the log rejected it.
     pub fn discard(&mut self, state: &StateMachine) {
         *self = Sequencer::new(state, self.lease_ttl_min_s);
     }
 
-    /// Evaluates one request of `who`. Its effects, if it has any, join the open
-    /// batch; the response must not leave before that batch, or whatever else
-    /// it has seen in flight, is committed.
+    /// Evaluates one request of `who`. Its effects, if any, are added to the
+    /// open batch; the response must not be sent before that batch, and
+    /// everything in flight that the evaluation saw, is committed.
     ///
     /// # Errors
-    /// While authentication is on, [`OpError::Auth`] comes before all others:
-    /// who may not ask learns nothing of the state.
+    /// If authentication is on, [`OpError::Auth`] takes precedence over all
+    /// other errors: callers without rights learn nothing about the state.
     pub fn evaluate(
         &mut self,
         state: &StateMachine,
@@ -164,8 +163,8 @@ impl Sequencer {
         Ok(Response::Done(self.revision))
     }
 
-    /// Whether an effect fits the entry: the log has a bound for that. To be
-    /// asked before anything else is changed for it.
+    /// Checks that an effect fits the size limit of a log entry. Call it before
+    /// changing anything else for the effect.
     fn check_room(&self, effect: &Effect) -> Result<(), OpError> {
         let bytes = self.batch_bytes.saturating_add(effect.size_max());
         if bytes > BATCH_BYTES_MAX { Err(OpError::TooLarge) } else { Ok(()) }
@@ -250,7 +249,7 @@ impl Sequencer {
     }
 }
 
-/// What a failed read means to the one who asked.
+/// Maps a read error to the error for the caller.
 pub(crate) fn op_error(error: ReadError) -> OpError {
     match error {
         ReadError::Compacted => OpError::Compacted,

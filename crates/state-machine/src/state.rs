@@ -17,11 +17,11 @@ use crate::batch::{Batch, DecodeError, Effect};
 use crate::published_auth::PublishedAuth;
 use crate::tables::{self, Alarms, Members};
 
-/// The lease table is shared with whoever answers keep-alives: a renewal moves
-/// a deadline, which is not part of the replicated state, and needs no log entry.
+/// The lease table, shared with the callers that answer keep-alives: a renewal
+/// moves a deadline, which is not part of the replicated state and needs no log entry.
 pub type SharedLeases = Arc<Mutex<LeaseTable>>;
 
-/// The alarms that are on, for every thread.
+/// The alarms that are on, for all threads.
 pub type SharedAlarms = Arc<RwLock<Alarms>>;
 
 /// Why the state cannot be restored.
@@ -45,7 +45,7 @@ pub enum RestoreError {
         /// What is wrong with it.
         why: DecodeError,
     },
-    /// An entry of the log asks for what the state before it cannot have led to.
+    /// An entry of the log contradicts the state before it.
     #[error(
         "log entry {index} does not fit the state before it: {what}. Restore the data directory from a copy"
     )]
@@ -57,7 +57,7 @@ pub enum RestoreError {
     },
 }
 
-/// What applying a batch did that others need to hear of.
+/// The results of applying a batch that other components need.
 #[derive(Debug, Default)]
 pub struct Applied {
     /// The events of each new revision, ascending.
@@ -68,15 +68,14 @@ pub struct Applied {
     pub leases_changed: bool,
     /// Whether members changed.
     pub members_changed: bool,
-    /// What each effect on authentication did to the tokens, for the clock
-    /// that keeps their time.
+    /// What each effect on authentication did to the tokens, for the token clock.
     pub tokens: Vec<t4_auth_rbac::Applied>,
-    /// Whether users, roles or permissions changed, or authentication went on
-    /// or off: streams that are open may have lost their rights.
+    /// Whether users, roles or permissions changed, or authentication was
+    /// switched on or off: open streams may have lost their rights.
     pub rights_changed: bool,
 }
 
-/// The state that the log's entries up to [`position`](Self::position) lead to.
+/// The state after the log's entries up to [`position`](Self::position).
 pub struct StateMachine {
     store: Store,
     reader: Reader,
@@ -84,17 +83,17 @@ pub struct StateMachine {
     alarms: SharedAlarms,
     members: Members,
     auth: AuthState,
-    /// What others see of `auth`.
+    /// The part of `auth` that other threads see.
     published_auth: Arc<PublishedAuth>,
     position: LogPosition,
-    /// What the last entry told of the time that leases had left, if it was
-    /// the last act of a clean stop.
+    /// The time that leases had left according to the last entry, if that was
+    /// the end of a clean stop.
     leases_left: Option<Vec<(LeaseId, u64)>>,
 }
 
 impl StateMachine {
-    /// The state that a store and its tables hold. `now` is on the clock that
-    /// lease deadlines are measured on.
+    /// The state held by a store and its tables. `now` is on the clock of lease
+    /// deadlines.
     pub fn restore(store: Store, now: Duration) -> Result<Self, RestoreError> {
         let reader = store.reader();
         let mut machine = StateMachine {
@@ -160,13 +159,13 @@ impl StateMachine {
         self.store.revision()
     }
 
-    /// The revision given up to, or `None`.
+    /// The compacted revision, or `None`.
     #[must_use]
     pub fn compacted(&self) -> Option<Revision> {
         self.reader.compacted()
     }
 
-    /// Where in the log this state stands.
+    /// The log position of this state.
     #[must_use]
     pub fn position(&self) -> LogPosition {
         self.position
@@ -190,7 +189,7 @@ impl StateMachine {
         &self.alarms
     }
 
-    /// The members and what they told of themselves.
+    /// The members and their published attributes.
     #[must_use]
     pub fn members(&self) -> &Members {
         &self.members
@@ -212,7 +211,7 @@ impl StateMachine {
         self.leases.lock().exists(id)
     }
 
-    /// Whether the key space wants its tail sealed.
+    /// Whether the key space is due for a seal.
     #[must_use]
     pub fn wants_seal(&self) -> bool {
         self.store.wants_seal()
@@ -224,9 +223,9 @@ impl StateMachine {
         self.store.tail_bytes()
     }
 
-    /// Closes the tail of the key space at the present position, with the
-    /// tables as they are. Constant time: leases, users and roles are shared with
-    /// the ticket, and encoded when it is sealed.
+    /// Closes the tail of the key space at the current position, with the current
+    /// tables. Constant time: leases, users and roles are shared with the ticket,
+    /// and encoded when it is sealed.
     pub fn seal(&mut self) -> SealTicket {
         let leases = self.leases.lock().snapshot();
         let alarms = self.alarms.read().clone();
@@ -237,8 +236,8 @@ impl StateMachine {
                 (tables::ALARMS.to_owned(), tables::encode_alarms(&alarms)),
                 (tables::MEMBERS.to_owned(), tables::encode_members(&members)),
             ];
-            // Nothing was ever changed: programs that know no authentication can
-            // still read the manifest.
+            // Authentication was never changed: programs without it can still
+            // read the manifest.
             if auth.revision() > AuthState::new().revision() {
                 tables.push((tables::AUTH.to_owned(), auth.encode()));
             }
@@ -246,8 +245,8 @@ impl StateMachine {
         })
     }
 
-    /// Applies an entry of the log that comes back at a start. Entries that
-    /// the store's manifest covers are skipped.
+    /// Applies an entry of the log at a start. Entries that the store's
+    /// manifest covers are skipped.
     pub fn replay(
         &mut self,
         at: LogPosition,
@@ -268,9 +267,9 @@ impl StateMachine {
         Ok(())
     }
 
-    /// After the last replayed entry: every lease gets its full time again,
-    /// because nobody knows what its holder was told last; except right after a
-    /// clean stop, which wrote down what each had left.
+    /// Called after the last replayed entry: every lease gets its full time
+    /// again, because the last answer to its holder is unknown, except after a
+    /// clean stop, which recorded how much time each had left.
     pub fn replayed(&mut self, now: Duration) {
         let mut leases = self.leases.lock();
         leases.promote(now);
@@ -282,7 +281,7 @@ impl StateMachine {
     }
 
     /// Whether a replayed batch can have been evaluated on this state: a
-    /// damaged or foreign log must be an error, not a panic.
+    /// damaged or foreign log must cause an error, not a panic.
     fn check(&self, batch: &Batch) -> Result<(), &'static str> {
         let mut live = BTreeMap::new();
         let mut leases = BTreeMap::new();
@@ -322,8 +321,7 @@ impl StateMachine {
         Ok(())
     }
 
-    /// The keys of the lease are gone after it, those that it got in this batch
-    /// too.
+    /// Marks the keys of the lease as deleted, including keys that this batch attached.
     fn check_lease_end(&self, id: LeaseId, live: &mut BTreeMap<Bytes, Option<LeaseId>>) {
         live.values_mut().filter(|lease| **lease == Some(id)).for_each(|lease| *lease = None);
         for key in self.leases.lock().keys(id) {
@@ -331,8 +329,8 @@ impl StateMachine {
         }
     }
 
-    /// `live` has the keys that were changed before in the batch: deleted, or
-    /// attached to which lease.
+    /// `live` has the keys that the batch changed before: deleted, or attached
+    /// to a lease.
     fn check_write(
         &self,
         write: &Write,
@@ -357,8 +355,8 @@ impl StateMachine {
         Ok(())
     }
 
-    /// Applies a committed batch. `now` is on the clock that lease deadlines
-    /// are measured on. Each revision of it becomes visible to readers as a whole.
+    /// Applies a committed batch. `now` is on the clock of lease deadlines. Each
+    /// revision becomes visible to readers as a whole.
     pub fn apply(&mut self, at: LogPosition, batch: &Batch, now: Duration) -> Applied {
         let mut applied = Applied::default();
         let mut writes = batch.writes.as_slice();
@@ -405,8 +403,8 @@ impl StateMachine {
         applied
     }
 
-    /// Published at once: what comes after it in the log may be what it forbids
-    /// to see.
+    /// Publishes the change immediately: it may forbid access to what later
+    /// entries contain.
     fn apply_auth(&mut self, effect: &t4_auth_rbac::Effect, applied: &mut Applied) {
         use t4_auth_rbac::Effect;
         let tokens = self.auth.apply(effect).expect("it was decided on this state");
@@ -416,8 +414,8 @@ impl StateMachine {
         applied.rights_changed |= rights;
     }
 
-    /// Applies the writes of a revision, if there are any, and the end of the
-    /// lease that they come with.
+    /// Applies the writes of a revision, if any, and the end of the lease that
+    /// comes with them.
     fn apply_writes(
         &mut self,
         writes: &[Write],
@@ -444,12 +442,11 @@ impl StateMachine {
         })
     }
 
-    /// Applies the writes of a revision, if there are any, and a change of the
-    /// lease table.
+    /// Applies the writes of a revision, if any, and a change of the lease table.
     ///
-    /// Readers of the key space and of the lease table see both at one moment:
-    /// the revision becomes visible under the table's lock. So whoever has seen
-    /// a key attached, detached or deleted in one of them finds it so in the other.
+    /// Readers of the key space and of the lease table see both at one moment: the
+    /// revision becomes visible under the table's lock. So a reader that has seen a
+    /// key attached, detached or deleted in one of them also finds it so in the other.
     fn apply_with_leases(
         &mut self,
         writes: &[Write],
@@ -464,15 +461,15 @@ impl StateMachine {
         Some((revision, events))
     }
 
-    /// Which keys these writes move from which lease to which; before they are
-    /// applied, because it is asked what each key was attached to.
+    /// The keys that these writes move between leases, with the old and new
+    /// lease. Must run before the writes are applied, as it looks up the old lease.
     fn lease_moves<'a>(&self, writes: &'a [Write]) -> Vec<(&'a Bytes, LeaseId, LeaseId)> {
         let mut moves = Vec::new();
         if self.leases.lock().is_empty() {
             return moves;
         }
-        // What this very revision has attached already: a transaction may put
-        // a key and then delete it.
+        // Attachments made by this same revision: a transaction may put a key
+        // and then delete it.
         let mut moved: BTreeMap<&Bytes, LeaseId> = BTreeMap::new();
         let distinct = writes.is_sorted_by(|a, b| a.key() < b.key());
         for write in writes {
@@ -495,7 +492,7 @@ impl StateMachine {
     }
 }
 
-/// Cuts the next `count` writes off the front.
+/// Splits the next `count` writes off the front.
 fn take<'a>(writes: &mut &'a [Write], count: u32) -> &'a [Write] {
     let (owned, rest) = writes.split_at(count as usize);
     *writes = rest;

@@ -1,5 +1,5 @@
-//! The state beside the key space, as it is kept with each manifest: leases,
-//! alarms, members, authentication. The format is drawn in `docs/formats/state-tables.md`.
+//! The state beside the key space, stored with each manifest: leases, alarms, members,
+//! authentication. The format is described in `docs/formats/state-tables.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,22 +13,22 @@ use crate::batch::{
 /// The version of the tables of alarms and members.
 const TABLE_VERSION: u8 = 1;
 
-/// Name of the table of leases; its bytes are `t4-lease`'s.
+/// Name of the table of leases; `t4-lease` defines its bytes.
 pub(crate) const LEASES: &str = "leases";
 /// Name of the table of alarms.
 pub(crate) const ALARMS: &str = "alarms";
 /// Name of the table of members.
 pub(crate) const MEMBERS: &str = "members";
-/// Name of the table of users, roles and tokens; its bytes are
-/// `t4-auth-rbac`'s. It is there once anything in it has ever changed.
+/// Name of the table of users, roles and tokens; `t4-auth-rbac` defines its
+/// bytes. It exists once anything in it has ever changed.
 pub(crate) const AUTH: &str = "auth";
 
 /// Alarms that are on.
 pub type Alarms = BTreeSet<(NodeId, AlarmKind)>;
-/// Members and what they told of themselves.
+/// Members and their published attributes.
 pub type Members = BTreeMap<NodeId, MemberAttributes>;
 
-/// Writes a table of alarms.
+/// Encodes a table of alarms.
 #[must_use]
 pub fn encode_alarms(alarms: &Alarms) -> Bytes {
     let mut out = BytesMut::new();
@@ -41,7 +41,7 @@ pub fn encode_alarms(alarms: &Alarms) -> Bytes {
     out.freeze()
 }
 
-/// Reads a table of alarms.
+/// Decodes a table of alarms.
 pub fn decode_alarms(bytes: &Bytes) -> Result<Alarms, DecodeError> {
     let (mut input, count) = open(bytes)?;
     let mut alarms = Alarms::new();
@@ -55,7 +55,7 @@ pub fn decode_alarms(bytes: &Bytes) -> Result<Alarms, DecodeError> {
     close(&input, alarms)
 }
 
-/// Writes a table of members.
+/// Encodes a table of members.
 #[must_use]
 pub fn encode_members(members: &Members) -> Bytes {
     let mut out = BytesMut::new();
@@ -68,7 +68,7 @@ pub fn encode_members(members: &Members) -> Bytes {
     out.freeze()
 }
 
-/// Reads a table of members.
+/// Decodes a table of members.
 pub fn decode_members(bytes: &Bytes) -> Result<Members, DecodeError> {
     let (mut input, count) = open(bytes)?;
     let mut members = Members::new();

@@ -1,4 +1,4 @@
-//! Much at once: answers that are too large, deletes and leases of many keys,
+//! Large inputs: answers that are too large, deletes and leases of many keys,
 //! effects that fill an entry.
 
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ impl Replica {
         }
     }
 
-    /// What is committed.
+    /// The committed keys.
     fn committed(&self) -> Vec<KeyValue> {
         let request = RangeRequest::new(KeyRange::all());
         let reader = self.state.reader();
@@ -83,7 +83,7 @@ impl Replica {
         t4_state_machine::range(reader, &request, Io::Blocking, &budget).unwrap().kvs
     }
 
-    /// The same after the log was replayed from its beginning.
+    /// A replica after the log was replayed from its start.
     fn replayed(&self) -> Replica {
         let mut again = Replica::new();
         for (place, payload) in self.log.iter().enumerate() {
@@ -112,7 +112,7 @@ fn of_txn(response: Result<Response, OpError>) -> Vec<TxnOpResult> {
     }
 }
 
-/// A put beside it, so that it is evaluated with the writes.
+/// Lists along with a put, so that the transaction is evaluated with the writes.
 fn list_in_flight(replica: &mut Replica, request: RangeRequest) -> RangeResult {
     let put = PutRequest { key: "other".into(), ..Default::default() };
     let success = vec![TxnOp::Range(request), TxnOp::Put(put)];
@@ -138,7 +138,7 @@ impl Prng {
 
 const KEYS: u64 = 3_000;
 
-/// Key by key what there is: its value, its version, its lease.
+/// For each key: its value, its version, its lease.
 type Oracle = BTreeMap<Bytes, (Bytes, i64, LeaseId)>;
 
 fn put_in_oracle(oracle: &mut Oracle, key: Bytes, value: Bytes, lease: LeaseId) {
@@ -151,9 +151,9 @@ fn shown(kvs: &[KeyValue]) -> Vec<(Bytes, (Bytes, i64, LeaseId))> {
     kvs.iter().filter(|kv| kv.key != "other").map(one).collect()
 }
 
-/// Many keys go at once, by ranges and by leases, some come back while that is
-/// in flight: every answer is that of the order in which it was asked, and the
-/// log leads to the same state again.
+/// Many keys are deleted at once, by ranges and by leases, and some are put
+/// again while that is in flight: every answer matches the order of the
+/// requests, and the log leads to the same state again.
 #[test]
 fn deletes_of_many_keys_in_flight_are_seen_by_all_that_comes_after() {
     let given = std::env::var("T4_SEED").ok().and_then(|seed| seed.parse().ok());
@@ -242,8 +242,8 @@ fn run(seed: u64) {
     }
 }
 
-/// However many keys it has, its end is a few bytes of the log: no lease is too
-/// large to end.
+/// Ending a lease takes a few bytes of the log however many keys it has: no
+/// lease is too large to end.
 #[test]
 fn a_lease_of_many_keys_ends_in_few_bytes() {
     let mut replica = Replica::new();
@@ -268,7 +268,7 @@ fn a_lease_of_many_keys_ends_in_few_bytes() {
     assert_eq!(replica.replayed().committed(), replica.committed());
 }
 
-/// What an entry says of a key that a lease has taken with it is a
+/// An entry that mentions a key which a lease has already deleted is a
 /// contradiction, not a panic.
 #[test]
 fn a_log_that_deletes_what_a_lease_took_is_refused() {
@@ -298,7 +298,7 @@ fn a_log_that_deletes_what_a_lease_took_is_refused() {
     assert_eq!(replica.committed().len(), 1);
 }
 
-/// 120 times the same 20 MiB, which share their memory.
+/// 120 copies of the same 20 MiB, which share their memory.
 #[test]
 fn an_answer_that_is_too_large_is_refused_before_anything_is_done() {
     let mut replica = Replica::new();
@@ -320,7 +320,7 @@ fn an_answer_that_is_too_large_is_refused_before_anything_is_done() {
         ("prev_kv at the end", [vec![list(); 102], vec![delete(true)]].concat()),
         ("prev_kv first", [vec![delete(true)], vec![list(); 120], vec![put()]].concat()),
     ] {
-        // Deleted first, the ranges find nothing.
+        // If the delete runs first, the ranges find nothing.
         let fits = name == "prev_kv first";
         let answer = replica.ask(Request::Txn(txn(ops)));
         if fits {
@@ -332,13 +332,13 @@ fn an_answer_that_is_too_large_is_refused_before_anything_is_done() {
         assert!(replica.sequencer.batch().is_empty(), "{name}");
         assert_eq!(replica.sequencer.batch_bytes(), 0, "{name}");
     }
-    // What went before it in the batch stays, and so does the revision.
+    // Earlier requests stay in the batch, and so does the revision.
     replica.put(b"before", &Bytes::new(), LeaseId::NONE);
     let refused =
         replica.ask(Request::Txn(txn([vec![delete(false)], vec![put()], lists()].concat())));
     refused.unwrap();
     let refused = replica.ask(Request::Txn(txn([vec![put()], vec![list(); 120]].concat())));
-    // The keys are deleted in flight: it fits by now.
+    // The keys are deleted in flight, so the answer fits now.
     refused.unwrap();
     replica.apply_all();
     assert_eq!(replica.state.revision().0, revision.0 + 3);
@@ -351,7 +351,7 @@ fn an_answer_that_is_too_large_is_refused_before_anything_is_done() {
     assert!(matches!(refused, Err(ReadError::OverBudget)), "{refused:?}");
 }
 
-/// 160 grants of 1.9 MB once made an entry that the log did not take.
+/// 160 grants of 1.9 MB once made an entry that the log rejected.
 #[test]
 fn every_effect_counts_towards_the_bound_of_an_entry() {
     let mut replica = Replica::new();
@@ -374,7 +374,7 @@ fn every_effect_counts_towards_the_bound_of_an_entry() {
     });
     let granted = granted.count();
     assert!((90..160).contains(&granted), "{granted}");
-    // The others still have their place, and nothing of the refused one is left.
+    // Other requests still fit, and nothing of the rejected one is left.
     replica.ask(role("s")).unwrap();
     replica.apply_all();
     let found = replica.state.auth().role_get(&Identity::Server, "r").unwrap();

@@ -1,6 +1,6 @@
-//! A Markdown table whose columns line up, so that it can be read as it is.
+//! A Markdown table with aligned columns, so that it is readable as plain text.
 
-/// Rows of cells under a head.
+/// Rows of cells under a header.
 #[derive(Debug)]
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
@@ -12,7 +12,7 @@ impl Table {
         Table { rows: vec![head] }
     }
 
-    /// Adds a row, with as many cells as the head has.
+    /// Adds a row with as many cells as the header.
     pub(super) fn push(&mut self, row: Vec<String>) {
         debug_assert_eq!(row.len(), self.rows[0].len());
         self.rows.push(row);

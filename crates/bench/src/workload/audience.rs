@@ -1,4 +1,4 @@
-//! Watchers of one key, who all must hear every put once and in order.
+//! Watchers of one key, all of which must receive every put once and in order.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,32 +16,32 @@ use crate::closed_loop::connect;
 use crate::histogram::Histogram;
 use crate::server::Server;
 
-/// When an event that has not come counts as lost.
+/// How long to wait for an event before it counts as lost.
 const LOST: Duration = Duration::from_secs(20);
 
-/// What the writer and the watchers share.
+/// State shared by the writer and the watchers.
 #[derive(Debug)]
 pub(super) struct Word {
-    /// What stamps count from.
+    /// The base time of stamps.
     pub(super) base: Instant,
     // Events of puts sent before this, in ns since `base`, are not recorded.
     record_from_ns: AtomicU64,
-    // Watchers that do not have the put under way yet.
+    // Watchers that have not received the current put yet.
     left: AtomicUsize,
-    // All have it, or one has failed.
+    // Notified when all have received it, or one has failed.
     all_told: Notify,
-    // One per core, so that no two threads contend for one.
+    // One per core, so that threads do not contend.
     latencies: Vec<Mutex<Histogram>>,
     failure: Mutex<Option<anyhow::Error>>,
 }
 
 impl Word {
-    /// Says that so many watchers will get the put that is sent next.
+    /// Sets the number of watchers that will receive the next put.
     pub(super) fn expect(&self, watchers: usize) {
         self.left.store(watchers, Ordering::Release);
     }
 
-    /// Returns when all of them have it.
+    /// Returns when all of them have received it.
     pub(super) async fn heard(&self) -> anyhow::Result<()> {
         let told = tokio::time::timeout(LOST, self.all_told.notified()).await;
         if let Some(failure) = lock(&self.failure).take() {
@@ -51,7 +51,7 @@ impl Word {
         told.with_context(|| format!("{left} watchers have no event after {LOST:?}"))
     }
 
-    /// Events of puts sent from now on are recorded.
+    /// Records the events of puts sent since `when`.
     pub(super) fn record_from(&self, when: Instant) {
         let ns = when.saturating_duration_since(self.base).as_nanos() as u64;
         self.record_from_ns.store(ns, Ordering::Release);
@@ -72,17 +72,17 @@ impl Word {
     }
 }
 
-/// The watchers, reading until this is dropped.
+/// The watchers, which read until this is dropped.
 #[derive(Debug)]
 pub(super) struct Audience {
-    /// What they share with the writer.
+    /// The state shared with the writer.
     pub(super) word: Arc<Word>,
     readers: Vec<JoinHandle<()>>,
 }
 
 impl Audience {
-    /// Begins `watchers` watches of a key, each on a stream of its own, and
-    /// returns when all have begun.
+    /// Starts `watchers` watches of a key, each on its own stream, and returns
+    /// when all have started.
     pub(super) fn gather(
         bench: &Bench,
         server: &Server,
@@ -109,7 +109,7 @@ impl Audience {
         Ok(audience)
     }
 
-    /// Ends the watches and returns how long each recorded event took.
+    /// Ends the watches and returns the latency of each recorded event.
     pub(super) fn dismiss(self) -> Histogram {
         let mut all = Histogram::default();
         for latencies in &self.word.latencies {
@@ -149,7 +149,7 @@ async fn hear_all(word: &Word, core: usize, mut client: Client, key: Bytes) -> a
     }
 }
 
-/// A reader that panicked has been reported by its hook; its counts stand.
+/// A panicking reader was reported by the panic hook; its counts stay valid.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Puts at a fixed rate, beside what is measured.
+//! Puts at a fixed rate, alongside the measured load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,8 +27,8 @@ pub(super) struct Background {
 }
 
 impl Background {
-    /// Starts 16 clients that together put `per_second` times a second, as
-    /// long as the server keeps up.
+    /// Starts 16 clients that together put `per_second` times a second, as long
+    /// as the server keeps up.
     pub(super) fn start(
         bench: &Bench,
         server: &Server,
@@ -51,7 +51,7 @@ impl Background {
         Ok(Background { stop, started: Instant::now(), running })
     }
 
-    /// Stops them and returns how many puts a second there were.
+    /// Stops them and returns the number of puts per second.
     pub(super) fn stop(self, bench: &Bench) -> anyhow::Result<f64> {
         self.stop.store(true, Ordering::Relaxed);
         let elapsed = self.started.elapsed();
@@ -73,7 +73,7 @@ struct Putting {
 
 impl Putting {
     async fn run(mut self, pause: Duration) -> anyhow::Result<u64> {
-        // What a slow answer delays is made up for, by sending at once.
+        // After a slow answer, puts are sent immediately until the schedule is met again.
         let mut due = Instant::now();
         let mut puts = 0;
         while !self.stop.load(Ordering::Relaxed) {

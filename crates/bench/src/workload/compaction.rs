@@ -2,10 +2,10 @@
 //!
 //! A million puts are made, each a revision. Then 16 clients put and get, half
 //! of each, while the store is compacted to its newest revision: until the
-//! server says that the space is free, and at least for some seconds. A stall
-//! is a time in which no client at all got an answer. Both times the longest
-//! wait for the machine alone, with the servers idle, is taken before: what the
-//! machine does anyway, neither server causes.
+//! server reports that the space is free, and at least for some seconds. A
+//! stall is a time during which no client got an answer. Before each of the two
+//! phases, the longest delays of the machine alone are measured with the
+//! servers idle, as neither server causes those.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -30,11 +30,11 @@ use crate::target::{Bound, Target};
 const KEYS: usize = 100_000;
 const LOADING_CLIENTS: usize = 256;
 const CLIENTS: usize = 16;
-/// How long a server may take to come to rest, or to compact, before the rest
-/// of it is not waited for.
+/// How long to wait for a server to become idle, or to compact, before
+/// continuing anyway.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How many times a measurement's window the compaction is long at least, and
-/// what it is compared with: a stall is rare, so it takes long to be seen.
+/// The minimum length of the compaction and of what it is compared with, in
+/// measurement windows: stalls are rare, so observing them takes long.
 const WINDOWS: u32 = 4;
 
 pub(super) fn family(scale: Scale) -> Family {
@@ -68,8 +68,8 @@ pub(super) fn family(scale: Scale) -> Family {
     Family { fill: Box::new(fill), workloads: vec![sealing, compaction], tls: None }
 }
 
-/// Puts until the store has so many revisions more. A server that closes or
-/// moves its files while it takes puts does it here.
+/// Puts until the store has `revisions` more revisions. A server that closes or
+/// moves its files while accepting puts does so here.
 fn seal(
     bench: &Bench,
     server: &mut Server,
@@ -99,7 +99,7 @@ fn compact(
     keys: &Arc<Keys>,
     revisions: usize,
 ) -> anyhow::Result<Sample> {
-    // If the puts above were left out, they are made up for.
+    // Makes up for puts if the workload above was skipped.
     let there = usize::try_from(newest_revision(bench, server)?)?;
     let missing = Kinds::Puts(revisions.saturating_sub(there));
     let puts = Traffic::start(bench, server, keys, LOADING_CLIENTS, missing)?;
@@ -112,7 +112,7 @@ fn compact(
     })?;
     let compaction = under_traffic(bench, server, keys, || {
         let took = compact_all(bench, server)?;
-        // What a server does after it has answered counts too.
+        // Work that a server does after it has answered counts too.
         std::thread::sleep(least.saturating_sub(took));
         Ok(took)
     })?;
@@ -125,14 +125,14 @@ fn compact(
     Ok(sample)
 }
 
-/// Waits until the server has nothing left to do, then looks at the machine.
+/// Waits until the server is idle, then probes the machine.
 fn machine_alone(bench: &Bench, server: &Server) -> anyhow::Result<Hiccups> {
     server.settle(PATIENCE)?;
     rustix::fs::syncfs(File::open(server.data_dir())?)?;
     Hiccups::look(server.data_dir(), bench.scale.window * WINDOWS)
 }
 
-/// What was seen while something went on.
+/// The observations during some work.
 struct Seen {
     window: Window,
     puts: gaps::Seen,
@@ -140,7 +140,7 @@ struct Seen {
     took: Duration,
 }
 
-/// Does some work, which says how long it took, while clients put and get.
+/// Runs `work`, which returns its duration, while clients put and get.
 fn under_traffic(
     bench: &Bench,
     server: &Server,
@@ -173,14 +173,14 @@ fn set_gap(sample: &mut Sample, metric: Metric, seen: gaps::Seen, alone: Duratio
     sample.notes.insert(stalls, seen.stalls as f64);
 }
 
-/// Compacts to the newest revision and returns when the server says that the
-/// space is free, or gives up waiting for that.
+/// Compacts to the newest revision and returns when the server reports that the
+/// space is free, or when the wait times out.
 fn compact_all(bench: &Bench, server: &Server) -> anyhow::Result<Duration> {
     let asked = Instant::now();
     let revision = newest_revision(bench, server)?;
     let (_, mut client) = connect(&bench.cores, server, 1)?.remove(0);
     let compaction = client.kv.compact(CompactionRequest { revision, physical: true });
-    // The timer needs the runtime, so it is made inside.
+    // The timer needs the runtime, so it is created inside.
     let waited = bench.cores.wait(async { tokio::time::timeout(PATIENCE, compaction).await });
     if let Ok(answer) = waited {
         answer?;

@@ -1,4 +1,4 @@
-//! Leases: granted and revoked at once, and 10,000 that are kept alive.
+//! Leases: granted and immediately revoked, and 10,000 that are kept alive.
 
 use anyhow::{Context, ensure};
 use t4_proto::etcdserverpb::{
@@ -15,7 +15,7 @@ use crate::server::Server;
 
 const CLIENTS: usize = 16;
 const LEASES: usize = 10_000;
-/// Longer than any run: none may end while it is measured.
+/// Longer than any run: no lease may expire during a measurement.
 const TTL_S: i64 = 36_000;
 
 pub(super) fn family() -> Family {
@@ -84,7 +84,7 @@ impl Operation for KeepAlive {
         self.lease = (self.lease + CLIENTS) % LEASES;
         if self.stream.is_none() {
             // etcd answers the call itself only with the first message, so the
-            // first request must be on its way before.
+            // first request must be sent before.
             let (requests, queue) = mpsc::channel(1);
             requests.send(request).await?;
             let call = self.client.lease.lease_keep_alive(ReceiverStream::new(queue));

@@ -24,9 +24,9 @@ use crate::wire;
 const KEYS: usize = 100_000;
 const PAGE: i64 = 500;
 const DELETED: usize = 10_000;
-/// Lists of one client in a round, however long they take.
+/// The minimum number of lists by one client in a round, however long they take.
 const LEAST: u64 = 3;
-/// What lists and counts must reach.
+/// The target for lists and counts.
 const PROMISED: f64 = 3.0;
 
 pub(super) fn family() -> Family {
@@ -106,7 +106,7 @@ impl Operation for List {
     }
 }
 
-/// What was given and what should have been.
+/// The actual and the expected value.
 type Pair = (u64, u64);
 
 impl List {
@@ -116,7 +116,7 @@ impl List {
     }
 
     async fn page(&mut self) -> anyhow::Result<(Pair, Pair)> {
-        // In the first tenth, so that nearly everything must be counted.
+        // In the first tenth, so that nearly all keys must be counted.
         let first = self.rng.below(KEYS as u64 / 10);
         let key = self.keys.get(first as usize);
         let request = RangeRequest { key, limit: PAGE, ..self.all() };
@@ -141,7 +141,7 @@ impl List {
     }
 }
 
-/// Fills some ranges, then deletes them one after the other.
+/// Fills some ranges, then deletes them one by one.
 fn delete(bench: &Bench, server: &mut Server) -> anyhow::Result<Sample> {
     let range = |i: usize| Keys::new(&format!("bench/delete/{i}/"), DELETED, KEY_BYTES);
     let ranges: Vec<Keys> = (0..bench.scale.deletes).map(range).collect();

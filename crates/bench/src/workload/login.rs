@@ -1,7 +1,7 @@
-//! Logins: one user who shows its password again and again, as every client
-//! does that begins or whose token has ended.
+//! Logins: one user logs in repeatedly with its password, as every client does
+//! at its start and when its token has expired.
 //!
-//! Both servers hash with bcrypt at their default cost, 10 for both.
+//! Both servers hash with bcrypt at their default cost, which is 10.
 
 use anyhow::ensure;
 use t4_proto::etcdserverpb::{
@@ -30,7 +30,7 @@ pub(super) fn family() -> Family {
     Family { fill: Box::new(enable), workloads: vec![workload], tls: None }
 }
 
-/// Makes the user, and puts authentication on.
+/// Creates the user and enables authentication.
 fn enable(bench: &Bench, server: &mut Server) -> anyhow::Result<()> {
     let (core, mut client) = connect(&bench.cores, server, 1)?.remove(0);
     let enabling = bench.cores.of(core).spawn(async move {

@@ -1,5 +1,5 @@
-//! A million keys of 256 bytes: how much memory they take, and how soon a
-//! server that was killed answers again.
+//! A million keys of 256 bytes: the memory they take, and how soon a killed
+//! server answers again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,9 @@ use crate::server::Server;
 use crate::target::Target;
 
 const KEY_BYTES: usize = 64;
-/// What T4 has promised memory and restart for.
+/// The number of keys for which T4 has memory and restart targets.
 const PROMISED_KEYS: usize = 1_000_000;
-/// How long a server may go on working after the last put before its memory is
-/// read.
+/// How long to let a server work after the last put before its memory is read.
 const SETTLE: Duration = Duration::from_secs(20);
 
 pub(super) fn family(scale: Scale) -> Family {
@@ -30,7 +29,7 @@ pub(super) fn family(scale: Scale) -> Family {
         bulk::load(&bench.cores, server, &filled, &bench.values)
     };
     let loaded = Arc::clone(&keys);
-    // The promises are of a million keys; fewer say nothing about them.
+    // The targets are for a million keys; fewer prove nothing.
     let promised = |target| (count >= PROMISED_KEYS).then_some(target);
     let memory = Workload {
         rounds: Some(1),
@@ -68,7 +67,7 @@ fn restart(bench: &Bench, server: &mut Server, keys: &Keys) -> anyhow::Result<Sa
     let mut sample = Sample::default();
     sample.set(Metric::Restart, millis(server.restart()?));
     sample.notes.insert("memory once it serves, MiB", mib(server.memory()?.resident));
-    // Ready means ready with everything.
+    // Ready must mean ready with all keys.
     check_all_there(bench, server, keys)?;
     Ok(sample)
 }

@@ -1,5 +1,5 @@
-//! What is measured: each file of this folder is a family of workloads that
-//! share one pair of servers and what they are filled with.
+//! The measured workloads: each file in this directory is a family of workloads
+//! that share one pair of servers and their contents.
 
 mod audience;
 mod background;
@@ -28,13 +28,13 @@ use crate::sample::{Metric, Sample};
 use crate::server::Server;
 use crate::target::Target;
 
-/// Bytes of every value. What Kubernetes keeps is between this and 4 KiB.
+/// Bytes of every value. Kubernetes objects are between this and 4 KiB.
 pub const VALUE_BYTES: usize = 256;
 
-/// How long and how much.
+/// The durations and sizes of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
-    /// Rounds of a workload that can be repeated at once.
+    /// Rounds of a workload that can be repeated without preparation.
     pub rounds: usize,
     /// Load before each measurement.
     pub warmup: Duration,
@@ -42,16 +42,16 @@ pub struct Scale {
     pub window: Duration,
     /// Keys of the memory and restart workload.
     pub million_keys: usize,
-    /// Restarts of each server there.
+    /// Restarts of each server in that workload.
     pub restarts: usize,
-    /// Revisions that are compacted.
+    /// Compacted revisions.
     pub compacted_revisions: usize,
     /// Deletes of 10k keys in one round.
     pub deletes: usize,
 }
 
 impl Scale {
-    /// What `docs/benchmarks.md` is made with: under a quarter of an hour.
+    /// The scale of `docs/benchmarks.md`: under a quarter of an hour.
     pub const FULL: Scale = Scale {
         rounds: 5,
         warmup: Duration::from_millis(300),
@@ -61,8 +61,8 @@ impl Scale {
         compacted_revisions: 1_000_000,
         deletes: 4,
     };
-    /// For a look in between: smaller stores too, so that its memory, restart
-    /// and compaction numbers are not those of a million.
+    /// For a quick check: smaller stores too, so its memory, restart and
+    /// compaction numbers are not those of a million.
     pub const QUICK: Scale = Scale {
         rounds: 3,
         warmup: Duration::from_millis(150),
@@ -74,14 +74,14 @@ impl Scale {
     };
 }
 
-/// What every measurement needs beside the server.
+/// What every measurement needs besides the server.
 #[derive(Debug)]
 pub struct Bench {
-    /// Where the clients run.
+    /// The runtimes of the clients.
     pub cores: Cores,
-    /// How long and how much.
+    /// The durations and sizes.
     pub scale: Scale,
-    /// What is put.
+    /// The values to put.
     pub values: Values,
 }
 
@@ -105,23 +105,23 @@ pub type Measure = Box<dyn Fn(&Bench, &mut Server) -> anyhow::Result<Sample>>;
 
 /// Workloads that share a pair of servers.
 pub struct Family {
-    /// Done once to each server, before.
+    /// Run once on each server, before the workloads.
     pub fill: Fill,
-    /// In the order in which they run.
+    /// In execution order.
     pub workloads: Vec<Workload>,
-    /// Both servers speak TLS, with certificates of this kind; `None`: plain text.
+    /// Both servers use TLS, with certificates of this kind; `None` for plain text.
     pub tls: Option<KeyType>,
 }
 
-/// One thing that is measured.
+/// One measured workload.
 pub struct Workload {
-    /// Its name: what, and with how many clients.
+    /// Its name: the operation and the number of clients.
     pub name: String,
     /// What counts as one operation.
     pub operation: String,
-    /// Rounds, if it cannot be repeated as often as the others.
+    /// The number of rounds, if it cannot be repeated as often as the others.
     pub rounds: Option<usize>,
-    /// What T4 must reach.
+    /// The targets for T4.
     pub targets: Vec<Target>,
     /// How it is measured.
     pub measure: Measure,
@@ -140,7 +140,7 @@ impl Workload {
     }
 }
 
-/// Every family, in the order in which they run.
+/// All families, in execution order.
 #[must_use]
 pub fn families(scale: Scale) -> Vec<Family> {
     vec![
@@ -157,8 +157,8 @@ pub fn families(scale: Scale) -> Vec<Family> {
     ]
 }
 
-/// What is promised of throughput, tail and CPU of a request with so many
-/// clients; CPU is not promised of every kind of request.
+/// The targets for throughput, tail latency and CPU of a request with this many
+/// clients; not every kind of request has a CPU target.
 fn promised(clients: usize, throughput: f64, server_cpu: Option<f64>) -> Vec<Target> {
     if clients < 16 {
         return Vec::new();
@@ -169,7 +169,7 @@ fn promised(clients: usize, throughput: f64, server_cpu: Option<f64>) -> Vec<Tar
     targets
 }
 
-/// A family whose servers begin empty.
+/// For a family whose servers start empty.
 fn empty() -> Fill {
     Box::new(|_, _| Ok(()))
 }

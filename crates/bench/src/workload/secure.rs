@@ -1,10 +1,10 @@
 //! Over TLS: puts and gets on open connections, and 1,000 handshakes.
 //!
-//! Both servers show the same certificate and ask for none, as behind
-//! `--client-tls-cert` and `--cert-file` alone. A handshake is the first thing
-//! that a client does which nobody knows: TCP, TLS in full, HTTP/2, one get.
-//! It is measured with both kinds of keys, because they cost different things:
-//! signing with RSA is dear for the server, verifying ECDSA for the client.
+//! Both servers present the same certificate and request none, as with only
+//! `--client-tls-cert` and `--cert-file`. A handshake is the first action of a
+//! client unknown to the server: TCP, full TLS, HTTP/2, one get. It is measured
+//! with both kinds of keys because their costs differ: signing with RSA is
+//! expensive for the server, verifying ECDSA for the client.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,9 +29,9 @@ const KEYS: usize = 10_000;
 /// Clients of the puts and gets.
 const CLIENTS: usize = 64;
 const HANDSHAKES: usize = 1_000;
-/// Clients that connect at a time.
+/// Clients that connect concurrently.
 const CONNECTING: usize = 16;
-/// Handshakes before it is measured.
+/// Unmeasured handshakes at the start.
 const WARM_UP: usize = 64;
 
 /// With the kind of certificate that `t4 certs` makes.
@@ -61,7 +61,7 @@ fn filled(keys: Arc<Keys>, workloads: Vec<Workload>, key_type: KeyType) -> Famil
     Family { fill: Box::new(fill), workloads, tls: Some(key_type) }
 }
 
-/// What is promised of puts and gets with 64 clients.
+/// The targets for puts and gets with 64 clients.
 fn promised() -> Vec<Target> {
     vec![Target::throughput(1.5), Target::at_most(Metric::ServerCpu, 0.5)]
 }
@@ -75,14 +75,14 @@ fn handshakes(name: &str, keys: &Keys) -> Workload {
     })
 }
 
-/// So many new connections, by 16 clients one after another.
+/// Opens `connections` new connections: 16 clients, each opening one after another.
 fn connect_all(
     bench: &Bench,
     server: &Server,
     key: &Bytes,
     connections: usize,
 ) -> anyhow::Result<Window> {
-    // Made before, so that reading files is not measured.
+    // Created in advance, so that reading files is not measured.
     let mut shares: Vec<Vec<Endpoint>> = vec![Vec::new(); CONNECTING];
     for number in 0..connections {
         shares[number % CONNECTING].push(server.unknown_client()?);

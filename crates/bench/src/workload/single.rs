@@ -1,7 +1,7 @@
 //! One key at a time: puts, gets, and half of each.
 //!
 //! 32-byte keys out of 10,000, 256-byte values. The gets run first, on a store
-//! to which nothing but its 10,000 keys was written.
+//! that holds only its 10,000 keys.
 
 use std::sync::Arc;
 
@@ -96,7 +96,7 @@ pub(super) fn workload(
     })
 }
 
-/// Which requests a client sends; of two kinds, each half of the time.
+/// The requests that a client sends; if both, half of each.
 #[derive(Clone, Copy)]
 pub(super) struct Share {
     pub(super) get: bool,

@@ -1,4 +1,4 @@
-//! Closed-loop puts and gets that go on until they are stopped, watched for
+//! Closed-loop puts and gets that run until they are stopped, monitored for
 //! stalls.
 
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::gaps::{Gaps, Seen};
 use crate::histogram::Histogram;
 use crate::server::Server;
 
-/// What the clients send.
+/// The requests that the clients send.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kinds {
-    /// So many puts in all, then they stop.
+    /// This many puts in total, then they stop.
     Puts(usize),
     /// Half of the clients put, half get, until they are stopped.
     PutsAndGets,
@@ -70,17 +70,17 @@ impl Traffic {
             running.push(bench.cores.of(core).spawn(one.run()));
         }
         let traffic = Traffic { puts, gets, state, running };
-        // Connecting is no stall.
+        // Connecting does not count as a stall.
         traffic.end_window();
         Ok(traffic)
     }
 
-    /// Ends a window: what was seen of puts and of gets in it.
+    /// Ends a window and returns the observations on puts and on gets.
     pub(super) fn end_window(&self) -> (Seen, Seen) {
         (self.puts.end(), self.gets.end())
     }
 
-    /// Tells the clients to stop after the request that is under way.
+    /// Tells the clients to stop after their current request.
     pub(super) fn stop(&self) {
         self.state.stop.store(true, Ordering::Relaxed);
     }
@@ -129,7 +129,7 @@ impl One {
 }
 
 impl State {
-    /// Whether one more request is to be sent; counts it.
+    /// Whether to send one more request; counts it.
     fn another(&self) -> bool {
         let one_less = |left: usize| left.checked_sub(1);
         !self.stop.load(Ordering::Relaxed)

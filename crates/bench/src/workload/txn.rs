@@ -1,5 +1,5 @@
-//! Compare-and-swap: put if the key is still as this client saw it last,
-//! else read it. On one key that all clients want, and on a key for each.
+//! Compare-and-swap: put if the key is unchanged since this client last saw it,
+//! else read it. On one key that all clients contend for, and on one key per client.
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -54,7 +54,7 @@ struct Swap {
     key: Bytes,
     values: Values,
     rng: Rng,
-    // The mod revision of the key when this client last heard of it; 0: absent.
+    // The mod revision of the key when this client last saw it; 0 if absent.
     seen: i64,
 }
 
@@ -77,7 +77,7 @@ impl Operation for Swap {
     }
 }
 
-/// The mod revision that the answer gives to the key.
+/// The key's mod revision according to the answer.
 fn seen_in(answer: &TxnResponse) -> anyhow::Result<i64> {
     match answer.responses.first().and_then(|op| op.response.as_ref()) {
         Some(Response::ResponsePut(_)) if answer.succeeded => {

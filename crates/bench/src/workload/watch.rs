@@ -1,9 +1,9 @@
-//! Watchers of one key: how long after a put is sent do they know?
+//! Watchers of one key: how long after a put do they receive the event?
 //!
 //! A writer puts, waits until every watcher has the event, and puts again. One
-//! watcher gives the latency alone; with puts elsewhere, under load; a thousand
-//! of them, each on a stream of its own, the fan-out. A watcher that misses an
-//! event, or gets one twice or out of order, fails the measurement.
+//! watcher measures the latency alone; with puts elsewhere, under load; a
+//! thousand of them, each on its own stream, the fan-out. The measurement fails
+//! if a watcher misses an event or gets one twice or out of order.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,8 +27,8 @@ use crate::target::Target;
 
 /// Watchers of the fan-out.
 const WATCHERS: usize = 1_000;
-/// Puts per second beside the watched key, the same for both servers: what is
-/// asked for is the latency at equal load, not how much load there can be.
+/// Puts per second besides the watched key, the same for both servers: the
+/// question is the latency at equal load, not the maximum load.
 const LOAD_PER_SECOND: u32 = 4_000;
 
 pub(super) fn family() -> Family {
@@ -98,14 +98,14 @@ struct Writer {
 }
 
 struct Written {
-    // Those that are recorded.
+    // The recorded puts.
     puts: u64,
-    // Without the latencies, which the watchers have.
+    // Without the latencies, which the watchers record.
     window: Window,
 }
 
 impl Writer {
-    /// Puts until `end`; what is sent from `begin` on counts.
+    /// Puts until `end`; requests sent since `begin` count.
     async fn run(mut self, begin: Instant, end: Instant) -> anyhow::Result<Written> {
         let mut number = 0;
         while Instant::now() < begin {

@@ -1,7 +1,7 @@
-//! 10,000 watchers, each of a key of its own: does an event find its watcher?
+//! 10,000 watchers, each of its own key: does an event find its watcher?
 //!
-//! 100 streams with 100 watches each; 16 clients put to keys of their own share
-//! in a closed loop. Every put must arrive, once and in order.
+//! 100 streams with 100 watches each; 16 clients put to their own share of the
+//! keys in a closed loop. Every put must arrive, once and in order.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ use crate::server::Server;
 const STREAMS: usize = 100;
 const PER_STREAM: usize = 100;
 const WRITERS: usize = 16;
-/// When an event that has not come counts as lost.
+/// How long to wait for an event before it counts as lost.
 const LOST: Duration = Duration::from_secs(20);
 
 pub(super) fn workload() -> Workload {
@@ -54,7 +54,7 @@ fn measure(bench: &Bench, server: &mut Server) -> anyhow::Result<Sample> {
     let latency = listeners.end(sent.load(Ordering::Acquire))?;
     let throughput = outcome.window.sample();
     let mut sample = Window { latency, ..outcome.window }.sample();
-    // Of the window's puts; the latencies are of all events since its begin.
+    // For the puts of the window; the latencies cover all events since its start.
     sample.metrics.extend(throughput.metrics.into_iter().filter(|(metric, _)| {
         use crate::sample::Metric::{ClientCpu, ServerCpu, Throughput};
         matches!(metric, Throughput | ServerCpu | ClientCpu)
@@ -70,7 +70,7 @@ struct Put {
     // The keys of this client are `first`, `first + WRITERS` and so on.
     first: usize,
     base: Instant,
-    // How often each of them was put.
+    // The number of puts to each of them.
     numbers: Vec<u64>,
     sent: Arc<AtomicU64>,
 }
@@ -88,13 +88,13 @@ impl Operation for Put {
     }
 }
 
-/// The streams, read until they are ended.
+/// The streams, read until they are stopped.
 struct Listeners {
     record_from_ns: Arc<AtomicU64>,
     heard: Arc<AtomicU64>,
     latency: Arc<Mutex<Histogram>>,
     readers: Vec<tokio::task::JoinHandle<()>>,
-    // Each stream says here that its watches have begun, or what went wrong.
+    // Each stream reports here that its watches have started, or what went wrong.
     news: mpsc::UnboundedReceiver<anyhow::Result<()>>,
 }
 
@@ -143,7 +143,7 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// Waits until as many events were heard as puts were sent.
+    /// Waits until as many events were received as puts were sent.
     fn end(mut self, sent: u64) -> anyhow::Result<Histogram> {
         let all = poll_until("every put is heard of", LOST, || {
             let heard = self.heard.load(Ordering::Acquire);
@@ -164,7 +164,7 @@ struct Listener {
     record_from_ns: Arc<AtomicU64>,
     heard: Arc<AtomicU64>,
     latency: Arc<Mutex<Histogram>>,
-    // Of each watch.
+    // One per watch.
     orders: Vec<Order>,
 }
 

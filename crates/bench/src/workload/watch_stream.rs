@@ -1,4 +1,4 @@
-//! A stream of watches, and values that say when they were put.
+//! A stream of watches, and values that carry the time of their put.
 
 use std::time::{Duration, Instant};
 
@@ -12,19 +12,19 @@ use tonic::Streaming;
 use super::VALUE_BYTES;
 use crate::client::Client;
 
-/// An open stream whose watches have all begun. Dropping it ends them.
+/// An open stream whose watches have all started. Dropping it ends them.
 #[derive(Debug)]
 pub(super) struct WatchStream {
     answers: Streaming<WatchResponse>,
 }
 
 impl WatchStream {
-    /// Opens a stream with one watch per key; their ids count from 1.
+    /// Opens a stream with one watch per key; their ids start at 1.
     pub(super) async fn open(client: &mut Client, keys: Vec<Bytes>) -> anyhow::Result<WatchStream> {
         let count = keys.len();
         let creates = (1..).zip(keys).map(|(watch_id, key)| create(watch_id, key));
-        // The requests are followed by silence, not by the end of the stream,
-        // which would end the watches.
+        // The request stream stays open without further requests: its end would
+        // end the watches.
         let requests = tokio_stream::iter(creates.collect::<Vec<_>>());
         let requests = requests.chain(tokio_stream::pending());
         let answers = client.watch.watch(requests).await?.into_inner();
@@ -47,8 +47,9 @@ fn create(watch_id: i64, key: Bytes) -> WatchRequest {
     WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }
 }
 
-/// When a value was put, in nanoseconds since a base that writers and readers
-/// share, and its number among the values of its key. It leads the value.
+/// When a value was put, in nanoseconds since a base shared by writers and
+/// readers, and its number among the values of its key. It is at the start of
+/// the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub(super) sent_ns: u64,
@@ -61,7 +62,7 @@ impl Stamp {
         Stamp { sent_ns: base.elapsed().as_nanos() as u64, number }
     }
 
-    /// A value that begins with the stamp.
+    /// A value that starts with the stamp.
     pub(super) fn value(self, filling: &Bytes) -> Bytes {
         let mut value = BytesMut::with_capacity(VALUE_BYTES);
         value.put_u64(self.sent_ns);
@@ -70,34 +71,34 @@ impl Stamp {
         value.freeze()
     }
 
-    /// The stamp that a value begins with.
+    /// The stamp at the start of a value.
     pub(super) fn of(value: &[u8]) -> anyhow::Result<Stamp> {
         let (sent, rest) = value.split_first_chunk().context("a value without a stamp")?;
         let (number, _) = rest.split_first_chunk().context("a value without a stamp")?;
         Ok(Stamp { sent_ns: u64::from_be_bytes(*sent), number: u64::from_be_bytes(*number) })
     }
 
-    /// How long ago it was sent.
+    /// The time since it was sent.
     pub(super) fn age(self, base: Instant) -> Duration {
         base.elapsed().saturating_sub(Duration::from_nanos(self.sent_ns))
     }
 }
 
-/// The order in which one watcher must get the events of its key: every put
-/// once, none left out.
+/// The order in which one watcher must receive the events of its key: every put
+/// exactly once.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Order {
-    // None until the first event, which may bear any number.
+    // `None` until the first event, which may have any number.
     next: Option<u64>,
 }
 
 impl Order {
-    /// An order whose first event bears this number.
+    /// An order whose first event has this number.
     pub(super) fn from(number: u64) -> Order {
         Order { next: Some(number) }
     }
 
-    /// Takes an event; an error if it is not the one that must come next.
+    /// Checks an event; fails if it is not the next one in order.
     pub(super) fn take(&mut self, stamp: Stamp) -> anyhow::Result<()> {
         let expected = self.next.unwrap_or(stamp.number);
         let number = stamp.number;

@@ -1,4 +1,4 @@
-//! Histories of clients of the reference, interleaved at random.
+//! Histories of clients of the reference server, interleaved at random.
 
 use t4_kv_types::{EventKind, KeyRange, Revision};
 use t4_linearizability::{
@@ -7,13 +7,13 @@ use t4_linearizability::{
 };
 use t4_testkit::Rng;
 
-/// Clients at a server, one history after another.
+/// Clients of a server; produces one history after another.
 pub(crate) struct Simulation {
     pub(crate) server: Reference,
     rng: Rng,
     now: u64,
     clients: Vec<Workload>,
-    // Events of the log that earlier histories had.
+    // The number of log events in earlier histories.
     told: usize,
 }
 
@@ -31,8 +31,8 @@ impl Simulation {
         Simulation { server: Reference::new(), rng: rng.fork(), now: 0, clients, told: 0 }
     }
 
-    /// So many steps of clients, and what they saw. In the end, some calls get
-    /// no answer.
+    /// Runs `steps` steps of clients and returns what they saw. At the end,
+    /// some calls get no answer.
     pub(crate) fn history(&mut self, steps: usize) -> History {
         let mut history = History::default();
         let mut phases: Vec<Phase> = self.clients.iter().map(|_| Phase::Idle).collect();
@@ -99,7 +99,7 @@ impl Simulation {
 
 struct Watcher {
     watch: Watch,
-    // The next event of the server's log.
+    // The index of the next event of the server's log.
     place: usize,
 }
 
@@ -127,7 +127,7 @@ impl Watcher {
         Watcher { watch, place: server.log().partition_point(|event| event.revision() < from) }
     }
 
-    /// A few revisions, or word that there are none.
+    /// Receives a few revisions, or a notification that there are none.
     fn receive(&mut self, at: u64, server: &Reference, rng: &mut Rng) {
         let mut events = Vec::new();
         let count = 1 + rng.below(5);

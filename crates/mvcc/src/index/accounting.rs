@@ -1,13 +1,13 @@
-//! Checking the shape of the tree and counting its memory, for tests.
+//! Checks the shape of the tree and measures its memory, for tests.
 
 use super::Index;
 use super::inner::{CHILDREN_MAX, Node};
 use super::leaf::LEAF_KEYS_MAX;
 
-/// What an allocator takes on top of each allocation, with rounding.
+/// An allocator's overhead per allocation, including rounding.
 const PER_ALLOCATION: usize = 16;
 
-/// Heap bytes of a list.
+/// The heap bytes of a list.
 pub(super) fn of_vec<T>(list: &Vec<T>) -> usize {
     match list.capacity() * size_of::<T>() {
         0 => 0,
@@ -30,14 +30,14 @@ impl Node {
 }
 
 impl Index {
-    /// All memory of the index, spare room included.
+    /// All memory of the index, including spare capacity.
     pub(super) fn memory(&self) -> usize {
         size_of::<Self>() + self.root.heap_bytes()
     }
 }
 
 impl Index {
-    /// Panics unless the tree is in order: see the fields of its nodes.
+    /// Panics unless the tree is valid: see the fields of its nodes.
     pub(super) fn check(&self) {
         self.root.check(None, None, true);
         assert_eq!(self.live, self.root.live());
@@ -45,12 +45,12 @@ impl Index {
 }
 
 impl Index {
-    /// How many leaves there are.
+    /// The number of leaves.
     pub(super) fn leaves(&self) -> usize {
         self.root.leaves()
     }
 
-    /// Whether anywhere two neighbours should be one.
+    /// Whether any two neighbours should have been joined.
     pub(super) fn is_untidy(&self) -> bool {
         self.root.is_untidy()
     }
@@ -70,8 +70,8 @@ impl Node {
             || inner.children.iter().any(Node::is_untidy)
     }
 
-    /// Checks the node, whose keys lie from `low` up to `high`, and all below
-    /// it. Returns how many levels there are.
+    /// Checks the node, whose keys lie between `low` and `high`, and everything
+    /// below it. Returns the number of levels.
     fn check(&self, low: Option<&[u8]>, high: Option<&[u8]>, is_root: bool) -> usize {
         let inner = match self {
             Node::Leaf(leaf) => {

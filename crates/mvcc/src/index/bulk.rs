@@ -1,4 +1,4 @@
-//! Building a tree from sorted entries, level by level.
+//! Builds a tree from sorted entries, level by level.
 
 use super::inner::{CHILDREN_MAX, Inner, Node};
 use super::insert::separator;
@@ -39,7 +39,7 @@ impl Filling {
         self.older.push(older);
     }
 
-    /// Makes a leaf of what was pushed, and returns its last key.
+    /// Builds a leaf from the pushed entries and returns its last key.
     fn finish(&mut self) -> (Leaf, Option<Box<[u8]>>) {
         let newest = std::mem::replace(&mut self.newest, Vec::with_capacity(LEAF_KEYS));
         let older = std::mem::take(&mut self.older);
@@ -51,7 +51,7 @@ impl Filling {
     }
 }
 
-/// The root of a tree of these entries.
+/// Builds a tree from these entries and returns its root.
 pub(super) fn build(sorted: impl Iterator<Item = (Box<[u8]>, Newest, Vec<Version>)>) -> Node {
     let mut level = leaves(sorted);
     while level.nodes.len() > 1 {

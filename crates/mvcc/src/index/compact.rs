@@ -5,21 +5,21 @@ use super::version::Version;
 
 /// One step of a pass.
 pub(super) struct Step<F> {
-    /// The revision that is compacted to.
+    /// The revision to compact to.
     pub(super) c: i64,
-    /// How many leaves may still be visited.
+    /// The number of leaves that may still be visited.
     pub(super) leaves: usize,
-    /// Where the next step begins; `None` while no end of this step was met,
-    /// and when the last leaf was visited.
+    /// Where the next step starts; `None` until this step reaches its limit,
+    /// and after the last leaf was visited.
     pub(super) next: Option<Box<[u8]>>,
-    /// Is told each version that goes.
+    /// Called with each dropped version.
     pub(super) dropped: F,
-    /// Room to build keys in.
+    /// A buffer for building keys.
     pub(super) key: Vec<u8>,
 }
 
 impl Node {
-    /// Visits leaves from the one that holds `from` on.
+    /// Visits leaves, starting with the one that holds `from`.
     pub(super) fn compact(
         &mut self,
         from: Option<&[u8]>,

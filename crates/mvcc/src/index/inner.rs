@@ -1,21 +1,21 @@
 //! The nodes of the tree, and the inner node: children, the separators between
-//! them, and how many live keys each child holds.
+//! them, and the number of live keys below each child.
 
 use super::keys::{PackedKeys, make_room};
 use super::leaf::Leaf;
 
-/// Most children of an inner node.
+/// The most children of an inner node.
 pub(super) const CHILDREN_MAX: usize = 128;
 
 /// An inner node with more bytes of separators than this is split, unless it
 /// has only few children.
 const SEPARATOR_BYTES_MAX: usize = 64 << 10;
 
-/// An inner node with fewer children than this looks for a neighbour to join.
+/// An inner node with fewer children than this is joined with a neighbour if possible.
 const CHILDREN_SMALL: usize = CHILDREN_MAX / 4;
 
-/// A node with what is below it. All leaves are equally deep, and no node but
-/// the root is empty.
+/// A node and its subtree. All leaves have the same depth, and no node but the
+/// root is empty.
 #[derive(Debug)]
 pub(super) enum Node {
     Leaf(Leaf),
@@ -26,15 +26,15 @@ pub(super) enum Node {
 /// `i` (exclusive).
 #[derive(Debug)]
 pub(super) struct Inner {
-    /// One fewer than children.
+    /// One fewer than the children.
     pub(super) separators: PackedKeys,
-    /// How many live keys each child holds; as many as children.
+    /// The number of live keys below each child.
     pub(super) live: Vec<u64>,
     /// At least one.
     pub(super) children: Vec<Node>,
 }
 
-/// The right part of a node that was split, and the key that divides the two.
+/// The right part of a split node, and the key that separates the two.
 #[derive(Debug)]
 pub(super) struct Split {
     pub(super) separator: Box<[u8]>,
@@ -42,7 +42,7 @@ pub(super) struct Split {
 }
 
 impl Node {
-    /// How many live keys there are in and below it.
+    /// The number of live keys in the subtree.
     pub(super) fn live(&self) -> u64 {
         match self {
             Node::Leaf(leaf) => leaf.live(),
@@ -50,7 +50,7 @@ impl Node {
         }
     }
 
-    /// Whether no key is in or below it.
+    /// Whether the subtree has no keys.
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Node::Leaf(leaf) => leaf.len() == 0,
@@ -73,7 +73,7 @@ impl Node {
         }
     }
 
-    /// Takes in the next node on its level; `separator` stood between them.
+    /// Appends the next node on its level; `separator` separated them.
     fn append(&mut self, separator: &[u8], right: Node) {
         match (self, right) {
             (Node::Leaf(left), Node::Leaf(right)) => left.append(right),
@@ -84,13 +84,13 @@ impl Node {
 }
 
 impl Inner {
-    /// Of nodes in key order with the separators between them.
+    /// Builds a node from nodes in key order and the separators between them.
     pub(super) fn new<K: AsRef<[u8]>>(children: Vec<Node>, separators: &[K]) -> Self {
         let live = children.iter().map(Node::live).collect();
         Inner { separators: PackedKeys::from_sorted(separators), live, children }
     }
 
-    /// Which child holds `key`, if any does.
+    /// The child that would hold `key`.
     pub(super) fn child_of(&self, key: &[u8]) -> usize {
         match self.separators.search(key) {
             Ok(at) => at + 1,
@@ -98,8 +98,8 @@ impl Inner {
         }
     }
 
-    /// Takes in the right part of child `at`, which was split. Returns this
-    /// node's own right part, if that made it too big.
+    /// Inserts the right part of child `at`, which was split. Returns this
+    /// node's own right part if it became too big.
     pub(super) fn adopt(&mut self, at: usize, split: Split) -> Option<Split> {
         self.live[at] = self.children[at].live();
         make_room(&mut self.live, 1);
@@ -115,7 +115,7 @@ impl Inner {
             || self.children.len() > 4 && self.separators.stored_bytes() > SEPARATOR_BYTES_MAX
     }
 
-    /// Splits after the child `adopted` came in; in ascending order, it leaves
+    /// Splits after the child `adopted` was inserted; ascending inserts leave
     /// full nodes behind.
     fn split(&mut self, adopted: usize) -> Split {
         let last = self.children.len() - 1;
@@ -143,9 +143,9 @@ impl Inner {
         self.children.append(&mut right.children);
     }
 
-    /// Removes empty children, and joins small ones with a neighbour, from the
+    /// Removes empty children and joins small ones with a neighbour, from the
     /// one before child `first` to the one after child `last`. If all are
-    /// empty, one of them is left.
+    /// empty, one is kept.
     pub(super) fn tidy(&mut self, first: usize, last: usize) {
         let mut at = first.saturating_sub(1);
         let mut last = (last + 1).min(self.children.len() - 1);
@@ -164,14 +164,15 @@ impl Inner {
         }
     }
 
-    /// `child` is empty; its neighbour beyond `separator` gets its key range.
+    /// Removes an empty `child`; its neighbour beyond `separator` takes over
+    /// its key range.
     fn remove_child(&mut self, child: usize, separator: usize) {
         self.children.remove(child);
         self.live.remove(child);
         self.separators = self.separators.filtered(|key| key != separator);
     }
 
-    /// Whether the children `at` and `at + 1` are better off as one.
+    /// Whether the children `at` and `at + 1` should be joined.
     pub(super) fn should_join(&self, at: usize) -> bool {
         let (left, right) = (&self.children[at], &self.children[at + 1]);
         (left.is_small() || right.is_small()) && left.has_room_for(right)

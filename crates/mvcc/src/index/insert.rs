@@ -1,20 +1,20 @@
-//! Inserting into the tree: down to the leaf, and splits on the way back.
+//! Inserts into the tree: descends to the leaf, and splits on the way back.
 
 use super::inner::{Inner, Node, Split};
 use super::keys::common;
 use super::leaf::Leaf;
 use super::version::Newest;
 
-/// What an insert did to a subtree.
+/// The result of an insert into a subtree.
 pub(super) struct Inserted {
-    /// What was the key's newest version before.
+    /// The key's previous newest version.
     pub(super) before: Option<Newest>,
-    /// The subtree's right part, when it had to be split.
+    /// The subtree's right part, if it was split.
     pub(super) split: Option<Split>,
 }
 
 impl Inserted {
-    /// By how much the number of live keys changed: -1, 0 or 1.
+    /// The change in the number of live keys: -1, 0 or 1.
     pub(super) fn live_change(&self, newest: &Newest) -> i64 {
         let was = self.before.is_some_and(|before| !before.version.deleted);
         i64::from(!newest.version.deleted) - i64::from(was)
@@ -59,7 +59,7 @@ fn insert_in_leaf(leaf: &mut Leaf, key: &[u8], newest: Newest) -> Inserted {
 fn split_and_insert(leaf: &mut Leaf, at: usize, key: &[u8], newest: Newest) -> Split {
     let middle = leaf.split_point(at);
     let mut right = leaf.split_off(middle);
-    // At 0, the left part is empty: the key is all of it.
+    // At 0, the left part is empty and gets only the key.
     if at < middle || middle == 0 {
         leaf.insert(at, key, newest);
     } else {

@@ -1,41 +1,41 @@
-//! A sorted list of keys in one buffer: the prefix that all share is stored
-//! once, the rest of each key behind it.
+//! A sorted list of keys in one buffer: the common prefix is stored once,
+//! followed by the suffix of each key.
 //!
-//! A node of the tree holds its keys (a leaf) or its separators (an inner
-//! node) in one of these. It knows only bytes; how many keys a node may hold
-//! is decided by the nodes.
+//! A node of the tree holds its keys (a leaf) or its separators (an inner node)
+//! in one of these. It only knows about bytes; the nodes decide how many keys
+//! they hold.
 
 use std::ops::Range;
 
-/// The part of a key behind the shared prefix.
+/// The suffix of a key after the common prefix.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    /// Its first four bytes, big-endian, padded with zeros. Of two suffixes the
-    /// lower one never has the higher head, so that a search reads the bytes
-    /// of a key only where heads tie.
+    /// Its first four bytes, big-endian, padded with zeros. The lower of two
+    /// suffixes never has the higher head, so a search reads the bytes of a key
+    /// only if heads tie.
     head: u32,
-    /// Where it ends in the buffer; it starts where the one before ends.
+    /// Its end in the buffer; it starts where the previous one ends.
     end: u32,
 }
 
-/// Keys in ascending order, each once.
+/// Distinct keys in ascending order.
 #[derive(Debug, Default)]
 pub(super) struct PackedKeys {
     /// The prefix, then the suffix of each key.
     bytes: Vec<u8>,
     slots: Vec<Slot>,
-    /// Length of the prefix. Every key starts with it; it is the longest such
+    /// Length of the prefix. Every key starts with it; it is the longest common
     /// prefix after a build, and may be shorter than that after removals.
     prefix: u32,
 }
 
 impl PackedKeys {
-    /// From keys in ascending order, without spare room.
+    /// From keys in ascending order, without spare capacity.
     pub(super) fn from_sorted<K: AsRef<[u8]>>(keys: &[K]) -> Self {
         let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
             return PackedKeys::default();
         };
-        // In a sorted list, what first and last share is shared by all.
+        // In a sorted list, a prefix of the first and the last key is a prefix of all.
         let prefix = common(first.as_ref(), last.as_ref());
         let suffixes: usize = keys.iter().map(|key| key.as_ref().len() - prefix).sum();
         let mut packed =
@@ -56,37 +56,37 @@ impl PackedKeys {
         packed
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Bytes that the keys take, the shared prefix counted once.
+    /// The bytes that the keys take, with the common prefix counted once.
     pub(super) fn stored_bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// What [`PackedKeys::stored_bytes`] will be with `key`. One that does not
-    /// share the prefix makes every other key longer.
+    /// The value of [`PackedKeys::stored_bytes`] after inserting `key`. A key
+    /// without the prefix makes every other key longer.
     pub(super) fn stored_bytes_with(&self, key: &[u8]) -> usize {
         let prefix = common(self.prefix(), key);
         self.stored_bytes_after(prefix) + key.len() - prefix
     }
 
-    /// The same for all keys of a list that comes after this one.
+    /// The same after appending all keys of a list that follows this one.
     pub(super) fn stored_bytes_joined(&self, other: &PackedKeys) -> usize {
         let prefix = common(self.prefix(), other.prefix());
         self.stored_bytes_after(prefix) + other.stored_bytes_after(prefix) - prefix
     }
 
-    /// Bytes that the keys take with a prefix of this length.
+    /// The bytes that the keys take with a prefix of this length.
     fn stored_bytes_after(&self, prefix: usize) -> usize {
         let cut = self.prefix as usize - prefix;
         self.bytes.len() - cut + cut * self.len()
     }
 
-    /// The place that splits the keys into two parts, neither empty, of about
-    /// as many bytes. There are at least two keys.
+    /// The place that splits the keys into two non-empty parts of similar size
+    /// in bytes. There must be at least two keys.
     pub(super) fn half_of_bytes(&self) -> usize {
         let half = self.prefix as usize + (self.bytes.len() - self.prefix as usize) / 2;
         let at = self.slots.partition_point(|slot| (slot.end as usize) <= half);
@@ -108,7 +108,7 @@ impl PackedKeys {
         &self.bytes[self.start(at)..self.slots[at].end as usize]
     }
 
-    /// Makes `key` the key at `at`.
+    /// Copies the key at `at` into `key`.
     pub(super) fn copy_key(&self, at: usize, key: &mut Vec<u8>) {
         key.clear();
         key.extend_from_slice(self.prefix());
@@ -121,7 +121,7 @@ impl PackedKeys {
     }
 
     /// Calls `visit` with each key of `range` in order, until it returns false.
-    /// Says whether it never did.
+    /// Returns whether it never did.
     pub(super) fn each(
         &self,
         range: Range<usize>,
@@ -140,7 +140,7 @@ impl PackedKeys {
         true
     }
 
-    /// Where `key` is, or where it would be.
+    /// The place of `key`, or the place to insert it.
     pub(super) fn search(&self, key: &[u8]) -> Result<usize, usize> {
         let prefix = self.prefix();
         let Some(suffix) = key.strip_prefix(prefix) else {
@@ -168,7 +168,7 @@ impl PackedKeys {
         Err(low)
     }
 
-    /// Puts `key` at `at`, which is where a search says that it belongs.
+    /// Inserts `key` at `at`, the place that a search returned.
     pub(super) fn insert(&mut self, at: usize, key: &[u8]) {
         if self.slots.is_empty() {
             *self = PackedKeys::from_sorted(&[key]);
@@ -203,7 +203,7 @@ impl PackedKeys {
         *self = longer;
     }
 
-    /// Adds keys of another list at the end. They start with this prefix.
+    /// Appends keys of another list. They start with this prefix.
     fn absorb(&mut self, from: &PackedKeys, range: Range<usize>) {
         let mine = self.prefix as usize;
         let theirs = from.prefix as usize;
@@ -225,7 +225,7 @@ impl PackedKeys {
         self.slots.push(Slot { head, end: offset(self.bytes.len()) });
     }
 
-    /// The keys for which `keep` says so.
+    /// The keys that `keep` selects.
     pub(super) fn filtered(&self, keep: impl Fn(usize) -> bool) -> PackedKeys {
         let kept: Vec<usize> = (0..self.len()).filter(|&at| keep(at)).collect();
         let (Some(&first), Some(&last)) = (kept.first(), kept.last()) else {
@@ -241,15 +241,14 @@ impl PackedKeys {
         packed
     }
 
-    /// Takes the keys from `at` on away into a list of their own. Both lists
-    /// are packed anew.
+    /// Moves the keys from `at` to the end into a new list. Both lists are repacked.
     pub(super) fn split_off(&mut self, at: usize) -> PackedKeys {
         let right = self.filtered(|key| key >= at);
         *self = self.filtered(|key| key < at);
         right
     }
 
-    /// Adds the keys of a list that comes after this one.
+    /// Appends the keys of a list that follows this one.
     pub(super) fn append(&mut self, other: &PackedKeys) {
         if other.slots.is_empty() {
             return;
@@ -270,7 +269,7 @@ impl PackedKeys {
         super::accounting::of_vec(&self.bytes) + super::accounting::of_vec(&self.slots)
     }
 
-    /// Panics unless the keys ascend and every head is right.
+    /// Panics unless the keys ascend and every head is correct.
     #[cfg(test)]
     pub(super) fn check(&self) {
         let keys: Vec<_> = (0..self.len()).map(|at| self.key(at)).collect();
@@ -290,7 +289,7 @@ fn head(suffix: &[u8]) -> u32 {
     u32::from_be_bytes(bytes)
 }
 
-/// How many bytes two keys share at the start.
+/// The length of the common prefix of two keys.
 pub(super) fn common(a: &[u8], b: &[u8]) -> usize {
     const STRIDE: usize = 16;
     let strides = a.chunks_exact(STRIDE).zip(b.chunks_exact(STRIDE));
@@ -303,9 +302,9 @@ fn offset(bytes: usize) -> u32 {
     u32::try_from(bytes).expect("a node of the index holds less than 4 GiB of keys")
 }
 
-/// Room for `extra` more, with an eighth to spare: doubling would leave a
-/// quarter of the index's memory unused, and the nodes are small enough to be
-/// copied often.
+/// Reserves room for `extra` more, with an eighth to spare: doubling would
+/// leave a quarter of the index's memory unused, and the nodes are small enough
+/// to be copied often.
 pub(super) fn make_room<T>(list: &mut Vec<T>, extra: usize) {
     if list.capacity() - list.len() < extra {
         list.reserve_exact(extra.max(list.len() / 8).max(4));
@@ -345,7 +344,7 @@ mod tests {
                 let expected = packed.stored_bytes_with(&key);
                 packed.insert(at, &key);
                 keys.insert(at, key);
-                // A first key is all prefix; no forecast is asked for it.
+                // The first key is all prefix; its size is not predicted.
                 assert!(keys.len() == 1 || packed.stored_bytes() == expected);
             }
             assert_same(&packed, &keys, random);

@@ -3,14 +3,14 @@
 use super::keys::{PackedKeys, make_room};
 use super::version::{Entry, Newest, Version};
 
-/// Most keys of a leaf. One bit of a word for each.
+/// The most keys of a leaf, one per bit of a word.
 pub(super) const LEAF_KEYS_MAX: usize = 64;
 
-/// A leaf is split before its keys take more bytes than this, if it has more
-/// than one, so that an insert never moves much memory, however long the keys.
+/// A leaf with more than one key is split before its keys take more bytes than
+/// this, so that an insert never moves much memory, however long the keys are.
 pub(super) const LEAF_BYTES_MAX: usize = 16 << 10;
 
-/// A leaf with fewer keys than this looks for a neighbour to join.
+/// A leaf with fewer keys than this is joined with a neighbour if possible.
 const LEAF_KEYS_SMALL: usize = LEAF_KEYS_MAX / 4;
 
 /// Keys in ascending order, and their versions.
@@ -24,10 +24,10 @@ pub(super) struct Leaf {
     /// Bit `i`: key `i` has older versions.
     updated: u64,
     /// The older versions, oldest first, of each key whose bit is set in
-    /// `updated`, in key order. None of them is empty.
+    /// `updated`, in key order. Never empty for such a key.
     older: Vec<Vec<Version>>,
-    /// No compaction below this revision drops anything here; so a pass skips
-    /// the leaves in which nothing has changed lately.
+    /// No compaction below this revision drops anything here, so a pass skips
+    /// leaves without recent changes.
     drops_from: i64,
 }
 
@@ -45,7 +45,7 @@ impl Default for Leaf {
 }
 
 impl Leaf {
-    /// From entries in key order, without spare room.
+    /// From entries in key order, without spare capacity.
     pub(super) fn from_sorted<K: AsRef<[u8]>>(
         keys: &[K],
         newest: Vec<Newest>,
@@ -73,12 +73,12 @@ impl Leaf {
         self.newest.len()
     }
 
-    /// How many keys are live.
+    /// The number of live keys.
     pub(super) fn live(&self) -> u64 {
         self.live_before(self.len())
     }
 
-    /// How many of the first `at` keys are live.
+    /// The number of live keys among the first `at`.
     pub(super) fn live_before(&self, at: usize) -> u64 {
         at as u64 - u64::from((self.dead & low_bits(at)).count_ones())
     }
@@ -88,18 +88,18 @@ impl Leaf {
         self.drops_from <= c
     }
 
-    /// Whether the leaf is to be split before `key` comes in.
+    /// Whether the leaf must be split before `key` is inserted.
     pub(super) fn is_full_for(&self, key: &[u8]) -> bool {
         self.len() >= LEAF_KEYS_MAX
             || self.len() > 0 && self.keys.stored_bytes_with(key) > LEAF_BYTES_MAX
     }
 
-    /// Whether it should join a neighbour, if one has room.
+    /// Whether it should be joined with a neighbour that has room.
     pub(super) fn is_small(&self) -> bool {
         self.len() < LEAF_KEYS_SMALL
     }
 
-    /// Whether both together leave a quarter of a leaf for more.
+    /// Whether the joined leaf would have a quarter of its capacity left.
     pub(super) fn has_room_for(&self, other: &Leaf) -> bool {
         self.len() + other.len() <= LEAF_KEYS_MAX * 3 / 4
             && self.keys.stored_bytes_joined(&other.keys) <= LEAF_BYTES_MAX * 3 / 4
@@ -114,7 +114,7 @@ impl Leaf {
         self.updated >> at & 1 == 1
     }
 
-    /// Where the older versions of key `at` are, or would be.
+    /// The place of the older versions of key `at`, or the place to insert them.
     fn older_at(&self, at: usize) -> usize {
         (self.updated & low_bits(at)).count_ones() as usize
     }
@@ -123,7 +123,7 @@ impl Leaf {
         if self.is_updated(at) { &self.older[self.older_at(at)] } else { &[] }
     }
 
-    /// A new key at `at`. The leaf is not full.
+    /// Inserts a new key at `at`. The leaf must not be full.
     pub(super) fn insert(&mut self, at: usize, key: &[u8], newest: Newest) {
         self.keys.insert(at, key);
         make_room(&mut self.newest, 1);
@@ -135,7 +135,7 @@ impl Leaf {
         }
     }
 
-    /// A new version of key `at`. Returns what was newest before.
+    /// Adds a new version of key `at`. Returns the previous newest version.
     pub(super) fn update(&mut self, at: usize, newest: Newest) -> Newest {
         let before = self.newest[at];
         assert!(
@@ -171,9 +171,9 @@ impl Leaf {
         Some(&mut older[found])
     }
 
-    /// Where to split a full leaf when the next key goes to `inserting`. One that
-    /// goes to an end gets a leaf of its own: ascending and descending keys leave
-    /// full leaves behind, and a prefix that it does not share stays.
+    /// Where to split a full leaf if the next key goes to `inserting`. A key at
+    /// either end gets its own leaf: ascending and descending inserts leave full
+    /// leaves behind, and the leaf keeps a prefix that the key does not share.
     pub(super) fn split_point(&self, inserting: usize) -> usize {
         if inserting == 0 || inserting == self.len() {
             inserting
@@ -184,7 +184,7 @@ impl Leaf {
         }
     }
 
-    /// Takes the keys from `at` on away into a leaf of their own.
+    /// Moves the keys from `at` to the end into a new leaf.
     pub(super) fn split_off(&mut self, at: usize) -> Leaf {
         let older = self.older_at(at);
         let right = Leaf {
@@ -202,7 +202,7 @@ impl Leaf {
         right
     }
 
-    /// Takes in a leaf whose keys come after these; both fit into one.
+    /// Appends a leaf whose keys follow these; both must fit into one.
     pub(super) fn append(&mut self, mut right: Leaf) {
         let at = self.len();
         self.drops_from = self.drops_from.min(right.drops_from);
@@ -218,8 +218,9 @@ impl Leaf {
     }
 
     /// Drops what a compaction at `c` drops (see `Index::compact`) and reports
-    /// each. The count of live keys does not change: an entry goes only when
-    /// its newest version is a delete. `key` is room to build keys in.
+    /// each version. The count of live keys does not change: an entry is
+    /// removed only if its newest version is a delete. `key` is a buffer for
+    /// building keys.
     pub(super) fn compact(
         &mut self,
         c: i64,
@@ -263,7 +264,7 @@ impl Leaf {
         }
     }
 
-    /// Removes the keys whose bits are set. They have no older versions.
+    /// Removes the keys whose bits are set. They must have no older versions.
     fn remove(&mut self, gone: u64) {
         let stays = |at: usize| gone >> at & 1 == 0;
         let mut at = 0;
@@ -287,7 +288,7 @@ impl Leaf {
             + older
     }
 
-    /// Panics unless the lists belong together.
+    /// Panics unless the lists are consistent.
     #[cfg(test)]
     pub(super) fn check(&self) {
         self.keys.check();
@@ -305,8 +306,8 @@ impl Leaf {
     }
 }
 
-/// How many of `older` a compaction at `c` drops: those that a version at or
-/// below `c` supersedes, and a delete below `c` that is left as the first.
+/// The number of `older` that a compaction at `c` drops: those that a version
+/// at or below `c` supersedes, and then a first one that is a delete below `c`.
 fn obsolete(older: &[Version], newest: &Version, c: i64) -> usize {
     let known = older.partition_point(|version| version.main <= c);
     if newest.main <= c {
@@ -319,7 +320,7 @@ fn obsolete(older: &[Version], newest: &Version, c: i64) -> usize {
     }
 }
 
-/// The lowest revision at which a compaction drops something of a key that has
+/// The lowest revision at which a compaction drops a version of a key that has
 /// older versions or is deleted.
 fn drops_from(older: &[Version], newest: &Version) -> i64 {
     let second = match older {
@@ -327,12 +328,12 @@ fn drops_from(older: &[Version], newest: &Version) -> i64 {
         [_] => newest,
         [_, second, ..] => second,
     };
-    // As the first version, a delete goes by itself as soon as it is passed.
+    // A delete that is the first version is dropped as soon as the compaction passes it.
     if older[0].deleted { second.main.min(older[0].main.saturating_add(1)) } else { second.main }
 }
 
-/// Adds a version to those of a key. Most keys have few, so room is doubled from
-/// a single one on, not from four as a `Vec` does by itself.
+/// Adds a version to those of a key. Most keys have few, so capacity doubles
+/// from one, not from four as in a plain `Vec`.
 fn push_exactly_at_first(older: &mut Vec<Version>, version: Version) {
     if older.len() == older.capacity() {
         older.reserve_exact(older.len().max(1));
@@ -340,7 +341,7 @@ fn push_exactly_at_first(older: &mut Vec<Version>, version: Version) {
     older.push(version);
 }
 
-/// The places of the bits that are set, lowest first.
+/// The positions of the set bits, lowest first.
 fn bits(mut word: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let at = word.trailing_zeros() as usize;
@@ -354,18 +355,18 @@ fn low_bits(count: usize) -> u64 {
     if count >= 64 { u64::MAX } else { (1 << count) - 1 }
 }
 
-/// The bits from `at` on, moved down to bit 0.
+/// The bits from `at` up, shifted down to bit 0.
 fn high_bits(bits: u64, at: usize) -> u64 {
     if at >= 64 { 0 } else { bits >> at }
 }
 
-/// Moves the bits from `at` on up by one and puts `bit` there.
+/// Shifts the bits from `at` up by one and puts `bit` there.
 fn insert_bit(bits: u64, at: usize, bit: bool) -> u64 {
     let low = low_bits(at);
     (bits & !low) << 1 | bits & low | u64::from(bit) << at
 }
 
-/// The bits whose place is not set in `gone`, closed up.
+/// Removes the positions set in `gone` and closes the gaps.
 fn remove_bits(bits: u64, gone: u64) -> u64 {
     let mut kept = 0;
     let mut next = 0;

@@ -1,4 +1,4 @@
-//! What the index costs: memory with a bound, and times for a person to read.
+//! The cost of the index: memory with an asserted limit, and times for human readers.
 //!
 //! `cargo test --release -p t4-mvcc -- --ignored --nocapture index::measure`
 
@@ -10,7 +10,7 @@ use t4_kv_types::KeyRange;
 use super::random::Random;
 use super::{Index, Location, Newest, Version};
 
-/// A key of 64 bytes, laid out as an API server does it.
+/// A key of 64 bytes in the layout of an API server.
 fn path_key(n: u64) -> Vec<u8> {
     let spread = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let kind = ["pods", "leases", "events", "configmaps"][(spread % 4) as usize];
@@ -18,7 +18,7 @@ fn path_key(n: u64) -> Vec<u8> {
     format!("{key}{:x<width$}", format!("{spread:016x}"), width = 64 - key.len()).into()
 }
 
-/// A key of 64 random bytes: nothing is shared.
+/// A key of 64 random bytes, with no common prefix.
 fn random_key(n: u64) -> Vec<u8> {
     let mut random = Random::new(n);
     (0..8).flat_map(|_| random.next().to_be_bytes()).collect()
@@ -48,7 +48,7 @@ fn keys(count: u64, key: fn(u64) -> Vec<u8>) -> Vec<Vec<u8>> {
     (0..count).map(key).collect()
 }
 
-/// Bytes per key that are not the key.
+/// The bytes per key in excess of the key itself.
 fn overhead(index: &Index) -> i64 {
     (index.memory() as u64 / index.live_keys()) as i64 - 64
 }
@@ -69,7 +69,8 @@ fn memory_per_key_is_at_most_100_bytes_and_the_key() {
     assert!(grown <= 80 && built <= 50, "shared prefixes are stored once");
 }
 
-/// Counts the CPU time of this thread, so that a busy machine disturbs little.
+/// Measures the CPU time of this thread, so that other load on the machine
+/// disturbs little.
 struct Stopwatch(u64);
 
 impl Stopwatch {
@@ -114,7 +115,7 @@ fn measure(name: &str, mut keys: Vec<Vec<u8>>) {
     writes(&mut index, &keys, &mut random);
 }
 
-/// Copies, one behind the other, so that finding a key to ask for costs nothing.
+/// Contiguous copies, so that fetching the next key to look up costs nothing.
 fn choose(keys: &[Vec<u8>], count: usize, random: &mut Random) -> Vec<[u8; 64]> {
     let choice = |_| keys[random.below(keys.len())][..].try_into().expect("keys have 64 bytes");
     (0..count).map(choice).collect()

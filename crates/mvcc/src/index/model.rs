@@ -9,16 +9,16 @@ use t4_kv_types::{KeyRange, RangeEnd};
 use super::random::{Random, with_seeds};
 use super::{Index, Location, Newest, Version};
 
-/// What keys look like, because it decides how nodes fill and split.
+/// The shape of the keys, which decides how nodes fill and split.
 #[derive(Clone, Copy, Debug)]
 enum Shape {
-    /// Few different bytes, among them the lowest and the highest, any length.
+    /// Few distinct bytes, including the lowest and the highest, of any length.
     Tricky,
-    /// Long shared prefixes and a number, as an API server has them.
+    /// Long common prefixes and a number, as in an API server.
     Paths,
     /// Ascending.
     Ascending,
-    /// Some so long that a leaf holds a handful.
+    /// Some are so long that a leaf holds only a few.
     Long,
 }
 
@@ -27,11 +27,11 @@ struct Model {
     shape: Shape,
     keys: usize,
     index: Index,
-    /// Of each key all changes, oldest first.
+    /// All changes of each key, oldest first.
     naive: BTreeMap<Vec<u8>, Vec<Newest>>,
     revision: i64,
     compacted: i64,
-    /// The pass that is under way, and where it goes on.
+    /// The pass in progress, and where it continues.
     pass: Option<Option<Box<[u8]>>>,
 }
 
@@ -73,7 +73,7 @@ impl Model {
         }
     }
 
-    /// A key that is there, most of the time.
+    /// An existing key, most of the time.
     fn known_key(&mut self) -> Vec<u8> {
         let key = self.key();
         match self.naive.range(key.clone()..).next() {
@@ -100,8 +100,8 @@ impl Model {
         let at = self.location();
         let before = self.naive.get(&key).and_then(|changes| changes.last()).copied();
         let live = before.filter(|before| !before.version.deleted);
-        // The index also takes deletes of keys that are not there: it may be
-        // that the put was compacted away before it was built.
+        // The index also accepts deletes of missing keys: the put may have been
+        // compacted away before the index was built.
         let deleted = self.random.once_in(if live.is_some() { 3 } else { 40 });
         let version = Version { main: self.revision, sub, deleted, size: 0, at };
         let newest = Newest {
@@ -128,7 +128,7 @@ impl Model {
         assert!(!self.index.relocate(&key, version.main, version.sub + 100, to));
     }
 
-    /// A step of a pass; a new pass when none is under way.
+    /// One step of a pass; starts a new pass if none is in progress.
     fn compact(&mut self, leaves: usize) {
         let cursor = match self.pass.take() {
             Some(cursor) => cursor,
@@ -213,7 +213,7 @@ impl Model {
         assert_eq!(self.index.live_keys(), live as u64);
     }
 
-    /// As an open does it.
+    /// Fills the index as an open does.
     fn preload(&mut self, keys: usize) {
         for _ in 0..keys {
             self.revision += 1;
@@ -291,13 +291,13 @@ fn is_live(changes: &[Newest]) -> bool {
     changes.last().is_some_and(|newest| !newest.version.deleted)
 }
 
-/// How the index presents the changes of a key.
+/// The changes of a key as the index presents them.
 fn in_index(changes: &[Newest]) -> (Newest, Vec<Version>) {
     let (newest, older) = changes.split_last().expect("a key has changes");
     (*newest, older.iter().map(|change| change.version).collect())
 }
 
-/// Whether a compaction to `c` drops change `at`: another one follows until
+/// Whether a compaction to `c` drops change `at`: a later change is at or below
 /// `c`, or it is a delete below `c`.
 fn is_obsolete(changes: &[Newest], at: usize, c: i64) -> bool {
     let version = changes[at].version;
@@ -305,7 +305,7 @@ fn is_obsolete(changes: &[Newest], at: usize, c: i64) -> bool {
     superseded || version.deleted && version.main < c
 }
 
-/// Puts of so many keys, at revisions from 2 on.
+/// Puts of `count` keys, at revisions starting with 2.
 fn with_keys(count: usize) -> Model {
     let mut model = Model::new(1, Shape::Ascending, 1);
     for n in 0..count {

@@ -1,6 +1,6 @@
-//! Repeatable random numbers for tests (splitmix64).
+//! Reproducible random numbers for tests (splitmix64).
 
-/// A stream of numbers that its seed decides.
+/// A stream of numbers determined by its seed.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -27,8 +27,9 @@ impl Random {
     }
 }
 
-/// Runs a test with the seeds `0..runs`, or only with that of the environment
-/// variable `T4_SEED`, and prints each, so that the one that failed is known.
+/// Runs a test with the seeds `0..runs`, or only with the seed in the
+/// environment variable `T4_SEED`, and prints each seed, so that a failure can
+/// be replayed.
 pub(crate) fn with_seeds(runs: u64, test: impl Fn(u64)) {
     if let Ok(seed) = std::env::var("T4_SEED") {
         test(seed.parse().expect("T4_SEED is a number"));

@@ -1,4 +1,4 @@
-//! Visiting entries in key order, and counting without visiting.
+//! Visits entries in key order, and counts without visiting.
 
 use std::ops::ControlFlow;
 
@@ -8,8 +8,7 @@ use super::version::Entry;
 
 impl Node {
     /// Visits the entries from `start` (inclusive) to `end` (exclusive), until
-    /// the visitor says to stop or there are no more. `key` is room to build
-    /// keys in.
+    /// the visitor stops or there are no more. `key` is a buffer for building keys.
     pub(super) fn scan(
         &self,
         start: Option<&[u8]>,
@@ -30,7 +29,7 @@ impl Node {
         }
     }
 
-    /// How many live keys are below `key`.
+    /// The number of live keys below `key`.
     pub(super) fn rank(&self, key: &[u8]) -> u64 {
         match self {
             Node::Leaf(leaf) => leaf.live_before(place(leaf, key)),
@@ -38,7 +37,7 @@ impl Node {
         }
     }
 
-    /// The leaf that holds `key`, if any does.
+    /// The leaf that would hold `key`.
     pub(super) fn leaf_of(&self, key: &[u8]) -> &Leaf {
         let mut node = self;
         loop {
@@ -49,7 +48,7 @@ impl Node {
         }
     }
 
-    /// As `leaf_of`, to change a place in it. The number of keys stays.
+    /// Like `leaf_of`, for updating a location. The number of keys must not change.
     pub(super) fn leaf_of_mut(&mut self, key: &[u8]) -> &mut Leaf {
         let mut node = self;
         loop {
@@ -69,7 +68,7 @@ fn rank_below(inner: &Inner, key: &[u8]) -> u64 {
     inner.live[..at].iter().sum::<u64>() + inner.children[at].rank(key)
 }
 
-/// How many keys of the leaf are below `key`.
+/// The number of keys in the leaf below `key`.
 fn place(leaf: &Leaf, key: &[u8]) -> usize {
     leaf.keys.search(key).unwrap_or_else(|at| at)
 }
@@ -85,6 +84,6 @@ fn scan_leaf(
     let last = end.map_or(leaf.len(), |end| place(leaf, end));
     let through =
         leaf.keys.each(first..last, key, |at, key| visit(leaf.entry(at, key)).is_continue());
-    // A key at or above the end in this leaf: no leaf after it has more.
+    // A key in this leaf is at or above the end: later leaves have no more matches.
     if through && last == leaf.len() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }

@@ -1,15 +1,14 @@
-//! What the index knows of a version of a key, and where its record lies.
+//! The index's data about a version of a key, and the location of its record.
 //!
-//! Plain data. Which file a number stands for, and how a record is read, is
-//! left to the file table and the readers.
+//! Plain data. The file table resolves file numbers, and the readers read records.
 
-/// Where a record lies: in which file, and where in the concatenation of all
-/// records of that file. It stays the same when the file is sealed.
+/// The location of a record: its file, and its offset in the concatenation of
+/// all records of that file. It does not change when the file is sealed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Location {
-    /// The local number that the file was given when its tail was started.
+    /// The local number assigned to the file when its tail was started.
     pub(crate) file: u32,
-    /// Bytes of records that come before this one in the file.
+    /// The bytes of the records before this one in the file.
     pub(crate) offset: u32,
 }
 
@@ -22,26 +21,26 @@ pub(crate) struct Version {
     pub(crate) sub: u32,
     /// Whether it deleted the key.
     pub(crate) deleted: bool,
-    /// How many bytes its record has, so that it is read with one exact read
-    /// and counted when it is dropped; [`Version::SIZE_MAX`]: that or more.
+    /// The length of its record, so that it can be read exactly and counted
+    /// when it is dropped; [`Version::SIZE_MAX`] means that or more.
     pub(crate) size: u16,
-    /// Where its record lies.
+    /// The location of its record.
     pub(crate) at: Location,
 }
 
 impl Version {
-    /// The `size` of a record that is as long or longer. Such a record has a
-    /// block of its own, whose length is known.
+    /// The `size` of a record of this length or more. Such a record has a block
+    /// of its own, whose length is known.
     pub(crate) const SIZE_MAX: u16 = u16::MAX;
 
-    /// The order of all changes of a store.
+    /// The sort order of all changes of a store.
     pub(crate) fn order(&self) -> (i64, u32) {
         (self.main, self.sub)
     }
 }
 
-/// The newest version of a key, with what the next change and a read of the
-/// metadata need. After a delete, `create`, `count` and `lease` mean nothing.
+/// The newest version of a key, with the fields that the next change and a
+/// metadata read need. After a delete, `create`, `count` and `lease` are meaningless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Newest {
     /// The change.
@@ -54,21 +53,21 @@ pub(crate) struct Newest {
     pub(crate) lease: i64,
 }
 
-/// What the index holds of one key.
+/// The index's data about one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry<'a> {
     /// The key.
     pub(crate) key: &'a [u8],
     /// Its newest version.
     pub(crate) newest: &'a Newest,
-    /// The versions before it that were not compacted away, oldest first.
+    /// The earlier versions that were not compacted away, oldest first.
     pub(crate) older: &'a [Version],
 }
 
 impl Entry<'_> {
     /// The last version whose revision is at most `revision`. It may be a
-    /// delete; `None` when the key was never changed until then, or when what
-    /// it was then has been compacted away.
+    /// delete; `None` if the key had not been changed by then, or if that
+    /// version has been compacted away.
     pub(crate) fn at(&self, revision: i64) -> Option<&Version> {
         if self.newest.version.main <= revision {
             return Some(&self.newest.version);
@@ -77,7 +76,7 @@ impl Entry<'_> {
         self.older[..known].last()
     }
 
-    /// The version of exactly this order, if it is there.
+    /// The version with exactly this order, if present.
     pub(crate) fn find(&self, order: (i64, u32)) -> Option<&Version> {
         if self.newest.version.order() == order {
             return Some(&self.newest.version);

@@ -1,4 +1,4 @@
-//! Events of a stretch of revisions, for watchers that catch up.
+//! Events of a range of revisions, for watchers that catch up.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use crate::tail::Records;
 use crate::{Io, ReadError, Revisions};
 
 impl Reader {
-    /// The events of the revisions from `from` to `to` (both included; not
-    /// beyond what is visible), ascending and in the order in which the
-    /// requests made them. Revisions are whole. Stops before a revision when
-    /// it has `max_revisions` or `max_bytes` of records already; the first one
-    /// is there in any case.
+    /// The events of the revisions from `from` to `to` (both inclusive, capped
+    /// at the visible revision), ascending and in the order in which the
+    /// requests made them. Revisions are whole. Stops before a revision once it
+    /// has `max_revisions` or `max_bytes` of records, but always returns the
+    /// first revision.
     ///
     /// At exactly the compacted revision, a put that was superseded within that
     /// revision may be missing.
     ///
     /// # Errors
-    /// `Compacted` when `from` is below the last compaction; otherwise as
+    /// `Compacted` if `from` is below the last compaction; otherwise as for
     /// [`Reader::get`].
     pub fn events(
         &self,
@@ -49,15 +49,14 @@ impl Reader {
     }
 }
 
-/// Where records of the stretch may be.
+/// Where records of the requested revisions may be.
 enum Source {
     Segment(Arc<SegmentFile>),
     Memory(Records),
 }
 
-/// The sources in the order of their revisions, after the base segments, which
-/// can only have records of the first revision: all of them are at or below
-/// the compaction.
+/// The sources in revision order. Base segments come first; they can only have
+/// records of the first revision, as they are at or below the compaction.
 fn sources(files: &FileTable, from: i64, to: i64) -> Vec<Source> {
     if from > to {
         return Vec::new();
@@ -81,7 +80,7 @@ fn sources(files: &FileTable, from: i64, to: i64) -> Vec<Source> {
 }
 
 impl Source {
-    /// Hands over its records; false when no more are wanted.
+    /// Passes its records to `found`; returns false if no more are wanted.
     fn read(&self, found: &mut Found, io: Io) -> Result<bool, ReadError> {
         let file = match self {
             Source::Memory(records) => {
@@ -125,7 +124,7 @@ fn read_blocks<'a>(
     Ok(true)
 }
 
-/// What was found so far, by revision.
+/// The records found so far, by revision.
 #[derive(Default)]
 struct Found {
     from: i64,
@@ -137,7 +136,7 @@ struct Found {
 }
 
 impl Found {
-    /// Takes a record in; false when it and all after it are not wanted.
+    /// Adds a record; returns false if neither it nor any later one is wanted.
     fn push(&mut self, record: Record) -> bool {
         let main = record.main();
         if main > self.to {
@@ -156,8 +155,8 @@ impl Found {
 
     fn finish(self) -> Revisions {
         let of_revision = |(main, mut records): (i64, Vec<Record>)| {
-            // In order already, but for the first revision, whose records may
-            // come from several base segments.
+            // Already sorted, except the first revision, whose records may come
+            // from several base segments.
             records.sort_by_key(Record::order);
             (Revision(main), records.into_iter().map(Record::into_event).collect())
         };

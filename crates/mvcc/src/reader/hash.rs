@@ -12,25 +12,25 @@ use crate::index::Version;
 use crate::record::Record;
 use crate::{Budget, HashKv, Io, ReadError};
 
-/// How many bytes of records are read at once, and how many bytes a record that
-/// is too long to say so is taken for.
+/// The bytes of records that are read at once, and the assumed size of a record
+/// whose size field is saturated.
 const BATCH_BYTES: usize = 16 << 20;
 const BIG_RECORD: usize = 1 << 20;
 
 impl Reader {
-    /// etcd's HashKV at a revision: the same on every node, whatever its files
-    /// look like. Waits for the disk.
+    /// etcd's HashKV at a revision: the same on every node, regardless of the
+    /// layout of its files. Waits for the disk.
     ///
     /// # Errors
-    /// As [`Reader::get`].
+    /// As for [`Reader::get`].
     pub fn hash(&self, at: Revision) -> Result<HashKv, ReadError> {
         self.hash_within(at, &Budget::unlimited())
     }
 
-    /// The same; ends when the budget's caller is gone.
+    /// The same, but stops when the budget's caller is gone.
     ///
     /// # Errors
-    /// As [`Reader::get`]; [`ReadError::Cancelled`].
+    /// As for [`Reader::get`]; [`ReadError::Cancelled`].
     pub fn hash_within(&self, at: Revision, budget: &Budget<'_>) -> Result<HashKv, ReadError> {
         let (compacted, versions, files) = self.select(at.0)?;
         let mut hash = RecordHash::new();
@@ -43,7 +43,7 @@ impl Reader {
         Ok(HashKv { hash: hash.finish(), compact_revision: compacted, hash_revision: at.0 })
     }
 
-    /// The versions that count, and the files that they are in.
+    /// The versions that count, and the files that hold them.
     fn select(&self, at: i64) -> Result<(i64, Vec<Version>, FileSnapshot), ReadError> {
         let compacted = std::cell::Cell::new(-1);
         let selection = std::cell::RefCell::new(Selection::new(-1, at));
@@ -54,7 +54,7 @@ impl Reader {
                 self.shared.check_readable(at)?;
                 compacted.set(self.shared.compacted());
                 selection.replace(Selection::new(compacted.get(), at));
-                // The pass to a later compaction waits for this one.
+                // The pass of a later compaction waits for this pin.
                 pin = Some(self.shared.pins.pin(&self.shared, compacted.get()));
             }
             files.extend(&core.files);

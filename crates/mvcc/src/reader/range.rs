@@ -1,5 +1,5 @@
-//! Ranges: the index is walked in short holds of the lock, then the values are
-//! read without it.
+//! Ranges: the index is walked in short lock holds, then the values are read
+//! without the lock.
 
 use std::ops::ControlFlow;
 
@@ -20,7 +20,7 @@ impl Reader {
     /// all), with the number of all keys in the range at that revision.
     ///
     /// # Errors
-    /// As [`Reader::get`].
+    /// As for [`Reader::get`].
     pub fn range(
         &self,
         range: &KeyRange,
@@ -32,11 +32,12 @@ impl Reader {
         self.range_within(range, at, limit, projection, io, &Budget::unlimited())
     }
 
-    /// The same, within a budget. What is too large is refused before any value
-    /// is read.
+    /// The same, within a budget. An answer that is too large is rejected
+    /// before any value is read.
     ///
     /// # Errors
-    /// As [`Reader::get`]; [`ReadError::OverBudget`]; [`ReadError::Cancelled`].
+    /// As for [`Reader::get`]; [`ReadError::OverBudget`];
+    /// [`ReadError::Cancelled`].
     pub fn range_within(
         &self,
         range: &KeyRange,
@@ -56,10 +57,9 @@ impl Reader {
         gathered.into_page(self, io, budget)
     }
 
-    /// The keys alone of a range at the newest visible revision, in order: a
-    /// million of them take a third of the memory that pairs without values do.
-    /// For the writer: what others would see while it is at work is not of one
-    /// revision.
+    /// Only the keys of a range at the newest visible revision, in order: a
+    /// million of them take a third of the memory of pairs without values. For
+    /// the writer only: while it is active, other callers would see a mix of revisions.
     ///
     /// # Errors
     /// [`ReadError::OverBudget`]; [`ReadError::Cancelled`].
@@ -71,7 +71,7 @@ impl Reader {
         let at = self.shared.visible();
         let (mut joined, mut lengths) = (Vec::new(), Vec::new());
         let mut spent = Ok(());
-        // Nothing is compacted away of what is newest.
+        // A compaction never drops the newest versions.
         self.walk(
             range,
             |_| budget.entries(READ_HOLD),
@@ -97,7 +97,7 @@ impl Reader {
         budget: &Budget<'_>,
     ) -> Result<(), ReadError> {
         let mut rest = range.clone();
-        // Pinned only when one hold of the lock is not enough.
+        // Pinned only if one lock hold is not enough.
         let mut pin = None;
         loop {
             let core = self.shared.core.read();
@@ -118,27 +118,26 @@ impl Reader {
 }
 
 /// Records in memory up to this size are copied into one buffer for the whole
-/// page: cheaper than counting a reference each, and kept only as long as the
-/// page. Bigger ones are shared.
+/// page: cheaper than one reference count each, and freed with the page. Bigger
+/// ones are shared.
 const COPIED_MAX: usize = 1 << 10;
 
-/// Room is made ahead for so many keys at most.
+/// The most keys for which room is reserved in advance.
 const RESERVED_MAX: usize = 1 << 20;
 
-/// What a walk has found so far.
+/// The results of a walk so far.
 struct Gathered {
     at: i64,
     limit: usize,
     projection: Projection,
-    /// In key order; not filled in where `wanted`, `copied` or `fetch` will.
+    /// In key order; left empty where `wanted`, `copied` or `fetch` will fill them in.
     kvs: Vec<KeyValue>,
-    /// The records to be looked up in this hold, with their places in `kvs`.
+    /// The records to look up in this hold, with their places in `kvs`.
     wanted: Vec<(Version, usize)>,
-    /// Copies of records one behind the other, and for each its place in `kvs`
-    /// and its length.
+    /// Concatenated copies of records, and for each its place in `kvs` and its length.
     copies: Vec<u8>,
     copied: Vec<(usize, usize)>,
-    /// The same of the keys that are all that is wanted of their pair.
+    /// The same for pairs of which only the key is wanted.
     keys: Vec<u8>,
     copied_keys: Vec<(usize, usize)>,
     fetch: Fetch,
@@ -165,23 +164,23 @@ impl Gathered {
         }
     }
 
-    /// How many pairs are known to come.
+    /// The number of pairs that are known to follow.
     fn known(&self) -> usize {
         let known = self.count.and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
         known.min(self.limit)
     }
 
-    /// Makes room for what is known to come.
+    /// Reserves room for those.
     fn reserve(&mut self) {
         self.kvs.reserve(self.known().min(RESERVED_MAX));
     }
 
-    /// Whether there is nothing left to walk for.
+    /// Whether the walk is complete.
     fn is_done(&self) -> bool {
         self.kvs.len() >= self.limit && self.count.is_some()
     }
 
-    /// Walks on for one hold of the lock. Where to go on, if it has to.
+    /// Walks for one lock hold. Returns where to continue, if necessary.
     fn hold(
         &mut self,
         core: &Core,
@@ -233,9 +232,8 @@ impl Gathered {
         Ok(())
     }
 
-    /// Takes the records that are in memory, and asks for the others. In two
-    /// loops, so that the processor can wait for several places in memory at
-    /// once.
+    /// Takes the records that are in memory, and requests the others. Uses two
+    /// loops, so that the processor can overlap several memory accesses.
     fn look_up(&mut self, files: &FileTable, budget: &Budget<'_>) -> Result<(), ReadError> {
         let place = |(version, slot): (Version, usize)| {
             let place = files.place(version.at);
@@ -285,7 +283,7 @@ impl Gathered {
     }
 }
 
-/// How long the record of a version in a file is, without reading it.
+/// The length of the record of a version in a file, without reading it.
 fn length_on_disk(version: &Version, file: &SegmentFile) -> usize {
     match version.size {
         Version::SIZE_MAX => {
@@ -296,19 +294,19 @@ fn length_on_disk(version: &Version, file: &SegmentFile) -> usize {
     }
 }
 
-/// Stands in the place of a record that is to be read, and names it: the
-/// place is written to anyway, so that comparing costs nothing.
+/// A placeholder that identifies a record to be read: the place is written to
+/// anyway, so the later comparison is free.
 fn awaited(version: &Version) -> KeyValue {
     let (main, sub) = version.order();
     KeyValue { mod_revision: Revision(main), version: i64::from(sub), ..KeyValue::default() }
 }
 
-/// Whether `record` is the one that `place` stands for.
+/// Whether `record` is the one that `place` awaits.
 fn is_awaited(place: &KeyValue, record: &Record) -> bool {
     (place.mod_revision.0, place.version) == (record.main(), i64::from(record.order().1))
 }
 
-/// From memory alone: the newest version's metadata are in the index.
+/// From memory only: the newest version's metadata are in the index.
 fn all_but_key(entry: &Entry<'_>) -> KeyValue {
     KeyValue {
         key: Bytes::new(),

@@ -14,7 +14,7 @@ use crate::manifest::SegmentMeta;
 use crate::record::Record;
 use crate::{Budget, Io, ReadError, StoreError, positioned, preamble};
 
-/// Consecutive reads are joined when the gap between them is at most this.
+/// Consecutive reads are joined if the gap between them is at most this.
 const JOIN_GAP: u64 = 4 << 10;
 /// A joined read is at most this long.
 const JOIN_MAX: u64 = 256 << 10;
@@ -32,7 +32,7 @@ pub(crate) struct SegmentFile {
 
 impl SegmentFile {
     /// Opens the file that `meta` names in `dir`, under a local number. Checks
-    /// everything but blocks and keys, which are checked as they are read.
+    /// everything but blocks and keys, which are checked when they are read.
     pub(crate) fn open(dir: &Path, number: u32, meta: SegmentMeta) -> Result<Self, StoreError> {
         let path = dir.join(meta.id.file_name());
         let corrupt = |what: &str| StoreError::Corrupt { file: path.clone(), what: what.into() };
@@ -64,7 +64,7 @@ impl SegmentFile {
         Ok(SegmentFile { file, path, number, meta, footer, blocks })
     }
 
-    /// The path under which it was opened.
+    /// The path that it was opened with.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -74,7 +74,7 @@ impl SegmentFile {
         self.number
     }
 
-    /// What the manifest says of it.
+    /// Its entry in the manifest.
     pub(crate) fn meta(&self) -> &SegmentMeta {
         &self.meta
     }
@@ -110,7 +110,7 @@ impl SegmentFile {
         found.ok_or_else(|| self.corrupt("a record is in no block"))
     }
 
-    /// The same, if it is likely that the block is `last`.
+    /// The same, if the block is likely to be `last`.
     fn block_near<'a>(
         &'a self,
         last: &'a Block,
@@ -122,14 +122,14 @@ impl SegmentFile {
         }
     }
 
-    /// The length of the record at a logical offset, when [`Version::size`]
-    /// cannot hold it: such a record fills its block.
+    /// The length of the record at a logical offset if it does not fit into
+    /// [`Version::size`]: such a record fills its block.
     pub(crate) fn big_record_length(&self, offset: u32) -> Option<u32> {
         let (block, within) = self.block_of(offset).ok()?;
         (within == 0).then_some(block.length)
     }
 
-    /// One record.
+    /// Reads one record.
     pub(crate) fn record(&self, offset: u32, size: u16, io: Io) -> Result<Record, ReadError> {
         let (block, within) = self.block_of(offset)?;
         if block.codec == Codec::Lz4 {
@@ -141,9 +141,9 @@ impl SegmentFile {
         Record::verify(bytes.into()).map_err(|what| self.corrupt(what))
     }
 
-    /// Several records at ascending logical offsets, with as few reads as
-    /// makes sense. `found` gets the place in `wanted` and the record; an error
-    /// of it ends the reading.
+    /// Reads several records at ascending logical offsets, in as few reads as
+    /// is reasonable. `found` gets the index in `wanted` and the record; an
+    /// error from it stops the reading.
     pub(crate) fn records(
         &self,
         wanted: &[(u32, u16)],
@@ -229,7 +229,7 @@ impl SegmentFile {
         Ok(run)
     }
 
-    /// The records of a block, verified as a whole (each record still has its
+    /// The records of a block, verified as a whole (each record also has its
     /// own checksum).
     pub(crate) fn block(&self, block: &Block, io: Io) -> Result<Bytes, ReadError> {
         let stored = self.read(block.offset, block.stored as usize, io)?;
@@ -240,28 +240,28 @@ impl SegmentFile {
         positioned::read(&self.file, &self.path, offset, length, io)
     }
 
-    /// The error that a record is sound, but not the one that the index names:
-    /// its checksum says nothing of where it belongs.
+    /// The error for an intact record that is not the one the index names: its
+    /// checksum does not cover its location.
     pub(crate) fn misplaced(&self) -> ReadError {
         self.corrupt("a record lies where the index has another one")
     }
 
-    /// The error that this file is damaged.
+    /// The error for damage in this file.
     pub(crate) fn corrupt(&self, what: &str) -> ReadError {
         ReadError::Corrupt { file: self.path.clone(), what: what.into() }
     }
 }
 
-/// What a record that was read with others is held in.
+/// The memory that holds a record that was read along with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {
-    /// Memory of its own: it may live for long.
+    /// Its own allocation: it may be long-lived.
     Alone,
-    /// What was read at once, with the others.
+    /// The buffer of the read, shared with the others.
     Together,
 }
 
-/// What is read at once: a compressed block, or a stretch of the file.
+/// The unit of one read: a compressed block, or a stretch of the file.
 struct Run<'a> {
     /// The block of the first record.
     first: &'a Block,
@@ -271,7 +271,7 @@ struct Run<'a> {
     compressed: Option<&'a Block>,
 }
 
-/// The place of a logical offset in a block, if it is in it.
+/// The offset of a logical offset within a block, if the block contains it.
 fn within(block: &Block, offset: u32) -> Option<usize> {
     let within = offset.checked_sub(block.logical)?;
     (within < block.length).then_some(within as usize)
@@ -281,7 +281,7 @@ fn record_length(block: &Block, size: u16) -> usize {
     if size == Version::SIZE_MAX { block.length as usize } else { size.into() }
 }
 
-/// The records of a block from its stored bytes.
+/// Decodes the stored bytes of a block into its records.
 pub(crate) fn decode_block(block: &Block, stored: Vec<u8>) -> Result<Bytes, &'static str> {
     if crc32c::crc32c(&stored) != block.crc {
         return Err("a block's checksum does not hold");

@@ -1,4 +1,4 @@
-//! Checks the bytes of a whole segment file.
+//! Verifies the bytes of a whole segment file.
 
 use super::file::decode_block;
 use super::{Codec, FOOTER_LEN, FORMAT, Footer, KeyCursor, MAGIC, decode_table};
@@ -6,10 +6,10 @@ use crate::record::Record;
 use crate::segment::Block;
 use crate::{FormatError, preamble};
 
-/// What a segment file holds.
+/// The contents of a segment file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentSummary {
-    /// How many records.
+    /// The number of records.
     pub records: u64,
     /// The oldest revision.
     pub oldest: i64,
@@ -17,8 +17,8 @@ pub struct SegmentSummary {
     pub newest: i64,
 }
 
-/// Decodes a segment file that is in memory and checks every byte of it: for
-/// fuzzing and for verifying what was copied. Says what is wrong.
+/// Decodes a segment file in memory and checks every byte of it: for fuzzing
+/// and for verifying copies.
 pub fn decode_segment(bytes: &[u8]) -> Result<SegmentSummary, FormatError> {
     preamble::check(bytes, MAGIC, FORMAT)?;
     let footer = check(bytes).map_err(FormatError::Damaged)?;
@@ -45,8 +45,8 @@ fn check_blocks(bytes: &[u8], blocks: &[Block]) -> Result<Vec<(u32, Record)>, &'
     for block in blocks {
         let from = block.offset as usize;
         let stored = bytes.get(from..from + block.stored as usize).ok_or("a block is cut short")?;
-        // What a made-up block can make us allocate is bounded by its table
-        // entry; more than this no writer of ours puts into one block.
+        // The table entry bounds how much a crafted block can make us allocate;
+        // our writers never put more than this into one block.
         if block.codec == Codec::Lz4 && block.length > 1 << 30 {
             return Err("a block is too long");
         }

@@ -1,8 +1,8 @@
-//! The key section: everything of the records but their values, by key and
-//! then revision, so that an index is built without reading values.
+//! The key section: all record fields except the values, by key and then
+//! revision, so that an index can be built without reading values.
 //!
 //! Chunks of up to 64 KiB, each with its own checksum, are read one after the
-//! other. Within a chunk a key is stored as what differs from the key before.
+//! other. Within a chunk, a key is stored as its difference from the previous key.
 
 use std::cmp::Ordering;
 use std::fs::File;
@@ -37,13 +37,13 @@ pub(crate) struct KeyEntry {
 }
 
 impl KeyEntry {
-    /// The order of all changes.
+    /// The sort order of all changes.
     pub(crate) fn order(&self) -> (i64, u32) {
         (self.main, self.sub)
     }
 }
 
-/// Builds a key section. Revisions are stored from `oldest` on.
+/// Builds a key section. Revisions are stored relative to `oldest`.
 pub(super) struct KeysEncoder {
     section: Vec<u8>,
     payload: Vec<u8>,
@@ -101,7 +101,7 @@ impl KeysEncoder {
         self.entries = 0;
     }
 
-    /// The bytes of the section.
+    /// Returns the bytes of the section.
     pub(super) fn finish(mut self) -> Vec<u8> {
         if self.entries > 0 {
             self.close_chunk();
@@ -127,9 +127,9 @@ fn split_chunk(section: &[u8]) -> Result<(u32, &[u8], &[u8]), &'static str> {
     Ok((entries, payload, rest))
 }
 
-/// Takes an entry off the front of a chunk's payload. `key` is the key before
-/// it (of a chunk before, if this is the first of its chunk) and becomes its
-/// key; the ordering says how the new key compares with the old one.
+/// Takes an entry off the front of a chunk's payload. `key` is the previous key
+/// (from the previous chunk if this is the first entry of its chunk) and
+/// becomes the entry's key; the ordering compares the new key with the old one.
 fn take_entry(
     from: &mut &[u8],
     key: &mut Vec<u8>,
@@ -165,7 +165,7 @@ fn take_entry(
     (main <= footer.newest && end <= footer.record_bytes).then_some((ordering, entry))
 }
 
-/// The chunks that are still to be read.
+/// The chunks that are not read yet.
 enum Source {
     /// A section in memory.
     Memory(Vec<u8>, usize),
@@ -174,8 +174,8 @@ enum Source {
 }
 
 impl Source {
-    /// Replaces `payload` by that of the next chunk; its entries, or none at
-    /// the end.
+    /// Replaces `payload` with that of the next chunk; returns its number of
+    /// entries, or `None` at the end.
     fn next_chunk(&mut self, payload: &mut Vec<u8>) -> Result<Option<u32>, KeysError> {
         loop {
             let (unread, used) = match self {
@@ -204,8 +204,8 @@ impl Source {
         }
     }
 
-    /// Reads on until the window holds `needed` unread bytes; false when the
-    /// section has no more to give.
+    /// Reads until the window holds `needed` unread bytes; false if the section
+    /// does not have that many.
     fn refill(&mut self, needed: usize) -> Result<bool, KeysError> {
         let Source::File { file, at, end, window, used } = self else { return Ok(false) };
         window.drain(..*used);
@@ -231,7 +231,7 @@ enum KeysError {
     Io(std::io::Error),
 }
 
-/// Walks a key section and verifies it on the way: order, bounds, counts.
+/// Walks a key section and verifies it along the way: order, bounds, counts.
 pub(crate) struct KeyCursor {
     source: Source,
     footer: Footer,
@@ -241,13 +241,13 @@ pub(crate) struct KeyCursor {
     entries_left: u32,
     key: Vec<u8>,
     entry: KeyEntry,
-    /// Entries seen, and the bytes of their records.
+    /// The entries seen so far, and the bytes of their records.
     seen: u64,
     seen_bytes: u64,
 }
 
 impl KeyCursor {
-    /// Before the first entry of a file's section.
+    /// Starts before the first entry of a file's section.
     pub(super) fn of_file(file: Arc<SegmentFile>) -> Self {
         let footer = *file.footer();
         let path = file.path().to_owned();
@@ -255,7 +255,7 @@ impl KeyCursor {
         Self::new(Source::File { file, at, end, window: Vec::new(), used: 0 }, footer, path)
     }
 
-    /// Before the first entry of a section in memory.
+    /// Starts before the first entry of a section in memory.
     pub(super) fn of_bytes(section: Vec<u8>, footer: Footer) -> Self {
         Self::new(Source::Memory(section, 0), footer, PathBuf::new())
     }
@@ -275,7 +275,7 @@ impl KeyCursor {
         }
     }
 
-    /// Goes to the next entry; false at the end.
+    /// Advances to the next entry; false at the end.
     pub(crate) fn advance(&mut self) -> Result<bool, StoreError> {
         self.step().map_err(|error| match error {
             KeysError::Malformed(what) => {
@@ -318,12 +318,12 @@ impl KeyCursor {
         Ok(true)
     }
 
-    /// The key of the entry.
+    /// The key of the current entry.
     pub(crate) fn key(&self) -> &[u8] {
         &self.key
     }
 
-    /// The entry.
+    /// The current entry.
     pub(crate) fn entry(&self) -> &KeyEntry {
         &self.entry
     }

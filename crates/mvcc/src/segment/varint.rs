@@ -1,4 +1,4 @@
-//! Integers in as few bytes as they need: seven bits per byte, lowest first.
+//! Variable-length integers: seven bits per byte, lowest first.
 
 /// Appends `value`.
 pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
@@ -9,12 +9,12 @@ pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Appends a signed value, small when it is near 0.
+/// Appends a signed value; values near 0 are short.
 pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
     put(out, (value << 1 ^ value >> 63) as u64);
 }
 
-/// Takes a value off the front. None when it is cut short or too big.
+/// Takes a value off the front; `None` if it is truncated or too big.
 pub(super) fn take(from: &mut &[u8]) -> Option<u64> {
     let (&first, rest) = from.split_first()?;
     if first < 0x80 {

@@ -1,4 +1,4 @@
-//! Makes segment files.
+//! Creates segment files.
 
 use std::path::Path;
 
@@ -12,24 +12,24 @@ use crate::manifest::SegmentMeta;
 use crate::preamble;
 use crate::record::Record;
 
-/// The name under which a segment is written. A directory has one writer, with
-/// one file at a time.
+/// The name of a segment while it is written. A directory has one writer, which
+/// writes one file at a time.
 pub(crate) const TEMPORARY: &str = "segment.tmp";
 
-/// A block is stored compressed when that saves at least one part in so many.
+/// A block is stored compressed if that saves at least one part in this many.
 const WORTH_COMPRESSING: usize = 8;
 
-/// A segment file that is being written. Dropping it removes what was written.
+/// A segment file that is being written. Dropping it removes the file.
 pub(crate) struct SegmentWriter {
     out: Hashed,
     kind: SegmentKind,
     block_bytes: usize,
-    /// The records of the block that is being filled.
+    /// The records of the current block.
     filling: Vec<u8>,
     /// The newest revision among them.
     filling_newest: i64,
     blocks: Vec<Block>,
-    /// The logical offset of the block that is being filled.
+    /// The logical offset of the current block.
     logical: u32,
     /// All records with their logical offsets, for the key section.
     records: Vec<(Record, u32)>,
@@ -38,7 +38,7 @@ pub(crate) struct SegmentWriter {
 }
 
 impl SegmentWriter {
-    /// Begins a file in `dir`. Blocks are cut at `block_bytes`.
+    /// Starts a file in `dir`. Blocks are cut at `block_bytes`.
     pub(crate) fn create(
         disk: &Disk,
         dir: &Path,
@@ -62,10 +62,10 @@ impl SegmentWriter {
         })
     }
 
-    /// Appends a record; its logical offset.
+    /// Appends a record; returns its logical offset.
     ///
     /// # Panics
-    /// When the records pass 4 GiB.
+    /// If the records exceed 4 GiB.
     pub(crate) fn push(&mut self, record: Record) -> Result<u32, StoreError> {
         if !self.filling.is_empty() && self.filling.len() + record.len() > self.block_bytes {
             self.close_block()?;
@@ -85,7 +85,7 @@ impl SegmentWriter {
         self.logical as usize + self.filling.len()
     }
 
-    /// Whether there is no record yet.
+    /// Whether there are no records yet.
     pub(crate) fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
@@ -113,8 +113,8 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Writes the rest and gives the file its name in `dir`. There is at least
-    /// one record.
+    /// Writes the rest and renames the file into place in `dir`. There must be
+    /// at least one record.
     pub(crate) fn finish(mut self, dir: &Path) -> Result<SegmentMeta, StoreError> {
         assert!(!self.is_empty(), "a segment has at least one record");
         self.close_block()?;
@@ -142,7 +142,7 @@ impl SegmentWriter {
     }
 
     fn key_section(&mut self) -> Vec<u8> {
-        // Stable and fast when the records came in key order.
+        // Stable, and fast if the records came in key order.
         self.records.sort_by(|(a, _), (b, _)| (a.key(), a.order()).cmp(&(b.key(), b.order())));
         let mut keys = KeysEncoder::new(self.oldest);
         for (record, offset) in &self.records {
@@ -152,7 +152,7 @@ impl SegmentWriter {
     }
 }
 
-/// A new file and the hash of what went into it.
+/// A new file and the hash of the bytes written to it.
 struct Hashed {
     file: NewFile,
     hash: Sha256,

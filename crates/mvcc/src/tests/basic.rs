@@ -1,4 +1,4 @@
-//! The plain paths, one by one.
+//! The basic paths, one by one.
 
 use t4_kv_types::{EventKind, KeyRange};
 

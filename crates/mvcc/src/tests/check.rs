@@ -43,7 +43,7 @@ impl Check<'_> {
         self.refused(reader)
     }
 
-    /// Everything, at a dozen revisions.
+    /// All reads, at a dozen revisions.
     pub(super) fn all(&mut self, reader: &Reader) -> Checked {
         self.newest(reader)?;
         let low = self.oracle.compacted.max(1);

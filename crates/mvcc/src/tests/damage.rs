@@ -1,5 +1,5 @@
-//! What is missing, damaged, foreign or in the way; disks that are full; and
-//! crashes after every single step.
+//! Missing, damaged, foreign and leftover files; full disks; and crashes after
+//! every single step.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -74,7 +74,7 @@ fn a_flipped_bit_anywhere_is_an_error_and_never_other_data() {
                 Ok((store, _)) => match everything(&store) {
                     Err(ReadError::Corrupt { file, .. }) => assert_eq!(file, path),
                     Err(error) => panic!("byte {at} of {name}: {error}"),
-                    // A record that no reader reaches may be damaged unseen.
+                    // Damage to a record that no reader can reach may go unnoticed.
                     Ok(seen) => assert_eq!(seen, intact, "byte {at} of {name}"),
                 },
             }
@@ -96,8 +96,8 @@ fn a_flipped_bit_anywhere_is_an_error_and_never_other_data() {
     assert_eq!(everything(&open(dir.path()).unwrap().0).unwrap(), intact);
 }
 
-/// Two records of the same length that change places in a block that is stored as
-/// it is: each has a sound checksum. Whoever asks for one gets neither.
+/// Two records of the same length that swap places in an uncompressed block: each
+/// checksum holds. A read of either one must fail.
 #[test]
 fn records_that_changed_places_are_noticed_by_every_read() {
     let mut fixture = Fixture::new();
@@ -109,7 +109,7 @@ fn records_that_changed_places_are_noticed_by_every_read() {
         let mut random = Random(n);
         (0..1000).map(|_| char::from(33 + random.below(90) as u8)).collect()
     };
-    // Each has a revision of its own; the last two share one.
+    // Each has its own revision, except that the last two share one.
     for n in 0..6 {
         fixture.write(&[put(&format!("key{n}"), &noise(n))]);
     }
@@ -149,7 +149,7 @@ fn records_that_changed_places_are_noticed_by_every_read() {
                     }
                 }
             }
-            // More than what is fetched in bulk, and fewer.
+            // Ranges above and below the bulk threshold.
             for (start, end) in [(0, 8), (one, one + 1), (other, other + 1)] {
                 let range =
                     KeyRange::from_wire(format!("key{start}").into(), format!("key{end}").into());
@@ -345,7 +345,7 @@ fn a_failed_flush_is_final_and_loses_nothing() {
             return assert!(left > 5, "the faults were somewhere");
         };
         assert!(told.contains("flushing") && told.contains("failed"), "{told}");
-        // Even if the disk has recovered, it is not asked again.
+        // Even if the disk has recovered, it is not used again.
         disk.faults.take_steps();
         let ticket = store.seal(at(3), Vec::new());
         let error = background.seal(ticket).unwrap_err();
@@ -353,7 +353,7 @@ fn a_failed_flush_is_final_and_loses_nothing() {
         assert_eq!(disk.faults.take_steps(), Vec::<String>::new());
         drop((store, background));
         let (store, _) = open(dir.path()).unwrap();
-        // Perhaps the last seal is there, and then all of it.
+        // The last seal may be there; if so, it is complete.
         let reached = store.position();
         assert!([at(1), at(2)].contains(&reached), "{reached:?}");
         assert!(sealed.is_err() || reached == at(2), "a seal that was reported is durable");

@@ -1,6 +1,6 @@
 //! Files that an earlier version wrote must stay readable: a checked-in store
-//! of each format, with what is in it. `T4_BLESS=1` writes them anew; that is
-//! right only when a format was added, never to make this pass.
+//! of each format, with a dump of its contents. `T4_BLESS=1` rewrites them; do
+//! that only after adding a format, never to make this test pass.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn dump(store: &Store) -> String {
     text
 }
 
-/// A store with all that its files can have in them.
+/// A store that uses every feature of the file formats.
 fn write_store(dir: &Path) {
     let original = tempfile::tempdir().unwrap();
     let (mut store, mut background) = Store::open(small(original.path())).unwrap();

@@ -1,5 +1,5 @@
-//! Times for a person to read; run it in release:
-//! `cargo test --release -p t4-mvcc -- --ignored --nocapture measure`.
+//! Times for human readers; run it in release: `cargo test --release -p t4-mvcc
+//! -- --ignored --nocapture measure`.
 
 use std::hint::black_box;
 
@@ -9,7 +9,7 @@ use t4_kv_types::{KeyRange, LeaseId, Revision, Write};
 use super::Random;
 use crate::{Config, Io, LogPosition, Projection, Store};
 
-/// Counts the CPU time of this thread, so that a busy machine disturbs little.
+/// The CPU time of this thread, so that other load on the machine disturbs little.
 fn cpu_ns() -> u64 {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("runs on Linux");
     let ran = stat.split(' ').next().and_then(|ran| ran.parse().ok());

@@ -23,14 +23,14 @@ use crate::{
 /// Operations per seed.
 const STEPS: usize = 250;
 
-/// An entry of the log that the state machine would keep.
+/// An entry of the log, as the state machine would keep it.
 #[derive(Clone, Debug)]
 enum Entry {
     Write(Revision, Vec<Write>, Vec<Event>),
     Compact(Revision),
 }
 
-/// A store, its oracle, and the log that a crash is recovered from.
+/// A store, its oracle, and the log for recovery after a crash.
 struct Model {
     random: Random,
     home: tempfile::TempDir,
@@ -39,13 +39,13 @@ struct Model {
     mutant: Mutant,
     running: Option<(Store, Background)>,
     oracle: Oracle,
-    /// The entries after `log_start`; the entry at index `log_start + 1` first.
+    /// The entries after `log_start`; the first one has index `log_start + 1`.
     log: Vec<Entry>,
     log_start: u64,
     tickets: VecDeque<(SealTicket, LogPosition)>,
     /// The newest position that a seal reported, and the tables given with it.
     sealed: (LogPosition, Tables),
-    /// Positions whose seal may have become durable though it failed.
+    /// Positions whose seal failed but may have become durable.
     maybe_sealed: Vec<(LogPosition, Tables)>,
     forks: u32,
     story: VecDeque<String>,
@@ -152,7 +152,7 @@ impl Model {
         bytes.collect::<Vec<u8>>().into()
     }
 
-    /// Some writes of one revision, with a key changed twice now and then.
+    /// Some writes of one revision, which occasionally changes a key twice.
     fn writes(&mut self) -> Vec<Write> {
         let count = match self.random.below(20) {
             0 => 150,
@@ -283,7 +283,7 @@ impl Model {
         }
     }
 
-    /// What the manifest names is there, and nothing that nobody needs.
+    /// Checks that the files in the manifest exist.
     fn check_files(&mut self) -> Checked {
         let dir = self.config.dir.clone();
         for meta in &self.background().manifest().segments {
@@ -295,7 +295,7 @@ impl Model {
         Ok(())
     }
 
-    /// The disk is full for a while: seals and collections fail, then work.
+    /// The disk is full for a while: seals and collections fail, then work again.
     fn full_disk(&mut self) -> Checked {
         let (left, failing) = (self.random.below(12), 1 + self.random.below(6));
         self.tell(format!("the disk fails {failing} times after {left} steps"));
@@ -307,7 +307,7 @@ impl Model {
         }
         self.check_some()?;
         self.disk.faults.heal();
-        // Otherwise the next seal does it.
+        // Otherwise the next seal retries.
         if self.random.chance(60) { self.retry() } else { Ok(()) }
     }
 
@@ -321,7 +321,7 @@ impl Model {
         self.sealed(sealed, at)
     }
 
-    /// Everything in memory is gone; sometimes in the midst of background work.
+    /// Loses everything in memory, sometimes in the middle of background work.
     fn crash(&mut self) -> Checked {
         if self.random.chance(60) {
             let left = self.random.below(25);
@@ -341,7 +341,7 @@ impl Model {
         self.recover()
     }
 
-    /// Replays the log after the position that the store came back with.
+    /// Replays the log after the position that the store recovered to.
     fn recover(&mut self) -> Checked {
         let found = (self.store().position(), self.store().tables().clone());
         if found != self.sealed && !self.maybe_sealed.contains(&found) {
@@ -353,7 +353,7 @@ impl Model {
         self.maybe_sealed.clear();
         self.sealed = found.clone();
         self.tell(format!("recover from {}", found.0.index));
-        // A collection may have compacted further than the position says.
+        // A collection may have compacted beyond that position.
         let passed = (found.0.index.0 - self.log_start) as usize;
         for entry in self.log.split_off(passed) {
             self.log.push(entry.clone());
@@ -370,10 +370,10 @@ impl Model {
         self.check_all()
     }
 
-    /// Forks, checks the fork, and goes on with it or with the original.
+    /// Forks, checks the fork, and continues with the fork or the original.
     fn fork(&mut self) -> Checked {
-        // Not what the background worker knows: after a failure there may be a
-        // newer one on the disk.
+        // Not the background worker's manifest: after a failure there may be a
+        // newer one on disk.
         let manifest = Manifest::load(&self.config.dir).unwrap().unwrap();
         let (low, high) = (manifest.compacted.max(1), manifest.revision);
         let at = low + self.random.below((high - low + 1) as u64) as i64;
@@ -414,7 +414,7 @@ impl Model {
         Check { oracle: &self.oracle, random: &mut self.random, visible }.all(&reader)
     }
 
-    /// At the end: everything that can go goes.
+    /// At the end: drops everything that can be dropped.
     fn finish(&mut self) -> Checked {
         self.publish();
         self.check_all()?;
@@ -451,14 +451,14 @@ fn brief(writes: &[Write]) -> String {
     writes.iter().take(4).map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// Runs a seed; what went wrong.
+/// Runs a seed; returns what went wrong.
 fn run(seed: u64, mutant: Mutant) -> Result<(), String> {
     let mut model = Model::new(seed, mutant);
     let all = |model: &mut Model| {
         (0..STEPS).try_for_each(|_| model.step())?;
         model.finish()
     };
-    // An assertion of the store may be faster than a check of the model.
+    // An assertion in the store may fire before a check of the model.
     let outcome = catch_unwind(AssertUnwindSafe(|| all(&mut model)));
     outcome.unwrap_or_else(|_| Err("panicked".into())).map_err(|what| {
         let story: Vec<String> = model.story.iter().cloned().collect();
@@ -484,7 +484,7 @@ fn the_store_behaves_as_the_oracle() {
     }
 }
 
-/// The model finds the classic bugs of this design when they are built in, with
+/// The model finds the classic bugs of this design when they are injected, with
 /// a seed that finds nothing without them.
 fn finds(mutant: Mutant) {
     let found = (0..200).find_map(|seed| run(seed, mutant).err().map(|report| (seed, report)));

@@ -1,6 +1,6 @@
-//! Files whose checksums hold and whose content makes no sense: errors or other
-//! data, but never a panic. `T4_SEED=n` replays one mutation,
-//! `T4_SEEDS=n` tries that many.
+//! Files with valid checksums and nonsensical contents: errors or different
+//! data, but never a panic. `T4_SEED=n` replays one mutation, `T4_SEEDS=n`
+//! tries that many.
 
 use std::fs;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::segment::{
 };
 use crate::{Io, Manifest, SegmentId, SegmentKind, decode_segment};
 
-/// A segment with stored and compressed blocks, deletes, and several chunks'
-/// worth of odd keys.
+/// A segment with stored and compressed blocks, deletes, and enough unusual
+/// keys for several chunks.
 fn image() -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, mut background) = Store::open(small(dir.path())).unwrap();
@@ -51,7 +51,7 @@ fn put_footer(image: &mut [u8], footer: &Footer) {
     image[at..].copy_from_slice(&footer.encode());
 }
 
-/// Changes some bytes of a part, often to values at an edge.
+/// Changes some bytes of a part, often to boundary values.
 fn scramble(random: &mut Random, part: &mut [u8]) {
     for _ in 0..1 + random.below(3) {
         let at = random.below(part.len() as u64) as usize;
@@ -65,7 +65,7 @@ fn scramble(random: &mut Random, part: &mut [u8]) {
     }
 }
 
-/// Changes something and makes all checksums hold again.
+/// Changes something and recomputes all checksums.
 fn mutate(random: &mut Random, image: &mut [u8]) {
     let mut footer = footer_of(image);
     let (keys, table) = (footer.keys_offset as usize, footer.table_offset as usize);

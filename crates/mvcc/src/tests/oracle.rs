@@ -1,5 +1,5 @@
-//! What a key space is, told as simply as possible: a list of all changes,
-//! searched from the beginning each time.
+//! The simplest model of a key space: a list of all changes, searched from the
+//! start each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,7 +77,7 @@ impl Oracle {
         events
     }
 
-    /// As it was at a revision.
+    /// The key space as of a revision.
     pub(super) fn forked(&self, at: i64) -> Oracle {
         let changes = self.changes.iter().filter(|change| change.main <= at).cloned().collect();
         Oracle { changes, revision: at, compacted: self.compacted }
@@ -107,8 +107,8 @@ impl Oracle {
         live.into_values().cloned().collect()
     }
 
-    /// The events of a stretch. Those that a compaction may have taken from the
-    /// compacted revision (superseded within it) are left out.
+    /// The events of a range of revisions. Omits those at the compacted
+    /// revision that a compaction may have dropped (superseded within it).
     pub(super) fn events(&self, from: i64, to: i64) -> Vec<(Revision, Vec<Event>)> {
         let mut revisions: BTreeMap<i64, Vec<Event>> = BTreeMap::new();
         for change in &self.changes {
@@ -127,7 +127,7 @@ impl Oracle {
         change.main == self.compacted && self.changes.iter().any(superseded)
     }
 
-    /// Leaves out of real events what [`Oracle::events`] leaves out.
+    /// Removes the events that [`Oracle::events`] omits from real events.
     pub(super) fn without_superseded(
         &self,
         mut revisions: Vec<(Revision, Vec<Event>)>,
@@ -156,7 +156,7 @@ impl Oracle {
         live.into_iter().filter(|kv| kv.lease.is_some()).map(|kv| (kv.key, kv.lease)).collect()
     }
 
-    /// What a finished pass leaves.
+    /// The changes that remain after a finished pass.
     fn kept(&self) -> impl Iterator<Item = &Change> {
         self.changes.iter().filter(|change| {
             let is_newest = || {
@@ -168,12 +168,12 @@ impl Oracle {
         })
     }
 
-    /// The bytes of what a finished pass leaves.
+    /// The bytes of the changes that remain after a finished pass.
     pub(super) fn bytes_in_use(&self) -> u64 {
         self.kept().map(Change::bytes).sum()
     }
 
-    /// etcd's hash, by the letter of the reference.
+    /// etcd's hash, following the reference literally.
     pub(super) fn hash(&self, at: i64) -> u32 {
         let keep: BTreeSet<(i64, u32)> = self
             .keys()

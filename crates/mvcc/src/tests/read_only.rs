@@ -1,4 +1,4 @@
-//! Opening a store for looking at it.
+//! Opening a store read-only.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,13 +29,13 @@ fn finds_what_is_sealed_takes_a_log_and_writes_nothing() {
     fixture.seal();
     let sealed = fixture.store.revision();
     let dir = close(fixture);
-    // What an interrupted seal leaves stays where it is.
+    // The leftovers of an interrupted seal stay in place.
     fs::write(dir.path().join(crate::manifest::TEMPORARY), b"half").unwrap();
     let before = every_file(dir.path());
 
     let mut store = Store::open_read_only(small(dir.path())).unwrap();
     assert_eq!(store.revision(), sealed);
-    // Several times what a seal would be wanted at.
+    // Several times the size at which a seal would be due.
     let value = "v".repeat(1 << 10);
     for _ in 0..40 {
         let next = store.revision().next();

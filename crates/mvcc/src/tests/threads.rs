@@ -12,8 +12,8 @@ use crate::{Io, Projection, ReadError, Reader};
 const KEYS: i64 = 600;
 const REVISIONS: i64 = 1500;
 
-/// Every revision sets a few keys to itself, always the first one too, and
-/// deletes and makes the last one in turn.
+/// Every revision sets a few keys to its number, always including the first
+/// key, and alternately deletes and creates the last one.
 fn writes(revision: i64) -> Vec<Write> {
     let put = |n: i64| {
         let value = Bytes::from(format!("{revision} {}", "x".repeat((revision % 50) as usize)));
@@ -34,7 +34,7 @@ fn key(n: i64) -> Bytes {
     Bytes::from(format!("/key/{n:06}"))
 }
 
-/// The state at a revision, from scratch.
+/// The state at a revision, computed from scratch.
 fn expected_count(at: i64) -> u64 {
     let mut live = std::collections::BTreeSet::new();
     for revision in 2..=at {
@@ -78,7 +78,7 @@ fn check_events(reader: &Reader, from: i64, at: i64) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// A read may only be refused when the compaction has really passed it.
+/// A read may only be refused if the compaction has really passed it.
 fn unless_compacted<T>(reader: &Reader, at: i64, read: Result<T, ReadError>) -> Option<T> {
     match read {
         Ok(read) => Some(read),
@@ -90,17 +90,17 @@ fn unless_compacted<T>(reader: &Reader, at: i64, read: Result<T, ReadError>) -> 
     }
 }
 
-/// What the threads tell each other.
+/// The threads' shared progress.
 #[derive(Default)]
 struct Progress {
     done: AtomicBool,
     failed: AtomicBool,
     pages: AtomicU64,
-    /// How often the worker had nothing more to do.
+    /// How often the worker ran out of work.
     turns: AtomicU64,
 }
 
-/// Keeps the writer from waiting for a reader or a worker that has failed.
+/// Keeps the writer from waiting for a failed reader or worker.
 struct Alarm<'a>(&'a Progress);
 
 impl Drop for Alarm<'_> {
@@ -112,7 +112,7 @@ impl Drop for Alarm<'_> {
 }
 
 impl Progress {
-    /// Waits until the others have come so far too.
+    /// Waits until `counter` reaches `at_least`.
     fn wait_for(&self, counter: &AtomicU64, at_least: u64) {
         while counter.load(Ordering::Acquire) < at_least {
             assert!(!self.failed.load(Ordering::Acquire), "another thread has failed");
@@ -154,7 +154,7 @@ fn read_until_done(progress: &Progress, reader: Reader, mut random: Random) {
     }
 }
 
-/// Seals what comes, and compacts and collects in between.
+/// Seals tickets as they arrive, and compacts and collects in between.
 fn work(
     progress: &Progress,
     mut background: Background,
@@ -204,7 +204,7 @@ fn readers_see_whole_revisions_whatever_goes_on() {
             store.publish(Revision(revision));
             progress.wait_for(&progress.pages, revision as u64 / 5);
             if revision % 25 == 0 {
-                // The worker catches up, so that its work does not depend on luck.
+                // Lets the worker catch up, so that its work does not depend on luck.
                 progress.wait_for(&progress.turns, progress.turns.load(Ordering::Acquire) + 2);
             }
             if store.wants_seal() {

@@ -1,5 +1,5 @@
-//! The traps of this design, one test each. The model meets them too; here they
-//! stand with their reasons.
+//! The pitfalls of this design, one test each. The model covers them too; these
+//! tests state the reasons.
 
 use t4_kv_types::{EventKind, KeyRange};
 
@@ -15,8 +15,8 @@ fn put_noise(random: &mut Random, key: &str) -> Write {
     Write::Put { key: owned(key), value: noise(random, 200), lease: LeaseId::NONE }
 }
 
-/// A segment full of keys that stay, with one that will be deleted; then a
-/// segment full of waste with its delete. Only the second one is collected.
+/// A segment full of live keys, one of which will be deleted; then a segment
+/// full of waste with that delete. Only the second one is collected.
 fn deleted_across_segments() -> Fixture {
     let mut random = Random(1);
     let mut fixture = Fixture::new();
@@ -184,7 +184,7 @@ fn a_fork_sees_nothing_above_its_revision_and_goes_its_own_way() {
     let get = |reader: &crate::Reader, at| reader.get(b"n", at, Io::Blocking);
     assert_eq!(get(&reader, Revision(21)).unwrap().unwrap().value, "19");
     assert!(matches!(get(&reader, Revision(22)), Err(ReadError::Future)));
-    // Other writes at revisions that the shared file has too.
+    // Different writes at revisions that the shared file has too.
     for _ in 0..3 {
         let next = store.revision().next();
         store.apply(next, &[put("n", "fork")]);
@@ -200,7 +200,7 @@ fn a_fork_sees_nothing_above_its_revision_and_goes_its_own_way() {
     fork(&first, &second, Revision(5)).unwrap();
     let (third, _background) = open(&second);
     assert_eq!(get(&third.reader(), Revision(5)).unwrap().unwrap().value, "3");
-    // The shared file is collected in the fork, and stays in the original.
+    // The fork collects the shared file; the original keeps it.
     store.compact(Revision(24));
     while background.compaction_step() {}
     while background.wants_collect() {

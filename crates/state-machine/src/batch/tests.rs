@@ -1,4 +1,4 @@
-//! The encoding against what was written before, and against damage.
+//! Tests the encoding against earlier versions and against damage.
 
 use t4_auth_rbac::{PasswordHash, Permission, PermissionKind, TokenHash, TokenId};
 
@@ -35,7 +35,7 @@ fn everything() -> Batch {
     }
 }
 
-/// What entries have since there is authentication.
+/// Effects that entries may have since authentication was added.
 fn with_auth() -> Batch {
     use t4_auth_rbac::Effect as Auth;
     let alice = || "alice".into();
@@ -63,7 +63,7 @@ fn with_auth() -> Batch {
     batch
 }
 
-/// What version 1 wrote must be readable for ever.
+/// Entries of version 1 must stay readable.
 #[test]
 fn golden_version_1() {
     let golden = include_bytes!("../../tests/golden/log-payload-v1.bin");
@@ -78,7 +78,7 @@ fn golden_version_2() {
     assert_eq!(Batch::decode(&Bytes::from_static(golden)), Ok(with_auth()));
 }
 
-/// What entries have since leases end without naming their keys.
+/// Effects that entries may have since leases can end without naming their keys.
 fn with_lease_end() -> Batch {
     Batch {
         effects: vec![Effect::Revision { writes: 1 }, Effect::LeaseEnd { id: LeaseId(7) }],
@@ -117,7 +117,8 @@ fn every_prefix_is_refused_or_shorter() {
     }
 }
 
-/// A program that knows no authentication must name its age, and read the rest.
+/// A program without authentication must report that such an entry is newer,
+/// and read the others.
 #[test]
 fn the_version_is_the_oldest_that_can_say_it() {
     assert_eq!(everything().encode()[0], 1);

@@ -13,9 +13,9 @@ use crate::newest::Newest;
 use crate::read::{self, ANSWER_BYTES_MAX, ANSWER_OVERHEAD_BYTES, Path, View};
 use crate::state::StateMachine;
 
-/// The most that the keys of one delete may be, as a budget counts them, in
-/// bytes: no more than their writes could ever have in the log, so that what
-/// is far too large is refused before it is gathered.
+/// The most bytes, as a budget counts them, that the keys of one delete may
+/// take: a delete whose writes fit into the log stays below it. So a delete
+/// that is far too large is rejected before it is gathered.
 const KEYS_GATHERED_MAX: usize = 6 * BATCH_BYTES_MAX;
 
 impl Sequencer {
@@ -37,7 +37,7 @@ impl Sequencer {
     }
 
     /// Appends a put at `main` to the batch; returns the previous state if it
-    /// was asked for.
+    /// was requested.
     fn write_put(
         &mut self,
         state: &StateMachine,
@@ -74,7 +74,7 @@ impl Sequencer {
         self.push_write(write);
     }
 
-    /// The writes from `mark` on, if there are any, make the next revision.
+    /// Makes the writes since `mark`, if any, the next revision.
     fn close_revision(&mut self, mark: usize) {
         let writes = self.batch.writes.len() - mark;
         if writes > 0 {
@@ -121,7 +121,7 @@ impl Sequencer {
         Ok(DeleteRangeResult { revision: main, deleted, prev_kvs })
     }
 
-    /// The keys of a range, if they may fit one entry of the log.
+    /// The keys of a range, provided that they may fit into one log entry.
     fn keys_of(
         &self,
         state: &StateMachine,
@@ -136,7 +136,7 @@ impl Sequencer {
         }
     }
 
-    /// Appends deletes of live keys, which are in order, at `main` to the batch.
+    /// Appends deletes of live keys, given in order, at `main` to the batch.
     pub(super) fn delete_keys(&mut self, main: Revision, keys: Vec<Bytes>) {
         self.batch.writes.reserve(keys.len());
         keys.iter().for_each(|key| self.push_write(Write::Delete { key: key.clone() }));
@@ -173,14 +173,14 @@ impl Sequencer {
         }
     }
 
-    /// Takes back the writes from `mark` on: their request is refused.
+    /// Removes the writes since `mark`: their request was rejected.
     fn withdraw(&mut self, mark: usize) {
         let withdrawn = self.batch.writes.split_off(mark);
         self.batch_bytes -= withdrawn.iter().map(write_size_max).sum::<usize>();
         self.keys.withdraw(&withdrawn, self.revision);
     }
 
-    /// One revision is one log entry, and the log has a bound for that.
+    /// One revision is one log entry, whose size is limited.
     pub(super) fn refuse_if_too_large(&mut self, mark: usize) -> Result<(), OpError> {
         if self.batch_bytes <= BATCH_BYTES_MAX {
             return Ok(());
@@ -189,8 +189,8 @@ impl Sequencer {
         Err(OpError::TooLarge)
     }
 
-    /// What the puts of the taken path need, looked for in the state before
-    /// the transaction.
+    /// Checks the preconditions of the puts in the taken path against the state
+    /// before the transaction.
     fn check_puts(
         &self,
         state: &StateMachine,
@@ -219,8 +219,8 @@ impl Sequencer {
     }
 
     /// Runs the operations of a path in order; each sees the earlier ones.
-    /// `mark` is where the whole transaction's writes begin in the batch; all
-    /// their answers share one budget.
+    /// `mark` is the start of the whole transaction's writes in the batch; all
+    /// answers share one budget.
     fn run(
         &mut self,
         state: &StateMachine,
@@ -258,8 +258,8 @@ impl Sequencer {
         Ok(TxnResult { revision: self.reached(mark), succeeded: path.succeeded, responses })
     }
 
-    /// The revision that a transaction has reached: one more than where it
-    /// began as soon as it has changed something.
+    /// The current revision of a transaction: one more than at its start once
+    /// it has changed something.
     fn reached(&self, mark: usize) -> Revision {
         if self.batch.writes.len() > mark { self.revision.next() } else { self.revision }
     }

@@ -1,4 +1,4 @@
-//! Grants and revocations of leases.
+//! Grants and revokes leases.
 
 use bytes::Bytes;
 use t4_kv_types::{LeaseId, OpError};
@@ -9,9 +9,9 @@ use crate::batch::Effect;
 use crate::request::Response;
 use crate::state::StateMachine;
 
-/// A revocation names the keys that it deletes in its log entry up to so many
-/// keys, and so many bytes of them. Beyond it `apply` takes them from the lease:
-/// the entry stays small, so that no lease has too many keys to end.
+/// A revocation names the keys that it deletes in its log entry up to this
+/// number of keys, and a number of bytes. Beyond that, `apply` takes the keys
+/// from the lease: the entry stays small, so no lease has too many keys to end.
 const NAMED_KEYS_MAX: usize = 1_000;
 const NAMED_BYTES_MAX: usize = 1 << 20;
 
@@ -77,12 +77,12 @@ impl Sequencer {
             keys.push(key.clone());
             true
         });
-        // Two runs in order.
+        // Two sorted runs.
         keys.sort();
         keys
     }
 
-    /// Whether `holds` is true of every key attached to a lease on the newest
+    /// Whether `holds` is true for every key attached to a lease on the newest
     /// state.
     pub(super) fn each_attached_key(
         &self,

@@ -1,5 +1,5 @@
-//! The sequencer and the state machine against a naive oracle: random requests,
-//! on whoever's behalf, batches in flight while the next is evaluated, refused
+//! The sequencer and the state machine against a naive oracle: random requests
+//! from random callers, batches in flight while the next is evaluated, rejected
 //! batches, seals, and the log replayed into a second state.
 //!
 //! `T4_SEED=<seed>` replays one run.
@@ -182,7 +182,7 @@ impl Rng {
     }
 }
 
-/// One replica: what is applied, what is in flight, and the log so far.
+/// One replica: its applied state, its batches in flight, and the log so far.
 struct Replica {
     _dir: tempfile::TempDir,
     state: StateMachine,
@@ -213,7 +213,7 @@ impl Replica {
         }
     }
 
-    /// Closes the open batch; `after` is the oracle with it done.
+    /// Closes the open batch; `after` is the oracle after it.
     fn close_batch(&mut self, after: &Oracle) {
         if self.sequencer.batch().is_empty() {
             return;
@@ -224,7 +224,7 @@ impl Replica {
         self.in_flight.push_back((at, batch, after.clone()));
     }
 
-    /// Applies the oldest batch in flight and compares what came of it.
+    /// Applies the oldest batch in flight and compares the results.
     fn commit(&mut self, applied: &mut Oracle) {
         let Some((at, batch, after)) = self.in_flight.pop_front() else { return };
         let payload = batch.encode();
@@ -239,7 +239,7 @@ impl Replica {
         self.compare(applied);
     }
 
-    /// The log refuses: everything that is not applied never happened.
+    /// The log rejects a batch: everything unapplied never happened.
     fn refuse(&mut self, applied: &Oracle) -> Oracle {
         self.in_flight.clear();
         self.sequencer.discard(&self.state);
@@ -294,7 +294,7 @@ fn check_read_only(replica: &Replica, applied: &Oracle, rng: &mut Rng) {
     }
 }
 
-/// What came of the requests, to see that all of it happens.
+/// Counts of outcomes, to check that each kind occurs.
 #[derive(Default)]
 struct Seen {
     /// While authentication was on.
@@ -387,7 +387,7 @@ fn agrees_with_the_oracle() {
     assert!(replayed.is_some() || enough, "{done} {denied} {old}");
 }
 
-/// A log entry that cannot follow the state before it is an error, and nothing
+/// A log entry that cannot follow the state before it is an error, and no part
 /// of it is applied.
 #[test]
 fn a_foreign_log_is_refused() {

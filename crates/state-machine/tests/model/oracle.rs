@@ -1,5 +1,5 @@
 //! etcd's semantics, written as naively as possible: one request after the
-//! other, on a map that keeps everything.
+//! other, on a map that keeps all history.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,14 +14,14 @@ use crate::rights::Rights;
 pub(crate) struct Oracle {
     pub(crate) revision: i64,
     pub(crate) compacted: i64,
-    /// Every state that a key ever had: (revision, what it was then).
+    /// Every past state of each key: (revision, state).
     history: BTreeMap<Bytes, Vec<(i64, Option<KeyValue>)>>,
     pub(crate) leases: BTreeMap<i64, i64>,
     pub(crate) alarms: BTreeSet<(NodeId, AlarmKind)>,
     pub(crate) rights: Rights,
     /// Every event, by revision.
     pub(crate) events: Vec<(i64, Vec<Event>)>,
-    /// Events of the request that runs.
+    /// Events of the current request.
     now: Vec<Event>,
 }
 
@@ -292,7 +292,7 @@ fn relates(kv: &KeyValue, compare: &Compare) -> bool {
     }
 }
 
-/// The operations that run, decided before any of them does.
+/// The operations that will run, decided before any of them runs.
 struct Plan<'a> {
     succeeded: bool,
     steps: Vec<Step<'a>>,

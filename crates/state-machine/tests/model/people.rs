@@ -1,4 +1,4 @@
-//! Random users, and what they ask of authentication.
+//! Random users and authentication requests.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ const USERS: [&str; 4] = ["root", "alice", "bob", "ghost"];
 const ROLES: [&str; 4] = ["root", "app", "logs", "ghost"];
 
 impl Rng {
-    /// The last one is there to be missed, most of the time.
+    /// The last one usually does not exist.
     fn name(&mut self, from: [&str; 4]) -> Arc<str> {
         let known = if self.one_in(8) { 4 } else { 3 };
         from[self.below(known) as usize].into()
@@ -28,7 +28,7 @@ impl Rng {
         self.name(ROLES)
     }
 
-    /// Who asks. The administrator more often than not, so that things go on.
+    /// The caller: usually the administrator, so that most requests succeed.
     pub(crate) fn who(&mut self, rights: &Rights) -> Identity {
         match self.below(20) {
             0 => Identity::Anonymous,
@@ -42,7 +42,7 @@ impl Rng {
         }
     }
 
-    /// Some that are tight, and some that cover much of what is asked for.
+    /// Some permissions are narrow, and some cover most requests.
     fn permission(&mut self) -> Permission {
         let kind =
             self.pick(&[PermissionKind::Read, PermissionKind::Write, PermissionKind::ReadWrite]);

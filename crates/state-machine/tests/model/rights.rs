@@ -1,5 +1,5 @@
-//! Who may do what, written as naively as possible: lists that are searched
-//! from end to end, and ranges as the points where something can change.
+//! Authorisation, written as naively as possible: lists that are searched from
+//! end to end, and ranges as sets of points where something can change.
 
 use bytes::Bytes;
 use t4_auth_rbac::{AuthError, AuthState, Command, Identity, Permission};
@@ -11,8 +11,8 @@ struct User {
     name: String,
     roles: Vec<String>,
     has_password: bool,
-    /// The auth revision at which it was added, its password set, or
-    /// authentication switched off.
+    /// The auth revision at which the user was added, its password was set, or
+    /// authentication was switched off.
     since: u64,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Rights {
     pub(crate) revision: u64,
     users: Vec<User>,
     roles: Vec<Role>,
-    /// (id, first byte of the hash, whose), and how many there ever were.
+    /// (id, first byte of the hash, user), and the number ever created.
     pub(crate) tokens: Vec<(u64, u8, String)>,
     tokens_ever: u64,
 }
@@ -87,7 +87,7 @@ impl Rights {
         self.users.iter().find(|user| user.name == name)
     }
 
-    /// Whether it is an administrator; an error if it is nobody.
+    /// Whether the user is an administrator; an error if there is no such user.
     fn user(&self, who: &Identity) -> Result<bool, AuthError> {
         let (name, made) = self.named(who)?;
         let user = self.find(name).ok_or(AuthError::PermissionDenied)?;
@@ -116,8 +116,8 @@ impl Rights {
         Err(AuthError::PermissionDenied)
     }
 
-    /// Every point of the range at which something can change is in some
-    /// permission.
+    /// Whether every point of the range at which something can change is
+    /// covered by some permission.
     fn has(&self, user: &User, (writes, range): &Need) -> bool {
         let roles = self.roles.iter().filter(|role| user.roles.contains(&role.name));
         let allows = |own: &&Permission| {
@@ -309,7 +309,7 @@ fn contains(permission: &Permission, point: &[u8]) -> bool {
     }
 }
 
-/// Whether it is to be written, else read; and what.
+/// Whether it is a write (else a read), and of which range.
 type Need = (bool, KeyRange);
 
 fn writes(keys: Vec<Bytes>) -> Vec<Need> {
