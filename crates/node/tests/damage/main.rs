@@ -310,9 +310,8 @@ async fn every_kind_of_damage_gives_right_data_or_an_error_that_names_the_file()
         let mut random = Random::new(seed << 20 | case);
         let (told, mutated) = loop {
             let mut mutated = files.clone();
-            match mutate(&mut mutated, &older, &mut random) {
-                Some(told) => break (told, mutated),
-                None => {}
+            if let Some(told) = mutate(&mut mutated, &older, &mut random) {
+                break (told, mutated);
             }
         };
         println!("T4_SEED={seed} T4_CASE={case}: {told}");
