@@ -18,8 +18,8 @@
 //!
 //! Exit codes: 0, success; 1, failure; 2, wrong usage.
 //!
-//! Non-goals: the server is in `t4-server`, reading a data directory in `t4-node`, certificates in
-//! `t4-tls-config`.
+//! Implemented elsewhere: the server (`t4-server`), reading a data directory (`t4-node`),
+//! certificates (`t4-tls-config`).
 #![doc = include_str!("../README.md")]
 
 mod certs;
