@@ -1,4 +1,4 @@
-//! Tells the program for which target it was built: `t4 version` shows it.
+//! Passes the build target to the program: `t4 version` prints it.
 
 fn main() {
     let target = std::env::var("TARGET").unwrap_or_default();

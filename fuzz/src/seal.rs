@@ -1,8 +1,8 @@
-//! Checksums made right again, by the diagrams of `docs/formats`.
+//! Corrects checksums, following the diagrams of `docs/formats`.
 //!
-//! Written from the diagrams and not with the crates' own encoders: bytes that
-//! are no file any more must be sealed too. Whatever is missing or makes no
-//! sense is left as it is.
+//! Written from the diagrams and without the crates' own encoders, because
+//! bytes that are no longer a valid file must be sealed too. Missing or
+//! implausible parts are left unchanged.
 
 use std::ops::Range;
 
@@ -39,8 +39,8 @@ pub(crate) fn wal_segment(bytes: &mut [u8]) {
 
 const WAL_FRAME_HEADER: usize = 39;
 
-/// Where the payloads are stored in a segment of the log, as long as there is
-/// what begins like a frame.
+/// The ranges of the payloads in a segment of the log, up to the first position
+/// that does not begin like a frame.
 pub(crate) fn wal_payloads(bytes: &[u8]) -> Vec<Range<usize>> {
     const PAGE: usize = 4096;
     const SECTOR: usize = 512;
@@ -98,7 +98,7 @@ pub(crate) fn mvcc_segment(bytes: &mut [u8]) {
     put(bytes, footer + 80, footer..footer + 80);
 }
 
-/// The records of a block that is stored as it is.
+/// The records of an uncompressed block.
 fn seal_records(bytes: &mut [u8], mut at: usize, end: usize) {
     while at < end {
         let Some(length) = u32_at(bytes, at).filter(|length| *length > 8) else { return };
@@ -139,7 +139,7 @@ pub(crate) fn checksum_line(bytes: &mut [u8]) {
     bytes[body..].copy_from_slice(line.as_bytes());
 }
 
-/// Puts the checksum of a range at `at`, if both are inside.
+/// Writes the checksum of a range at `at`, if both are within `bytes`.
 fn put(bytes: &mut [u8], at: usize, of: Range<usize>) {
     if let Some(crc) = bytes.get(of).map(crc32c) {
         put_value(bytes, at, crc);
@@ -158,6 +158,6 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<usize> {
     let eight = bytes.get(at..)?.first_chunk()?;
-    // An offset that no file of this size has is no offset.
+    // An offset beyond the end of the file is invalid.
     usize::try_from(u64::from_le_bytes(*eight)).ok().filter(|offset| *offset <= bytes.len())
 }

@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: builds T4 and the client, fetches etcd, compares them.
+//! `cargo xtask bench`: builds T4 and the client, fetches etcd, and compares
+//! them.
 //!
-//! What is measured and how is in `crates/bench`; this only gets everything
-//! together. A run of everything writes `docs/benchmarks.md`; a part of it, or
-//! a quick look, must not replace what a whole run found.
+//! `crates/bench` does the measuring; this only assembles the inputs. A full
+//! run writes `docs/benchmarks.md`; a partial or quick run must not overwrite
+//! the results of a full one.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,10 +13,11 @@ use t4_testkit::{EtcdDistro, target_dir};
 
 use crate::{cargo, succeed};
 
-/// Runs the verb. The arguments go to `t4-bench` as they are; the binaries and
-/// the page are added where they are missing.
+/// Runs the verb. The arguments go to `t4-bench` unchanged; the binaries and
+/// the page are added if missing.
 pub(crate) fn run(args: Vec<String>) -> Result<()> {
-    // Apart, so that the client's wishes do not change how the server is built.
+    // Separately, so that the client's features do not change how the server is
+    // built.
     build("t4-bench")?;
     let mut bench = Command::new(target_dir().join("release/t4-bench"));
     bench.args(&args);
@@ -35,8 +37,8 @@ pub(crate) fn run(args: Vec<String>) -> Result<()> {
     succeed(&mut bench)
 }
 
-/// Where the page goes, unless the arguments say something else or make the
-/// run less than whole.
+/// The path of the page, unless the arguments set another one or make the run
+/// partial.
 fn page(args: &[String]) -> Option<PathBuf> {
     let partial = ["--doc", "--quick", "--only", "--rounds", "--t4-bin", "--etcd-bin"];
     let whole = !partial.iter().any(|flag| has(args, flag));

@@ -1,6 +1,6 @@
-//! `cargo xtask certs [DIR]`: certificates to test with, made by the code that
-//! `t4 certs` runs. The suites make their own at run time; this is for scripts,
-//! and for trying things by hand. Nothing secret, nothing to commit.
+//! `cargo xtask certs [DIR]`: test certificates, made by the code that `t4
+//! certs` runs. The suites make their own at run time; this is for scripts and
+//! for manual tests. Not secret, and not to be committed.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -12,8 +12,8 @@ use t4_tls_config::{
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What is issued by the CA: file, kind, common name, names, and how many days
-/// ago it was issued for a day (0: today, for 30 days).
+/// The certificates issued by the CA: file, kind, common name, names, and how
+/// many days ago each was issued for one day (0: today, for 30 days).
 const LEAVES: [(&str, LeafKind, &str, &[&str], u32); 8] = [
     ("server", LeafKind::Server, "t4-server", &["localhost", "127.0.0.1", "::1"], 0),
     ("client", LeafKind::Client, "my-app", &[], 0),
@@ -25,7 +25,7 @@ const LEAVES: [(&str, LeafKind, &str, &[&str], u32); 8] = [
     ("expired", LeafKind::Client, "my-app", &[], 2),
 ];
 
-/// Writes them to the directory given, or to `target/certs`.
+/// Writes them to the given directory, or to `target/certs`.
 pub(crate) fn run(args: Vec<String>) -> anyhow::Result<()> {
     ensure!(args.len() <= 1, "one directory at most");
     let dir = args.first().map_or_else(|| crate::root().join("target/certs"), PathBuf::from);
@@ -34,7 +34,7 @@ pub(crate) fn run(args: Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A CA with its leaves, and in `stranger` another of the same name.
+/// Makes a CA with its leaves, and in `stranger` another CA of the same name.
 fn make(dir: &Path, now: SystemTime) -> anyhow::Result<()> {
     let own = authority(dir, now)?;
     for (file, kind, common_name, sans, days_ago) in LEAVES {

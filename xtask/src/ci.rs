@@ -1,8 +1,8 @@
-//! `cargo xtask ci`: what must pass before anything lands.
+//! `cargo xtask ci`: the checks that must pass before a change lands.
 //!
 //! Formatting, lints as errors, then `cargo xtask test`, which includes the
-//! walls between the crates (`layers`) and the drift of generated files. With
-//! `lints`, only the first two.
+//! crate layers (`layers`) and the drift of generated files. With `lints`, only
+//! the first two.
 
 use anyhow::{Result, bail};
 

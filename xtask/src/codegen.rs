@@ -1,9 +1,10 @@
-//! `cargo xtask codegen`: Rust from `proto/*.proto`, without `protoc`.
+//! `cargo xtask codegen`: generates Rust from `proto/*.proto`, without
+//! `protoc`.
 //!
-//! The output is committed; the test below fails when it is not what the
-//! sources give. Beside the Rust files it writes the descriptors
-//! (`descriptor.bin`), in which the names are those of the wire: JSON needs
-//! them, and the Rust names are not always the same (see [`RENAMED`]).
+//! The output is committed; the test below fails if it does not match the
+//! sources. Beside the Rust files it writes the descriptors (`descriptor.bin`)
+//! with the names used on the wire: JSON needs them, and the Rust names
+//! sometimes differ (see [`RENAMED`]).
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +29,8 @@ const SOURCES: &[&str] = &[
 ];
 
 /// Fields whose wire name makes an unreadable Rust name (`peer_ur_ls`), with
-/// the name that the Rust code is made from. The wire knows numbers only.
+/// the name used to generate the Rust code. The binary encoding has only
+/// numbers.
 const RENAMED: &[(&str, &str)] = &[("peerURLs", "peer_urls"), ("clientURLs", "client_urls")];
 
 /// Runs the verb. Takes no arguments.
@@ -43,7 +45,7 @@ pub(crate) fn run(args: Vec<String>) -> Result<()> {
     generate(&out)
 }
 
-/// Writes everything that is generated into the folder `out`.
+/// Writes all generated files into the folder `out`.
 fn generate(out: &Path) -> Result<()> {
     fs::create_dir_all(out)?;
     write_descriptor(&out.join("descriptor.bin"))?;
@@ -62,7 +64,7 @@ fn write_descriptor(path: &Path) -> Result<()> {
 }
 
 fn write_rust(out: &Path) -> Result<()> {
-    // Comments travel in the source info.
+    // Comments are part of the source info.
     let mut files = compiler(true)?.file_descriptor_set();
     for message in files.file.iter_mut().flat_map(|file| &mut file.message_type) {
         for field in &mut message.field {

@@ -1,13 +1,12 @@
-//! The walls between the crates, as `ARCHITECTURE.md` draws them, checked
-//! against what `cargo metadata` says.
+//! The crate layers of `ARCHITECTURE.md`, checked against `cargo metadata`.
 //!
 //! A crate may depend on crates of lower layers; within a layer, only where the
-//! layer says so. Only a few crates may open the door to a heavy dependency.
-//! Development dependencies are free: tests may look anywhere.
+//! layer allows it. Only a few crates may use a heavy dependency directly.
+//! Development dependencies are exempt: tests may use any crate.
 
 use std::collections::BTreeMap;
 
-/// One storey of the house.
+/// One layer of crates.
 struct Layer {
     name: &'static str,
     crates: &'static [&'static str],
@@ -15,7 +14,7 @@ struct Layer {
     inside: &'static [(&'static str, &'static str)],
 }
 
-/// From the ground up.
+/// From the lowest up.
 const LAYERS: &[Layer] = &[
     Layer { name: "L0 words", crates: &["t4-kv-types", "t4-proto"], inside: &[] },
     Layer {
@@ -51,11 +50,11 @@ const LAYERS: &[Layer] = &[
     },
 ];
 
-/// Never below anything that ships.
+/// Never a dependency of anything that ships.
 const TEST_PLANE: &[&str] =
     &["t4-testkit", "t4-linearizability", "t4-sim", "t4-bench", "t4-tests", "xtask"];
 
-/// Who alone may depend on what; the test plane may too.
+/// The only crates that may use each dependency, beside the test plane.
 const DOORS: &[(&str, &[&str])] = &[
     ("t4-proto", &["t4-etcd-api", "t4-json-gateway", "t4-peer-replication", "t4-cli"]),
     ("clap", &["t4-cli"]),
@@ -69,14 +68,14 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tokio-rustls", &["t4-tls-config"]),
 ];
 
-/// Providers of cryptography that are not ours: one in a binary is enough.
+/// Other crypto providers: one in a binary is enough.
 const OTHER_PROVIDERS: &[&str] =
     &["ring", "openssl-sys", "boring-sys", "rustls-rustcrypto", "rustls-graviola"];
 
 /// A package and its normal and build dependencies.
 type Graph = BTreeMap<String, Vec<String>>;
 
-/// What is wrong with a graph, in sentences.
+/// The violations in a graph, as sentences.
 fn violations(graph: &Graph) -> Vec<String> {
     let mut wrong = Vec::new();
     for (package, dependencies) in graph {
@@ -140,9 +139,9 @@ fn the_walls_stand() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Of everything that the workspace builds, tests and tools included. `cargo
-/// tree` knows what is built; the lock file and the metadata also name what a
-/// feature that nobody asks for would bring.
+/// Checks everything that the workspace builds, including tests and tools.
+/// `cargo tree` knows what is built; the lock file and the metadata also list
+/// dependencies of features that nobody enables.
 #[test]
 fn there_is_one_provider_of_cryptography() {
     let tree = std::process::Command::new(env!("CARGO"))

@@ -1,7 +1,7 @@
 //! The repository's own tool: `cargo xtask <verb>`.
 //!
-//! Each verb is a file of this folder with a `run` that takes the arguments
-//! after the verb; this file only finds it.
+//! Each verb is a file in this folder with a `run` that takes the arguments
+//! after the verb; this file only dispatches.
 
 mod bench;
 mod certs;
@@ -17,7 +17,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, ensure};
 
-/// A verb: its name, what `--help` says of it, and what it does.
+/// A verb: its name, its help text, and its function.
 type Verb = (&'static str, &'static str, fn(Vec<String>) -> anyhow::Result<()>);
 
 /// Every verb, in the order of the help text.
@@ -75,7 +75,7 @@ fn cargo() -> Command {
     cargo
 }
 
-/// Says what is run, runs it, and fails when it does.
+/// Prints the command, runs it, and returns an error if it fails.
 fn succeed(command: &mut Command) -> anyhow::Result<()> {
     println!("$ {command:?}");
     let status = command.status().with_context(|| format!("run {command:?}"))?;

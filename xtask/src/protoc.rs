@@ -1,8 +1,8 @@
 //! A `protoc` that is this program under another name.
 //!
-//! The build script of the crate `etcd-client` calls `protoc`, and a machine
-//! with but a Rust toolchain and pip has none. protox, which `codegen` uses,
-//! does the same work; here it understands the few arguments that prost-build
+//! The build script of the crate `etcd-client` calls `protoc`, which a machine
+//! with only a Rust toolchain and pip does not have. protox, which `codegen`
+//! uses, does the same work; here it accepts the few arguments that prost-build
 //! passes, and writes the same descriptor set.
 
 use std::ffi::OsString;
@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// True when this program was called as `protoc`.
+/// Whether this program was called as `protoc`.
 pub(crate) fn is_the_name(program: &str) -> bool {
     Path::new(program).file_stem().is_some_and(|name| name == "protoc")
 }
 
-/// Puts a link to this program into the target directory; gives its path.
+/// Creates a link to this program in the target directory; returns its path.
 pub(crate) fn install(target: &Path) -> Result<PathBuf> {
     let folder = target.join("protoc");
     std::fs::create_dir_all(&folder)?;
@@ -28,7 +28,7 @@ pub(crate) fn install(target: &Path) -> Result<PathBuf> {
     Ok(link)
 }
 
-/// Does what `protoc` with these arguments would do.
+/// Does what `protoc` would do with these arguments.
 pub(crate) fn run(args: Vec<String>) -> Result<()> {
     let call = Call::parse(args)?;
     let mut compiler = protox::Compiler::new(&call.includes)?;

@@ -1,8 +1,8 @@
-//! `cargo xtask test`: everything that can be tested, with nothing prepared.
+//! `cargo xtask test`: all tests, without any preparation.
 //!
 //! Needs the pinned toolchain and pip. Fetches the real etcd, builds the `t4`
 //! binary that the black-box suites run, and runs every test of the workspace.
-//! Arguments go to `cargo test` as they are: `cargo xtask test -- some_name`.
+//! Arguments go to `cargo test` unchanged: `cargo xtask test -- some_name`.
 
 use std::process::Command;
 
@@ -12,7 +12,7 @@ use t4_testkit::{EtcdDistro, t4_binary, target_dir};
 use crate::{cargo, protoc, succeed};
 
 /// Tests against the crate `etcd-client` are behind a feature, because its
-/// build script asks for `protoc`, which a plain `cargo test` must not need.
+/// build script calls `protoc`, which a plain `cargo test` must not need.
 pub(crate) const RUST_CLIENT: &str = "t4-tests/rust-client";
 
 /// Runs the verb.
@@ -26,7 +26,8 @@ pub(crate) fn run(args: Vec<String>) -> Result<()> {
     succeed(with_protoc(&mut test)?.args(args))
 }
 
-/// Adds the `protoc` that this program is when it is called by that name.
+/// Sets `PROTOC` to this program, which acts as `protoc` when called by that
+/// name.
 pub(crate) fn with_protoc(command: &mut Command) -> Result<&mut Command> {
     let protoc = protoc::install(&target_dir())?;
     Ok(command.env("PROTOC", protoc))

@@ -1,7 +1,7 @@
-//! `t4 certs`: a small certificate authority, so that nobody needs openssl to try
-//! TLS. Files are PEM, keys have mode 0600, and nothing is replaced unasked.
+//! `t4 certs`: a small certificate authority for trying TLS without openssl. Files are PEM,
+//! keys have mode 0600, and files are replaced only with `--force`.
 //!
-//! What certificates are made of is left to `t4-tls-config`.
+//! `t4-tls-config` makes the certificates.
 
 mod init_ca;
 mod inspect;
@@ -77,7 +77,7 @@ impl SignerArgs {
     }
 }
 
-/// Where a new pair is written.
+/// Where a new pair is written, and whether it may replace files.
 struct PairFiles {
     cert: PathBuf,
     key: PathBuf,
@@ -86,7 +86,7 @@ struct PairFiles {
 
 impl PairFiles {
     /// # Errors
-    /// The name leads elsewhere: files are named here, and directories by `--dir`.
+    /// The name contains a directory: it names files, and `--dir` the directory.
     fn new(dir: &Path, name: &str, force: bool) -> Result<Self, UsageError> {
         if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
             return Err(UsageError::Combination {
@@ -100,8 +100,8 @@ impl PairFiles {
         Ok(PairFiles { cert, key, existing })
     }
 
-    /// Fails if writing would replace anything unasked: before a key is made,
-    /// and before one file of the two is written.
+    /// Fails if a write would replace a file without `--force`: before a key is made, and
+    /// before either file is written.
     fn check(&self) -> anyhow::Result<()> {
         for path in [&self.cert, &self.key] {
             if self.existing == Existing::Keep && path.symlink_metadata().is_ok() {
@@ -111,15 +111,14 @@ impl PairFiles {
         Ok(())
     }
 
-    /// Prints the files' names, and on standard error until when the
-    /// certificate is valid.
+    /// Prints the files' names, and the certificate's expiry on standard error.
     fn write(
         &self,
         issued: &Issued,
         asked: Option<SystemTime>,
         out: &mut dyn Write,
     ) -> anyhow::Result<()> {
-        // The key first: a certificate without its key helps nobody.
+        // The key first: a certificate without its key is useless.
         if let Some(key) = &issued.key {
             write_file(&self.key, key, Secrecy::Private, self.existing)?;
             writeln!(out, "{}", self.key.display())?;
@@ -133,10 +132,9 @@ impl PairFiles {
     }
 }
 
-/// Until when a certificate is valid; and that it is shorter than `asked` for,
-/// if it is.
+/// The expiry of a certificate, and a note if it is earlier than `asked`.
 fn validity_note(cert: &Path, not_after: SystemTime, asked: Option<SystemTime>) -> String {
-    // Certificates have whole seconds.
+    // Certificates have a resolution of one second.
     let short = asked.is_some_and(|asked| asked > not_after + Duration::from_secs(1));
     let aside =
         if short { ", which is the end of its CA and earlier than was asked for" } else { "" };
@@ -151,7 +149,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     })
 }
 
-/// A length in days, as openssl's `-days`.
+/// A duration in days, as in openssl's `-days`.
 fn days(text: &str) -> Result<Duration, String> {
     match text.parse::<u32>() {
         Ok(0) | Err(_) => Err("a number of days from 1 is needed".to_owned()),

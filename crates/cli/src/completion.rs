@@ -1,5 +1,5 @@
-//! `t4 completion` and `t4 man`: what shells and `man` want to know of the
-//! commands, made from the commands themselves so that it cannot go stale.
+//! `t4 completion` and `t4 man`: shell completions and manual pages, generated from the commands so
+//! that they cannot go stale.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ impl CompletionArgs {
             ForShell::Zsh => Shell::Zsh,
             ForShell::Fish => Shell::Fish,
         };
-        // By way of memory: the generator panics when a pipe is closed.
+        // Through memory: the generator panics when a pipe is closed.
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut command, "t4", &mut script);
         std::io::stdout().lock().write_all(&script)?;

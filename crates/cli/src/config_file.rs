@@ -1,7 +1,7 @@
-//! The config file: YAML, one level deep, or two where there are sections. Its
+//! The config file: YAML with one level, or two where there are sections. Its
 //! keys are the names of the flags; a value is a scalar or a list of scalars,
-//! and means what it means after the flag. What YAML makes of a scalar (number,
-//! boolean) does not matter: the text counts.
+//! and means the same as after the flag. The YAML type of a scalar (number,
+//! boolean) does not matter: its text is used.
 
 use std::path::{Path, PathBuf};
 
@@ -10,21 +10,21 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use crate::hints;
 use crate::usage::UsageError;
 
-/// A config file that was read.
+/// A parsed config file.
 #[derive(Debug)]
 pub(crate) struct ConfigFile {
     pub(crate) path: PathBuf,
     entries: Vec<Entry>,
 }
 
-/// What may stand in a file.
+/// The keys and values that a file may have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape<'a> {
     /// These keys of `t4 run`, and nothing else.
     Strict(&'a [&'a str]),
-    /// Any keys, whose values may be anything; and sections with these keys.
+    /// Any keys with any values, and sections with these keys.
     Lenient {
-        /// By name; what is not known in a section is a mistake.
+        /// By name; an unknown key in a section is an error.
         sections: &'a [(&'a str, &'a [&'a str])],
     },
 }
@@ -34,14 +34,14 @@ pub(crate) enum Shape<'a> {
 pub(crate) struct Entry {
     section: Option<String>,
     key: String,
-    /// Empty only if the value is no text and no list of texts.
+    /// Empty only if the value is neither a text nor a list of texts.
     pub(crate) values: Vec<String>,
-    /// Where the key stands, from 1.
+    /// The line of the key, from 1.
     pub(crate) line: usize,
 }
 
 impl Entry {
-    /// The section that it stands in.
+    /// The section that contains it.
     pub(crate) fn section(&self) -> Option<&str> {
         self.section.as_deref()
     }
@@ -66,7 +66,7 @@ impl ConfigFile {
         ConfigFile::parse(path.to_owned(), &text, shape)
     }
 
-    /// The same for a text; `path` is for messages.
+    /// Parses `text`; `path` is for messages.
     pub(crate) fn parse(path: PathBuf, text: &str, shape: &Shape<'_>) -> Result<Self, UsageError> {
         match read(text, shape) {
             Ok(entries) => Ok(ConfigFile { path, entries }),
@@ -74,12 +74,12 @@ impl ConfigFile {
         }
     }
 
-    /// What it says of a key, if it does.
+    /// The entry of a key, if there is one.
     pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.section.is_none() && entry.key == key)
     }
 
-    /// All that it says, in its order.
+    /// All entries, in the order of the file.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -123,7 +123,7 @@ fn read(text: &str, shape: &Shape<'_>) -> Result<Vec<Entry>, Fault> {
         match event {
             Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd => {}
             Event::StreamEnd => return Ok(entries),
-            // A file of comments alone.
+            // A file that has only comments.
             Event::Scalar(text, ScalarStyle::Plain, ..) if is_null(&text) => {}
             Event::MappingStart(..) if !is_begun => {
                 is_begun = true;
@@ -187,7 +187,7 @@ fn read_section(
     }
 }
 
-/// The same as `read_values`, where what is deeper is no fault, and no value.
+/// Like `read_values`, but deeper levels are allowed and give no value.
 fn read_anything(events: &mut Events<'_>) -> Result<Option<Vec<String>>, Fault> {
     let (event, _) = events.next()?;
     let mut values = Vec::new();
@@ -217,7 +217,7 @@ fn read_anything(events: &mut Events<'_>) -> Result<Option<Vec<String>>, Fault> 
     })
 }
 
-/// `None`: the key has no value, and counts as not there.
+/// `None`: the key has no value, and is treated as missing.
 fn read_values(events: &mut Events<'_>, key: &str) -> Result<Option<Vec<String>>, Fault> {
     let (event, span) = events.next()?;
     match event {

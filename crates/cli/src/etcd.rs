@@ -1,16 +1,16 @@
-//! `t4 etcd`, and a binary or link that is called `etcd`: a server from etcd's
-//! flags, environment variables and config file, with etcd's checks, its words
-//! and its exit codes (reference: etcd's `server/etcdmain` and `server/embed`).
+//! `t4 etcd`, and a binary or link named `etcd`: a server configured by etcd's
+//! flags, environment variables and config file, with etcd's checks, messages
+//! and exit codes (reference: etcd's `server/etcdmain` and `server/embed`).
 //!
-//! * `flag`, `table`: which flags there are, and what each means here.
-//! * `command_line`, `environment`, `file`: the three places that values come
-//!   from; `go`, `url`: what values look like; `given`: all that was found.
-//! * `bootstrap`, `security`: what has to go together.
-//! * `settings`: all of it as the settings that `t4 run` has too.
-//! * `help`: what is printed for people.
+//! * `flag`, `table`: the flags, and what each means here.
+//! * `command_line`, `environment`, `file`: the three sources of values; `go`,
+//!   `url`: the syntax of values; `given`: all values found.
+//! * `bootstrap`, `security`: checks of combinations.
+//! * `settings`: converts all of it into the settings that `t4 run` uses too.
+//! * `help`: the help and version texts.
 //!
-//! What weakens a promise is refused, or a warning where etcd only warns; what
-//! is about etcd's inside is one line in the log.
+//! A flag that weakens a guarantee is rejected, or warned of where etcd only
+//! warns; a flag about etcd's internals is one line in the log.
 
 mod bootstrap;
 mod command_line;
@@ -53,8 +53,8 @@ pub(crate) fn run(args: EtcdArgs) -> anyhow::Result<ExitCode> {
     serve(args.flags)
 }
 
-/// The flags of a command line that starts with a program called `etcd`, or
-/// with `t4 etcd`: clap would read some of them its own way.
+/// The flags of a command line that starts with a program named `etcd`, or with
+/// `t4 etcd`: clap would parse some of them differently.
 pub(crate) fn flags_of(args: &[OsString]) -> Option<Vec<OsString>> {
     let (program, rest) = args.split_first()?;
     if Path::new(program).file_name().is_some_and(|name| name == "etcd") {
@@ -69,7 +69,7 @@ pub(crate) fn has_flag(name: &str) -> bool {
     flag::find(name).is_some()
 }
 
-/// Does what the flags ask for.
+/// Runs what the flags ask for.
 pub(crate) fn serve(flags: Vec<OsString>) -> anyhow::Result<ExitCode> {
     match asked_and_settled(flags) {
         Ok(Outcome::Print(text)) => {
@@ -119,7 +119,7 @@ fn asked_and_settled(flags: Vec<OsString>) -> Result<Outcome, EtcdError> {
     Ok(Outcome::Start(Box::new(resolved)))
 }
 
-/// The file alone counts, as in etcd; what was given beside it is told.
+/// Only the file counts, as in etcd; other settings are reported as ignored.
 fn from_file(path: &Path, flags: &Given, notices: &mut Notices) -> Result<Given, EtcdError> {
     let from_file = file::load(path)?;
     for (name, ..) in flags.iter() {

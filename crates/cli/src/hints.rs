@@ -1,11 +1,10 @@
-//! What somebody may have meant: etcd's flags given to `t4 run`, commands that
-//! other servers have, keys of other programs' config files, and slips of the
-//! fingers.
+//! Suggestions for likely mistakes: etcd's flags given to `t4 run`, commands of
+//! other servers, keys of other programs' config files, and typos.
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
-/// etcd's names of settings that `t4 run` has by another.
+/// etcd's names for settings that have another name in `t4 run`.
 const OTHER_NAMES: [(&str, &str); 21] = [
     ("listen-client-urls", "listen"),
     ("listen-client-http-urls", "listen"),
@@ -19,7 +18,7 @@ const OTHER_NAMES: [(&str, &str); 21] = [
     ("peer-key-file", "peer-tls-key"),
     ("peer-trusted-ca-file", "peer-tls-ca"),
     ("auth-token-ttl", "token-ttl"),
-    // What people write who know other servers.
+    // Names from other servers.
     ("port", "listen"),
     ("addr", "listen"),
     ("address", "listen"),
@@ -51,13 +50,12 @@ const OTHER_COMMANDS: [(&str, &str); 16] = [
     ("manpages", "man"),
 ];
 
-/// The same error, with a tip where there is one to give. `args` is the whole
-/// command line.
+/// Adds a tip to the error if there is one. `args` is the whole command line.
 pub(crate) fn with_tip(mut error: Error, args: &[String]) -> Error {
     let tip = match error.kind() {
         ErrorKind::UnknownArgument if args.get(1).is_some_and(|arg| arg == "run") => {
             let named = text_of(&error, ContextKind::InvalidArg);
-            // Go's flags have one dash too, which clap takes for a letter.
+            // Go's flags may have one dash, which clap parses as a short flag.
             let single = args.iter().filter_map(|arg| arg.strip_prefix('-'));
             let single = single.filter(|rest| rest.len() > 1 && !rest.starts_with('-'));
             let long = named.as_deref().and_then(|arg| arg.strip_prefix("--"));
@@ -74,7 +72,7 @@ pub(crate) fn with_tip(mut error: Error, args: &[String]) -> Error {
     if let Some(tip) = tip {
         error.remove(ContextKind::SuggestedArg);
         error.remove(ContextKind::SuggestedSubcommand);
-        // It names the flag that clap would have suggested.
+        // The usage names the flag that clap would have suggested.
         error.remove(ContextKind::Usage);
         let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
         error.insert(ContextKind::Suggested, tips);
@@ -115,7 +113,7 @@ fn for_command(name: &str) -> Option<String> {
     }
 }
 
-/// What to write instead of a key that no config file of `t4 run` has.
+/// The suggestion for a key that no config file of `t4 run` has.
 pub(crate) fn for_key(key: &str) -> Option<String> {
     if matches!(key, "tls" | "client-tls" | "security" | "client-transport-security") {
         return Some(
@@ -134,9 +132,9 @@ pub(crate) fn for_key(key: &str) -> Option<String> {
     }
 }
 
-/// The name that is meant, if one is near enough for that.
+/// The known name closest to `name`, if it is close enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // In a short word, three letters are all of it.
+    // In a short word, three letters would be all of it.
     let allowed = (name.len() / 3).clamp(1, 3);
     let near = known.into_iter().map(|known| (difference(name, known), known)).min()?;
     (near.0 <= allowed).then_some(near.1)
@@ -148,11 +146,11 @@ fn difference(a: &str, b: &str) -> usize {
         letters.sort_unstable();
         letters
     };
-    // Two letters that changed places are one slip.
+    // Two swapped letters are one mistake.
     if a != b && sorted(a) == sorted(b) { 1 } else { distance(a, b) }
 }
 
-/// How many letters must be added, removed or replaced to make `b` of `a`.
+/// The number of letters to add, remove or replace to turn `a` into `b`.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.bytes().enumerate() {

@@ -1,10 +1,10 @@
-//! `t4 inspect`: what a data directory holds, read while no server runs on it.
-//! Nothing in the directory is changed; the tail of the log that is not in a
-//! sealed segment yet is part of what is shown, so that the revisions are those
-//! that clients saw.
+//! `t4 inspect`: shows the contents of a data directory on which no server
+//! runs. Nothing in the directory is changed. The tail of the log that is not
+//! yet in a sealed segment is included, so that the revisions are those that
+//! clients saw.
 //!
-//! Text is for people; `--json` prints one object a line, with etcd's names of
-//! fields, and keys and values in base64 as etcd's JSON has them.
+//! Text output is for people; `--json` prints one object per line, with etcd's
+//! field names, and keys and values in base64 as in etcd's JSON.
 
 mod count;
 mod diff;
@@ -27,7 +27,7 @@ use crate::sources::Sources;
 use crate::usage::UsageError;
 use crate::value;
 
-/// What was asked for is not there.
+/// The requested item does not exist.
 const EXIT_NOT_FOUND: u8 = 1;
 
 #[derive(Debug, clap::Args)]
@@ -73,7 +73,7 @@ trait Show {
     fn show(self, data: &Offline, out: &mut Output<'_>) -> anyhow::Result<ExitCode>;
 }
 
-/// Where results go, and in which form.
+/// Where results go, and in which format.
 struct Output<'a> {
     out: &'a mut dyn Write,
     json: bool,

@@ -3,24 +3,23 @@
 //! [`run`] takes the arguments of the process and returns its exit code. Each
 //! subcommand is a module:
 //!
-//! * `run`: a server, until a signal ends it. `run/flags.rs` has the flags,
-//!   `run/settings.rs` makes the configuration of node and server of them.
-//! * `etcd`: the same server, from etcd's flags.
+//! * `run`: a server, until a signal ends it. `run/flags.rs` has the flags, `run/settings.rs` turns
+//!   them into the configuration of node and server.
+//! * `etcd`: the same server, configured by etcd's flags.
 //! * `inspect`: reads a data directory on which no node runs.
-//! * `verify`: reads every byte of such a directory, and says what is damaged.
+//! * `verify`: reads every byte of such a directory and reports damage.
 //! * `certs`: a small certificate authority.
-//! * `completion`: for shells, and pages for `man`.
+//! * `completion`: shell completions and manual pages.
 //! * `version`.
 //!
-//! Beside them, what they share: `sources` (which source of a setting wins),
-//! `config_file`, `value` (the texts that settings are written as), `usage`
-//! (what a wrong setting is told), `hints` (what somebody may have meant),
+//! Shared modules: `sources` (which source of a setting wins), `config_file`, `value` (the text
+//! formats of settings), `usage` (errors in settings), `hints` (suggestions for likely mistakes),
 //! `logging`.
 //!
-//! Exit codes: 0, done; 1, it did not work; 2, it was asked for wrongly.
+//! Exit codes: 0, success; 1, failure; 2, wrong usage.
 //!
-//! How anything works is left to others: the server to `t4-server`, reading a
-//! data directory to `t4-node`, certificates to `t4-tls-config`.
+//! Implemented elsewhere: the server (`t4-server`), reading a data directory (`t4-node`),
+//! certificates (`t4-tls-config`).
 #![doc = include_str!("../README.md")]
 
 mod certs;
@@ -44,7 +43,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use usage::UsageError;
 
-/// It was asked for wrongly.
+/// Wrong usage.
 const EXIT_USAGE: u8 = 2;
 
 /// An etcd-compatible store that keeps its history on local disks.
@@ -76,8 +75,8 @@ enum Command {
     Version(version::VersionArgs),
 }
 
-/// Does what `args` ask for; the first is the name of the program. Blocks
-/// until it is done. Speaks on standard output and standard error.
+/// Runs the command in `args`, whose first element is the name of the program. Blocks until it is
+/// done. Writes to standard output and standard error.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     if let Some(flags) = etcd::flags_of(&args) {
@@ -89,7 +88,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(told) => {
             let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
             let told = hints::with_tip(told, &args);
-            // A closed pipe leaves nobody to tell.
+            // If the pipe is closed, there is nobody to report to.
             let _ = told.print();
             return if told.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
@@ -122,7 +121,7 @@ fn command_names() -> Vec<String> {
     Cli::command().get_subcommands().map(|sub| sub.get_name().to_owned()).collect()
 }
 
-/// In the long help: the short one is for a look.
+/// Only in the long help: the short one is an overview.
 fn name_variable(arg: clap::Arg) -> clap::Arg {
     let is_setting = |flag: &&str| !matches!(*flag, "help" | "version" | "check");
     let Some(flag) = arg.get_long().filter(is_setting) else { return arg };
@@ -132,7 +131,7 @@ fn name_variable(arg: clap::Arg) -> clap::Arg {
     arg.long_help(format!("{long} [env: {variable}]"))
 }
 
-/// What `t4 run -h` leaves out: what few servers need.
+/// Hides from `t4 run -h` the flags that few servers need.
 fn brief(arg: clap::Arg) -> clap::Arg {
     const COMMON: [&str; 19] = [
         "help",
@@ -164,7 +163,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         .downcast_ref::<std::io::Error>()
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
     if broken_pipe {
-        // Whoever read our output has seen enough.
+        // The reader closed the pipe because it has seen enough.
         return ExitCode::SUCCESS;
     }
     eprintln!("t4: {}", with_causes(error));
@@ -172,8 +171,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     if is_usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
 }
 
-/// An error and what caused it; causes that its text has already are not told
-/// twice.
+/// An error and its causes; a cause that is already in the text before it is not repeated.
 fn with_causes(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
@@ -220,7 +218,7 @@ mod tests {
         let help = run.render_long_help().to_string();
         for flag in crate::run::flag_names() {
             let variable = crate::sources::variable(&flag);
-            // Refused anyway.
+            // Rejected in any case.
             let is_hidden = ["peer-listen", "advertise-peer"].contains(&flag.as_str());
             let is_shown = help.contains(&format!("[env: {variable}]"));
             assert_ne!(is_shown, is_hidden, "{variable} in\n{help}");

@@ -1,5 +1,5 @@
-//! Logs are lines of text or of JSON, T4's or etcd's, on standard error unless
-//! somebody wants them elsewhere.
+//! Logs are lines of text or JSON, in T4's or etcd's format, on standard error
+//! unless configured otherwise.
 
 pub(crate) mod zap;
 
@@ -20,18 +20,18 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub(crate) use zap::Zap;
 
-/// The mode of a file that is made for log lines: they name keys, clients and
+/// The mode of a log file that we create: its lines name keys, clients and
 /// addresses.
 const FILE_MODE: u32 = 0o600;
 
-/// How a log line is written.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// For people.
     Text,
-    /// For machines: one object a line.
+    /// For machines: one object per line.
     Json,
-    /// What etcd writes.
+    /// etcd's format.
     Zap(Zap),
 }
 
@@ -40,26 +40,26 @@ pub(crate) enum Format {
 pub(crate) enum Output {
     Stderr,
     Stdout,
-    /// Appended to; made if missing, and then for its owner alone.
+    /// Appended to; created if missing, accessible only to the owner.
     File(PathBuf),
 }
 
-/// What is logged, how, and where.
+/// What is logged, in which format, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Logging {
-    /// This and what is graver.
+    /// This level and more severe ones.
     pub(crate) level: Level,
     pub(crate) format: Format,
-    /// Each line goes to all of them.
+    /// Each line goes to every output.
     pub(crate) outputs: Vec<Output>,
 }
 
-/// Sends what is logged from now on to where it should go.
+/// Sends everything logged after this call to `outputs`.
 ///
 /// # Errors
-/// When a file cannot be opened.
+/// A file cannot be opened.
 pub(crate) fn start(logging: &Logging) -> anyhow::Result<()> {
-    // Every frame on every connection is not what `debug` is turned on for.
+    // `debug` is not meant to log every frame on every connection.
     let wire = LevelFilter::from_level(logging.level).min(LevelFilter::INFO);
     let filter = Targets::new()
         .with_default(logging.level)
@@ -74,15 +74,15 @@ pub(crate) fn start(logging: &Logging) -> anyhow::Result<()> {
         Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
         Format::Zap(zap) => registry.with(lines.with_ansi(false).event_format(zap)).try_init(),
     };
-    // Somebody who embeds the command line has a subscriber already.
+    // A program that embeds the command line may already have a subscriber.
     drop(started);
     Ok(())
 }
 
-/// The time as log lines have it.
+/// The time in the format of log lines.
 pub(crate) fn now() -> String {
     let mut text = String::new();
-    // Nothing can fail in memory.
+    // Writing to memory cannot fail.
     let _ = SystemTime.format_time(&mut Writer::new(&mut text));
     text
 }
@@ -107,13 +107,13 @@ fn open(output: &Output) -> anyhow::Result<Opened> {
     })
 }
 
-/// A file that is there keeps its mode: somebody may have made it for whoever
-/// collects the lines. A new one is the owner's alone, whatever the umask.
+/// An existing file keeps its mode: it may have been created for the collector
+/// of the lines. A new one is accessible only to the owner, whatever the umask.
 fn append_to(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     match options.append(true).create_new(true).mode(FILE_MODE).open(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            // Unless it goes away just now.
+            // It exists, unless it has just been removed.
             options.create_new(false).create(true).open(path)
         }
         Ok(file) => {
@@ -130,7 +130,7 @@ enum Opened {
     File(File),
 }
 
-/// Writes each line to all. What one cannot take is lost there only.
+/// Writes each line to every output. A failing output loses its own lines only.
 struct Several(Arc<Vec<Opened>>);
 
 impl Write for Several {

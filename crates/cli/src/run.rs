@@ -1,4 +1,4 @@
-//! `t4 run`: a server, from the settings to its last breath.
+//! `t4 run`: a server, from settings to shutdown.
 
 mod check;
 mod effective;
@@ -43,8 +43,8 @@ pub(crate) fn run(RunCommand { check, args }: RunCommand) -> anyhow::Result<Exit
     start(settings, &unknown_variables(), FlagNames::T4)
 }
 
-/// The same, once the settings are known; `notices` are about them, which were
-/// given by `flags`.
+/// Runs a server with resolved settings; `notices` are about those settings,
+/// which were given by `flags`.
 pub(crate) fn start(
     settings: Settings,
     notices: &Notices,
@@ -58,21 +58,23 @@ pub(crate) fn start(
         .build()
         .context("cannot start the runtime")?;
     let code = runtime.block_on(serve(settings, flags));
-    // A start that a signal cut short may still read the disk: nobody waits.
+    // A start that a signal interrupted may still be reading the disk: do not
+    // wait for it.
     runtime.shutdown_background();
     code
 }
 
 async fn serve(settings: Settings, flags: FlagNames) -> anyhow::Result<ExitCode> {
     let Settings { node, mut server, security, logging } = settings;
-    // Before certificates of ours would be made in it.
+    // Before our own certificates would be created in it.
     t4_node::Contents::of(&node.data_dir)?;
     let asks_for_certificates = security.client.asks_for_certificates();
     let needs_users = server.auth.required;
     let quota_bytes = node.quota_bytes;
     server.security = security.clone().for_server(&node, &server)?;
     t4_tls_config::install_crypto_provider();
-    // Before the start, which may take a while: it can be cut short.
+    // Before the start, which may take a while, so that a signal can interrupt
+    // it.
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -138,8 +140,8 @@ async fn serve(settings: Settings, flags: FlagNames) -> anyhow::Result<ExitCode>
     }
 }
 
-/// Has the files read anew, and tells the supervisor when that is over. Nobody
-/// waits for it here: files may be where reading takes long.
+/// Reloads the files, and notifies the supervisor when that is done. Runs in
+/// the background: the files may be where reading is slow.
 fn reload(server: &Server, stopping: &Arc<AtomicBool>) {
     supervisor::tell(supervisor::State::Reloading);
     let reload = server.reload_files();
@@ -151,21 +153,21 @@ fn reload(server: &Server, stopping: &Arc<AtomicBool>) {
     let stopping = stopping.clone();
     tokio::task::spawn_blocking(move || {
         reload.wait();
-        // What is told last holds: a server that stops is not to be ready again.
+        // The last notification wins: a stopping server must not report ready
+        // again.
         if !stopping.load(Ordering::SeqCst) {
             supervisor::tell(supervisor::State::Ready);
         }
     });
 }
 
-/// What this machine calls itself.
+/// The name of this machine.
 pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// A variable that is misspelled would be ignored without a word. Kubernetes
-/// makes variables of its own for a service that is called t4: those are not
-/// meant for us.
+/// Warns of misspelled variables, which would be ignored silently. Kubernetes
+/// sets variables for a service named t4; those are not meant for us.
 fn unknown_variables() -> Notices {
     let mut notices = Notices::default();
     let known: Vec<String> =

@@ -1,5 +1,5 @@
-//! Where the value of a setting comes from: the flag, else the environment,
-//! else the config file. If none has it, the default is left to the caller.
+//! The source of a setting's value: the flag, else the environment, else the
+//! config file. If none has it, the caller applies the default.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -26,7 +26,7 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// For error messages; nothing for the flag, which they name anyway.
+    /// For error messages; empty for the flag, which they name anyway.
     pub(crate) fn aside(&self) -> String {
         match self {
             Source::Flag => String::new(),
@@ -53,15 +53,15 @@ pub(crate) fn variable(flag: &str) -> String {
 /// A look-up in the environment.
 pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// What stands behind the command line.
+/// The sources after the command line.
 pub(crate) struct Sources<'a> {
     environment: Environment<'a>,
     file: Option<ConfigFile>,
-    /// What was asked for and is set, in the order asked.
+    /// Settings that were looked up and are set, in the order of the look-ups.
     found: RefCell<Vec<Found>>,
 }
 
-/// A setting that is not left to its default.
+/// A setting that is not left at its default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     /// Without dashes.
@@ -71,7 +71,7 @@ pub(crate) struct Found {
     pub(crate) source: Source,
 }
 
-/// What one source says of a setting.
+/// The value of a setting in one source.
 struct Given {
     values: Vec<String>,
     source: Source,
@@ -82,13 +82,13 @@ impl<'a> Sources<'a> {
         Sources { environment, file, found: RefCell::default() }
     }
 
-    /// Every setting that is set somewhere and was asked for.
+    /// Every setting that is set in some source and was looked up.
     pub(crate) fn found(self) -> Vec<Found> {
         self.found.into_inner()
     }
 
-    /// The value of a setting that has one; `None`: it is set nowhere. `parse`
-    /// says what is wrong or what is allowed.
+    /// The value of a setting that has one; `None`: not set in any source.
+    /// `parse` returns what is wrong or what is allowed.
     pub(crate) fn one<T>(
         &self,
         flag: &'static str,
@@ -110,7 +110,7 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// The values of a setting that may have many: repeated, or separated by
+    /// The values of a setting that may have several: repeated, or separated by
     /// commas. Never an empty list.
     pub(crate) fn many<T>(
         &self,
@@ -172,7 +172,7 @@ impl<'a> Sources<'a> {
     }
 
     /// An empty variable counts as unset: shells and orchestrators cannot
-    /// always leave one out.
+    /// always omit one.
     fn environment_value(&self, flag: &'static str) -> Result<Option<Given>, UsageError> {
         let name = variable(flag);
         let value = (self.environment)(&name).filter(|value| !value.is_empty());

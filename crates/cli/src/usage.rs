@@ -1,4 +1,4 @@
-//! What a wrong setting is told: where it was written, what it was, what is
+//! Errors in settings: where the value was written, what it was, what is
 //! allowed.
 
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::sources::Source;
 
-/// The settings are wrong: somebody must change them. Nothing was started.
+/// The settings are wrong and must be changed. Nothing was started.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum UsageError {
     /// A value is not allowed.
@@ -15,20 +15,20 @@ pub(crate) enum UsageError {
     Value {
         /// The setting, as its flag without dashes.
         flag: &'static str,
-        /// What was given.
+        /// The value.
         value: String,
-        /// Where.
+        /// Where it was written.
         place: Source,
         /// What is wrong, or what is allowed.
         why: String,
     },
-    /// Each setting is allowed, and not all of them together.
+    /// Each setting is allowed, but not the combination.
     #[error("{why}")]
     Combination {
-        /// Which do not go together, and what to do.
+        /// Which settings conflict, and what to do.
         why: String,
     },
-    /// The config file is not as it should be.
+    /// The config file is malformed.
     #[error("--config-file: {}, line {line}: {what}", path.display())]
     File {
         /// The file.
@@ -43,7 +43,7 @@ pub(crate) enum UsageError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         why: String,
     },
 }

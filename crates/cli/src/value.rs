@@ -1,5 +1,5 @@
-//! The texts that settings are written as. Each function returns the value, or
-//! what is wrong or allowed, for a person.
+//! The text formats of settings. Each function returns the value, or a text for
+//! people that says what is wrong or allowed.
 
 mod address;
 mod duration;

@@ -1,6 +1,6 @@
 //! `t4 verify`: reads every byte of a data directory on which no server runs,
-//! and says everything that is damaged. Exit code 0: nothing is, and a server
-//! can be started from it.
+//! and reports all damage. Exit code 0: there is none, and a server can be
+//! started from it.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ pub(crate) struct VerifyArgs {
     json: bool,
 }
 
-/// What is printed, in the order in which it is.
+/// The output, in the order in which it is printed.
 #[derive(Serialize)]
 struct Report {
     ok: bool,
@@ -30,9 +30,10 @@ struct Report {
     log_entries: u64,
     last_log_index: u64,
     records: u64,
-    /// What the next start will cut off: a write that was never acknowledged.
+    /// The bytes that the next start will cut off: a write that was never
+    /// acknowledged.
     torn_bytes: u64,
-    /// None: it cannot be made of what is there.
+    /// `None`: it cannot be built from the files.
     state: Option<State>,
     faults: Vec<ReportedFault>,
 }

@@ -1,8 +1,9 @@
 //! A small certificate authority: enough to try TLS, and to run a store whose
-//! operator has no other.
+//! operator has no other CA.
 //!
-//! Makes PEM texts and no files (see [`crate::write_file`]); keeps no register
-//! of what it issued. The time is an argument; keys and serials are random.
+//! Produces PEM texts and no files (see [`crate::write_file`]); keeps no
+//! register of issued certificates. The time is an argument; keys and serials
+//! are random.
 
 mod renewal;
 
@@ -24,27 +25,27 @@ use crate::moment::seconds;
 use crate::pem;
 use crate::roots::may_sign;
 
-/// A CA to be made.
+/// A request for a new CA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaRequest {
     /// Its name.
     pub common_name: String,
-    /// Whose it is. Default none.
+    /// The organization. Default none.
     pub organization: Option<String>,
-    /// How long it is valid from now.
+    /// Validity, starting now.
     pub validity: Duration,
     /// The kind of its key.
     pub key_type: KeyType,
 }
 
-/// What a certificate is for.
+/// The purpose of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeafKind {
     /// A server: extended key usage serverAuth.
     Server,
     /// A client: clientAuth.
     Client,
-    /// A member of a cluster, which is both.
+    /// A member of a cluster, which is both a server and a client.
     Peer,
 }
 
@@ -60,46 +61,46 @@ impl LeafKind {
     }
 }
 
-/// A certificate to be issued.
+/// A request for a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeafRequest {
-    /// What it is for.
+    /// The purpose.
     pub kind: LeafKind,
-    /// Whose it is; for a client, the user's name.
+    /// The common name; for a client, the user's name.
     pub common_name: String,
-    /// Whose it is, too. Default none.
+    /// The organization. Default none.
     pub organization: Option<String>,
     /// DNS names and IP addresses. A server or a peer needs at least one:
-    /// clients do not look at the common name.
+    /// clients ignore the common name.
     pub sans: Vec<String>,
-    /// How long it is valid from now; never longer than the CA.
+    /// Validity, starting now; never longer than the CA's.
     pub validity: Duration,
     /// The kind of its key.
     pub key_type: KeyType,
 }
 
-/// How a certificate is renewed.
+/// Options for renewing a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Renewal {
-    /// How long it is valid from now; `None`, the default: as long as before.
+    /// Validity, starting now; `None`, the default: as long as before.
     pub validity: Option<Duration>,
-    /// A new key of this kind; `None`, the default: the key stays, so that one
-    /// file changes and not two, and no reader can meet half of the change.
+    /// The kind of a new key; `None`, the default: the key is kept, so that
+    /// only one file changes, and no reader can see half of the change.
     pub new_key: Option<KeyType>,
 }
 
-/// What was made: PEM.
+/// A new certificate, in PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Issued {
-    /// The certificate, and after it the CA's, if that is not a root itself.
+    /// The certificate, followed by the CA's, unless the CA is a root.
     pub certificate: String,
-    /// The new key in PKCS#8; `None`: the key stayed.
+    /// The new key in PKCS#8; `None`: the key was kept.
     pub key: Option<String>,
 }
 
 impl std::fmt::Debug for Issued {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // No key in any log.
+        // Keys must not reach a log.
         f.debug_struct("Issued").field("certificate", &self.certificate).finish_non_exhaustive()
     }
 }
@@ -110,16 +111,16 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     der: CertificateDer<'static>,
     certificate: Certificate,
-    /// What is sent with every certificate: the CA's own, unless it is a root.
+    /// Sent with every certificate: the CA's own, unless it is a root.
     chain: String,
 }
 
 impl Authority {
-    /// Makes a CA that signs itself.
+    /// Creates a self-signed CA.
     ///
     /// # Errors
     ///
-    /// A validity of nothing, or beyond the calendar.
+    /// The validity is zero or exceeds the calendar.
     pub fn create(request: &CaRequest, now: SystemTime) -> Result<(Self, Issued), TlsError> {
         let key = request.key_type.generate()?;
         let mut params = CertificateParams::default();
@@ -132,12 +133,12 @@ impl Authority {
         Ok((authority, Issued { certificate: pem, key: Some(issued_key) }))
     }
 
-    /// The CA of two PEM files; whoever made it.
+    /// Loads a CA from two PEM files; any tool may have made them.
     ///
     /// # Errors
     ///
-    /// A file is malformed, the key is not the certificate's, the certificate
-    /// may not sign or is not valid now.
+    /// A file is malformed, the key does not match the certificate, or the
+    /// certificate may not sign or is not valid now.
     pub fn load(
         cert: (&Path, &[u8]),
         key: (&Path, &[u8]),
@@ -166,7 +167,7 @@ impl Authority {
         Ok(Authority { issuer, der, certificate, chain })
     }
 
-    /// What the CA's own certificate says.
+    /// The CA's own certificate.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
     }
@@ -175,8 +176,8 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// Names that are none, a server without names, a validity of nothing, or
-    /// a CA whose own name cannot be written again.
+    /// A name is invalid, a server has no names, the validity is zero, or the
+    /// CA's own name cannot be encoded again.
     pub fn issue(&self, request: &LeafRequest, now: SystemTime) -> Result<Issued, TlsError> {
         if request.sans.is_empty() && request.kind != LeafKind::Client {
             return Err(TlsError::Options(
@@ -194,13 +195,14 @@ impl Authority {
         Ok(Issued { certificate, key: Some(key.serialize_pem()) })
     }
 
-    /// Issues a certificate again, that this CA, or one of the same name before
-    /// it, has issued: same names and purposes, a new serial and new dates.
-    /// `path` is where `pem` is from, for errors.
+    /// Reissues a certificate that this CA, or an earlier one of the same name,
+    /// has issued: same names and purposes, new serial and dates. `path` is the
+    /// origin of `pem`, for errors.
     ///
     /// # Errors
     ///
-    /// It is malformed, of another issuer, or has what cannot be written again.
+    /// It is malformed, from another issuer, or has contents that cannot be
+    /// encoded again.
     pub fn renew(
         &self,
         path: &Path,
@@ -226,12 +228,12 @@ impl Authority {
         }
     }
 
-    /// Issues the CA's own certificate again, with the same name and key, so
-    /// that what it has signed stays valid; `validity` as in [`Renewal`].
+    /// Reissues the CA's own certificate with the same name and key, so that
+    /// certificates signed by it stay valid; `validity` as in [`Renewal`].
     ///
     /// # Errors
     ///
-    /// Somebody else signed it, or its name cannot be written again.
+    /// It was signed by another CA, or its name cannot be encoded again.
     pub fn renew_itself(
         &self,
         path: &Path,
@@ -251,7 +253,7 @@ impl Authority {
         Ok(Issued { certificate, key: None })
     }
 
-    /// Signs what is no CA.
+    /// Signs a certificate that is not a CA.
     fn sign(
         &self,
         mut params: CertificateParams,
@@ -260,7 +262,8 @@ impl Authority {
         now: SystemTime,
     ) -> Result<String, TlsError> {
         (params.not_before, params.not_after) = validity(now, length)?;
-        // What outlives its CA is refused with it: the shorter date is honest.
+        // A certificate is rejected once its CA has expired: the shorter date
+        // is honest.
         params.not_after = params.not_after.min(moment(seconds(self.certificate.not_after))?);
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages =
@@ -268,7 +271,8 @@ impl Authority {
         params.serial_number = Some(random_serial()?);
         params.use_authority_key_identifier_extension = true;
         let signed = params.signed_by(key, &self.issuer).map_err(failed)?;
-        // Verifiers compare names byte by byte, and a name is written anew here.
+        // Verifiers compare names byte by byte, and the name is encoded again
+        // here.
         let issuer = parse(signed.der()).map(|x509| x509.issuer().as_raw().to_vec());
         if issuer.ok() != Some(self.subject_der()?) {
             return Err(TlsError::Crypto(format!(
@@ -286,7 +290,8 @@ impl Authority {
 }
 
 fn self_sign(mut params: CertificateParams, key: &KeyPair) -> Result<String, TlsError> {
-    // It signs leaves only: a stolen leaf cannot be made into a CA by mistake.
+    // It signs leaves only, so that a leaf cannot be turned into a CA by
+    // mistake.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![
         KeyUsagePurpose::DigitalSignature,

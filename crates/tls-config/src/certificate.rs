@@ -1,5 +1,5 @@
-//! What a certificate says, as plain data. Whether to believe it is left to
-//! [`crate::chain`]; the parser is `x509-parser`.
+//! The contents of a certificate as plain data. [`crate::chain`] decides
+//! whether to trust it; the parser is `x509-parser`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -29,7 +29,8 @@ impl SerialNumber {
 }
 
 impl fmt::Display for SerialNumber {
-    /// Lower-case hexadecimal without leading zeros, as Go's `%x` of a number.
+    /// Lower-case hexadecimal without leading zeros, like Go's `%x` of a
+    /// number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((first, rest)) = self.0.split_first() else { return f.write_str("0") };
         write!(f, "{first:x}")?;
@@ -37,30 +38,30 @@ impl fmt::Display for SerialNumber {
     }
 }
 
-/// What a certificate says.
+/// The contents of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// The version of X.509: 1 or 3.
     pub version: u32,
-    /// Whose it is, in one line: `C=US, O=etcd, CN=m1`.
+    /// The subject, in one line: `C=US, O=etcd, CN=m1`.
     pub subject: String,
-    /// Who says so.
+    /// The issuer, in the same form.
     pub issuer: String,
-    /// The last common name of the subject, which is the one that Go takes.
+    /// The last common name of the subject, which is the one that Go uses.
     pub common_name: Option<String>,
-    /// DNS names of the subject, as written.
+    /// DNS names of the subject, unchanged.
     pub dns_names: Vec<String>,
     /// IP addresses of the subject.
     pub ip_addresses: Vec<IpAddr>,
-    /// The issuer's number of it.
+    /// The serial number, unique per issuer.
     pub serial: SerialNumber,
     /// Not valid before.
     pub not_before: SystemTime,
     /// Not valid after.
     pub not_after: SystemTime,
-    /// Whether basicConstraints call it a CA.
+    /// Whether basicConstraints says that it is a CA.
     pub is_ca: bool,
-    /// What extended key usage allows it to be used for.
+    /// The purposes that extended key usage allows.
     pub purposes: Purposes,
     /// The kind and size of the key: `ECDSA P-256`, `RSA 2048`, `Ed25519`.
     pub key: String,
@@ -68,18 +69,18 @@ pub struct Certificate {
     pub fingerprint: [u8; 32],
 }
 
-/// Why bytes are not a certificate that is understood.
+/// The reason why bytes are not a certificate that can be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct MalformedCertificate(pub(crate) String);
 
 impl Certificate {
-    /// Reads DER. Any bytes are safe to give.
+    /// Parses DER. Safe for arbitrary bytes.
     ///
     /// # Errors
     ///
-    /// It is no certificate, bytes follow it, or an extension that is looked at
-    /// here is malformed or twice there.
+    /// It is not a certificate, bytes follow it, or an extension that is used
+    /// here is malformed or duplicated.
     pub fn from_der(der: &[u8]) -> Result<Self, MalformedCertificate> {
         Self::of(&parse(der)?)
     }
@@ -105,12 +106,13 @@ impl Certificate {
     }
 }
 
-/// Every certificate of a PEM file, in its order: for commands in the foreground,
-/// which may be given a pipe (`<(…)` of a shell) and wait for what comes out.
+/// All certificates of a PEM file, in its order: for commands in the
+/// foreground, which may be given a pipe (a shell's `<(…)`) and wait for its
+/// output.
 ///
 /// # Errors
 ///
-/// The file cannot be read, holds none, or one that is malformed.
+/// The file cannot be read, has no certificates, or has a malformed one.
 pub fn certificates_in(path: &Path) -> Result<Vec<Certificate>, TlsError> {
     let bytes = std::fs::read(path).map_err(|source| TlsError::io("read", path, source))?;
     let malformed = |error: MalformedCertificate| {
@@ -121,7 +123,7 @@ pub fn certificates_in(path: &Path) -> Result<Vec<Certificate>, TlsError> {
 }
 
 impl fmt::Display for Certificate {
-    /// A line for each thing that it says.
+    /// One line for each field.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let addresses = self.ip_addresses.iter().map(|address| format!("IP:{address}"));
         let names = self.dns_names.iter().map(|name| format!("DNS:{name}")).chain(addresses);
@@ -141,7 +143,7 @@ impl fmt::Display for Certificate {
     }
 }
 
-/// The certificate in DER, with nothing after it.
+/// Parses a certificate in DER, with nothing after it.
 pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, MalformedCertificate> {
     let (rest, x509) = x509_parser::parse_x509_certificate(der)
         .map_err(|error| MalformedCertificate(error.to_string()))?;

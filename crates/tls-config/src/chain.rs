@@ -1,18 +1,18 @@
-//! Whether a certificate leads to a root: webpki decides, and where webpki would
-//! refuse what Go accepts and recipes in use produce, [`lenient`] does.
+//! Verifies that a certificate leads to a root. webpki decides; where it would
+//! reject what Go accepts and common recipes produce, [`lenient`] does.
 //!
-//! The differences, each on purpose:
+//! The deliberate differences from webpki:
 //!
-//! * `openssl x509 -req` without an extension file makes certificates of version
-//!   1, which webpki does not parse. They cannot be CAs; as leaves they are fine.
-//! * etcd's own self-signed certificates call themselves CA; webpki refuses a CA
-//!   as a leaf.
-//! * A certificate that is itself in the bundle is believed.
-//! * CAs of enterprises mark the extensions about policies critical; webpki
-//!   implements none of them. [`policies`] does, and webpki skips them
-//!   ([`uncritical`]).
-//! * Roots must be in force themselves and their limits hold, and issuers must be
-//!   allowed to sign by their keyUsage: webpki does not look, Go does.
+//! * `openssl x509 -req` without an extension file makes version 1
+//!   certificates, which webpki does not parse. They cannot be CAs; as leaves
+//!   they are fine.
+//! * etcd's own self-signed certificates call themselves a CA; webpki rejects a
+//!   CA as a leaf.
+//! * A certificate that is itself in the bundle is trusted.
+//! * Enterprise CAs mark policy extensions as critical; webpki implements none
+//!   of them. [`policies`] does, and webpki skips them ([`uncritical`]).
+//! * A root must itself be within its dates and its limits must hold, and an
+//!   issuer's keyUsage must allow signing: webpki does not check this, Go does.
 
 mod lenient;
 mod policies;
@@ -37,31 +37,31 @@ use self::uncritical::{is_policy, with_algorithms};
 
 pub(crate) use self::uncritical::Uncritical;
 
-/// Why a certificate is not believed.
+/// Why a certificate is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ChainError {
     /// No path to a root that is in force.
     #[error("x509: certificate signed by unknown authority")]
     UnknownAuthority,
-    /// Too old, or too new.
+    /// Expired, or not valid yet.
     #[error("x509: certificate has expired or is not yet valid: {}", crate::moment::Utc(*limit))]
     NotInForce {
-        /// The end, or the beginning, that does not fit.
+        /// The violated limit: the end or the start.
         limit: SystemTime,
     },
-    /// Extended key usage names other purposes.
+    /// Extended key usage does not include the purpose.
     #[error("x509: certificate specifies an incompatible key usage")]
     Purpose,
     /// It cannot be parsed.
     #[error("x509: malformed certificate: {0}")]
     Malformed(String),
-    /// Anything else that webpki found.
+    /// Any other error from webpki.
     #[error("x509: {0}")]
     Refused(String),
 }
 
 impl ChainError {
-    /// What decides the alert that the peer is sent.
+    /// Determines the alert that is sent to the peer.
     pub(crate) fn alert(&self) -> CertificateError {
         match self {
             ChainError::UnknownAuthority => CertificateError::UnknownIssuer,
@@ -96,8 +96,8 @@ impl From<webpki::Error> for ChainError {
     }
 }
 
-/// Whether `leaf` leads to one of `roots`, over `intermediates` in any order,
-/// and is good for `purpose` now.
+/// Verifies that `leaf` leads to one of `roots`, through `intermediates` in any
+/// order, and is valid for `purpose` now.
 pub(crate) fn verify(
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
@@ -116,12 +116,12 @@ pub(crate) fn verify(
     }
 }
 
-/// Go's words, and which extension it is.
+/// Go's text, with the extension.
 fn unhandled(extension: &X509Extension<'_>) -> ChainError {
     ChainError::Refused(format!("unhandled critical extension {}", extension.oid))
 }
 
-/// What a peer has shown, and what it is to be verified by.
+/// The certificates presented by a peer, and the parameters of verification.
 struct Chain<'a> {
     leaf: &'a CertificateDer<'a>,
     intermediates: &'a [CertificateDer<'a>],
@@ -142,14 +142,15 @@ impl Chain<'_> {
         if !certificates.iter().any(Uncritical::differs) {
             return as_signed;
         }
-        // The very buffers: signatures are looked up by where the message lies.
+        // Borrows the same buffers: signatures are looked up by the address of
+        // the message.
         let shown: Vec<_> = certificates.iter().map(Uncritical::borrowed).collect();
         with_algorithms(&certificates, |algorithms| {
             self.verified_as(&shown[0], &shown[1..], algorithms)
         })
     }
 
-    /// Verifies certificates that say what those of the peer say.
+    /// Verifies certificates that stand for those of the peer.
     fn verified_as(
         &self,
         leaf: &CertificateDer<'_>,
@@ -172,7 +173,7 @@ impl Chain<'_> {
             .map(drop)
     }
 
-    /// What webpki does not look at.
+    /// The checks that webpki does not make.
     fn believes(&self, leaf: &CertificateDer<'_>, path: &VerifiedPath<'_>) -> bool {
         let issuers: Vec<_> = path.intermediate_certificates().map(|issuer| issuer.der()).collect();
         let mut behind = self.roots.behind(path.anchor());
@@ -187,7 +188,7 @@ impl Chain<'_> {
         issuers.iter().all(may_sign) && policies::allow(down.iter())
     }
 
-    /// Why webpki does not handle a critical extension: which one it is.
+    /// Finds the critical extension that webpki does not handle.
     fn unhandled_extension(&self) -> ChainError {
         for der in std::iter::once(self.leaf).chain(self.intermediates) {
             let Ok(x509) = parse(der) else { continue };
@@ -202,7 +203,7 @@ impl Chain<'_> {
     }
 }
 
-/// Whether webpki implements an extension of certificates.
+/// Whether webpki implements a certificate extension.
 fn is_webpkis(extension: &X509Extension<'_>) -> bool {
     matches!(
         extension.parsed_extension(),

@@ -1,4 +1,4 @@
-//! The connecting side: for the connections that a peer opens to other peers.
+//! The connecting side, for connections from a peer to other peers.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,24 +20,24 @@ use crate::server::{HANDSHAKE_LIMIT, PairSource};
 use crate::verifier::{REFUSED, ServerVerifier};
 use crate::versions::Protocol;
 
-/// What outgoing connections need to know.
+/// Options for outgoing connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
     /// PEM bundle of the CAs that servers are verified with; `None`, the
     /// default: the system's roots.
     pub ca: Option<PathBuf>,
-    /// The certificate that is shown to servers that ask for one. Default none.
+    /// The certificate presented to servers that ask for one. Default none.
     pub pair: Option<PairSource>,
-    /// The name that servers must have; `None`, the default: the one that is
-    /// connected to.
+    /// The name that servers must have; `None`, the default: the name used to
+    /// connect.
     pub server_name: Option<String>,
-    /// Believes every server: only for peers whose certificates sign themselves
-    /// (`--peer-auto-tls`), where TLS hides and does not authenticate. Default
-    /// false.
+    /// Trusts every server: only for peers with self-signed certificates
+    /// (`--peer-auto-tls`), where TLS encrypts and does not authenticate.
+    /// Default false.
     pub insecure_skip_verify: bool,
-    /// Versions and cipher suites.
+    /// TLS versions and cipher suites.
     pub protocol: Protocol,
-    /// Application protocols, most wanted first. Default `h2`.
+    /// Application protocols, in order of preference. Default `h2`.
     pub alpn: Vec<String>,
 }
 
@@ -70,7 +70,7 @@ impl ClientOptions {
 }
 
 fn parse_name(name: &str) -> Result<ServerName<'static>, String> {
-    // As URLs write IPv6 addresses.
+    // URLs write IPv6 addresses in brackets.
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     ServerName::try_from(bare.to_owned())
         .map_err(|_| format!("{name:?} is neither a DNS name nor an IP address"))
@@ -117,7 +117,7 @@ impl Recipe for ClientOptions {
     }
 }
 
-/// A connection over TLS, from the side that opened it.
+/// A TLS connection, from the side that opened it.
 pub type ClientStream<IO> = tokio_rustls::client::TlsStream<IO>;
 
 /// A live client configuration. Clones share it.
@@ -127,12 +127,12 @@ pub struct ClientTls {
 }
 
 impl ClientTls {
-    /// Reads and checks everything that the options name.
+    /// Reads and checks all files in the options.
     ///
     /// # Errors
     ///
     /// Options that contradict each other; a file that is missing, malformed,
-    /// expired or not what it should be: the error names the file.
+    /// expired or of the wrong kind: the error names the file.
     pub fn load(options: ClientOptions) -> Result<Self, TlsError> {
         options.check()?;
         Ok(ClientTls { live: Arc::new(Live::load(options, SystemTime::now())?) })
@@ -143,19 +143,18 @@ impl ClientTls {
         self.live.recipe()
     }
 
-    /// The configuration that is in force now.
+    /// The configuration currently in force.
     pub fn current(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.live.current().product)
     }
 
-    /// Shakes hands with the server at the other end of `io`, by the
-    /// configuration of this moment, within [`HANDSHAKE_LIMIT`]. `name`: the
-    /// DNS name or IP address that was connected to, unless the options name
-    /// another.
+    /// Performs a handshake with the server at the other end of `io`, with the
+    /// current configuration, within [`HANDSHAKE_LIMIT`]. `name`: the DNS name
+    /// or IP address used to connect, unless the options name another.
     ///
     /// # Errors
     ///
-    /// The handshake failed, or the server is not the one of that name.
+    /// The handshake failed, or the server's certificate is not for that name.
     pub async fn connect<IO>(&self, io: IO, name: &str) -> Result<ClientStream<IO>, Rejection>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

@@ -1,6 +1,6 @@
-//! What can go wrong when TLS is set up, by what the caller must do about it.
-//! Failed handshakes are not here: they are [`crate::Rejection`]s, one per
-//! connection, and change nothing.
+//! Errors while setting up TLS, by what the caller must do about them. Failed
+//! handshakes are [`crate::Rejection`]s instead: one per connection, without
+//! lasting effect.
 
 use std::fmt;
 use std::io;
@@ -11,41 +11,41 @@ use thiserror::Error;
 
 use crate::moment::Utc;
 
-/// Why a configuration, a certificate or an authority could not be made.
+/// Why a configuration, a certificate or an authority could not be created.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// The options contradict each other or name what there is not: change
-    /// the settings.
+    /// The options contradict each other or name something that does not exist:
+    /// change the settings.
     #[error("{0}")]
     Options(String),
-    /// A file was read, and what it holds cannot be used: replace the file.
+    /// A file was read, but its contents cannot be used: replace the file.
     #[error("{}: {fault}", path.display())]
     File {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// What is wrong with it, and what to do.
         fault: FileFault,
     },
-    /// A file could not be read or written: look at the path and its rights.
+    /// A file could not be read or written: check the path and its permissions.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried: a verb.
+        /// The attempted action: a verb.
         action: &'static str,
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Certificates should have been verified against the system's roots, and
-    /// the system has none: install them, or name a CA file.
+    /// Certificates should be verified against the system's roots, but the
+    /// system has none: install them, or name a CA file.
     #[error(
         "the system has no usable root certificates{detail}: install them (package ca-certificates), or name a CA file"
     )]
     SystemRoots {
-        /// What was said of the attempt; empty, or starting with a space.
+        /// Details of the attempt; empty, or starting with a space.
         detail: String,
     },
-    /// The cryptographic library refused.
+    /// The cryptographic library failed.
     #[error("{0}")]
     Crypto(String),
 }
@@ -66,36 +66,36 @@ impl From<rustls::Error> for TlsError {
     }
 }
 
-/// What is wrong with what a file holds.
+/// What is wrong with the contents of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileFault {
-    /// There is no PEM block of the kind that is needed.
+    /// There is no PEM block of the required kind.
     Missing(PemKind),
-    /// It is DER where PEM is needed.
+    /// It is DER, but PEM is required.
     NotPem(PemKind),
     /// A PEM block, or the DER inside, cannot be parsed.
     Malformed(PemKind, String),
-    /// The private key is protected by a passphrase.
+    /// The private key is encrypted with a passphrase.
     EncryptedKey,
-    /// A key of a kind or size that cannot be used.
+    /// The key is of an unsupported kind or size.
     UnsupportedKey(String),
-    /// The key is not the one of the certificate in the other file.
+    /// The key does not match the certificate in the other file.
     KeyMismatch {
-        /// Where the certificate is.
+        /// The path of the certificate.
         certificate: PathBuf,
     },
-    /// The leaf certificate's time is over.
+    /// The leaf certificate has expired.
     Expired {
         /// The subject.
         subject: String,
-        /// When it ended.
+        /// When it expired.
         not_after: SystemTime,
     },
-    /// The leaf certificate's time has not begun.
+    /// The leaf certificate is not valid yet.
     NotYetValid {
         /// The subject.
         subject: String,
-        /// When it begins.
+        /// When it becomes valid.
         not_before: SystemTime,
     },
     /// A certificate in a CA bundle that may not sign others.
@@ -107,7 +107,7 @@ pub enum FileFault {
     NoCaInForce,
     /// The certificate was not signed by the CA that should renew it.
     OtherIssuer {
-        /// Whom the certificate names as its issuer.
+        /// The issuer that the certificate names.
         issuer: String,
     },
     /// The revocation list's issuer is in the CA bundle, and did not sign it.
@@ -115,23 +115,23 @@ pub enum FileFault {
         /// The issuer.
         issuer: String,
     },
-    /// A revocation list of a kind that is not understood.
+    /// A revocation list of an unsupported kind.
     UnsupportedCrl(&'static str),
-    /// The certificate would not be believed.
+    /// The certificate would not be trusted.
     NotBelieved {
         /// The CAs that it was verified against.
         ca: PathBuf,
-        /// In the words of a handshake.
+        /// The reason, as in a failed handshake.
         why: String,
     },
     /// The certificate is not for a host.
     OtherHost {
         /// The host.
         host: String,
-        /// What it is for.
+        /// The names that it is for.
         names: String,
     },
-    /// The file is there already, and it was not asked to replace it.
+    /// The file exists, and replacing it was not requested.
     Exists,
 }
 
@@ -199,7 +199,7 @@ impl fmt::Display for FileFault {
     }
 }
 
-/// What a file should hold.
+/// The expected contents of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PemKind {
     /// An X.509 certificate.

@@ -1,5 +1,4 @@
-//! Would a certificate do: looked at before anything is started with it, with
-//! the rules of a handshake.
+//! Checks a certificate before it is used, by the rules of a handshake.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -14,27 +13,28 @@ use crate::purpose::Purpose;
 use crate::regular_file::read_regular_file;
 use crate::roots::Roots;
 
-/// What a certificate should be good for.
+/// The certificate to check, and the purpose to check it for.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// The certificate, and behind it those between it and the CA; PEM.
+    /// The certificate, followed by those between it and the CA; PEM.
     pub certificate: &'a Path,
-    /// Its key; `None`: not looked at.
+    /// Its key; `None`: not checked.
     pub key: Option<&'a Path>,
-    /// The CAs that the other side believes.
+    /// The CAs that the other side trusts.
     pub ca: &'a Path,
-    /// What it is shown as; `None`: what its extended key usage names.
+    /// The purpose; `None`: the purposes in its extended key usage.
     pub kind: Option<LeafKind>,
-    /// Names and addresses that it is connected to by: each must be in it.
+    /// Names and addresses used to connect: each must be in the certificate.
     pub hosts: &'a [String],
 }
 
-/// What the certificate says, if it would be believed now.
+/// Returns the certificate's contents if it would be trusted now.
 ///
 /// # Errors
 ///
 /// A file cannot be read or parsed; the certificate is not in force, does not
-/// lead to the CA, is not for that use or not for a host; the key is another's.
+/// lead to the CA, or is not for that purpose or a host; the key does not
+/// match.
 pub fn examine(question: &Question<'_>, now: SystemTime) -> Result<Certificate, TlsError> {
     let path = question.certificate;
     let bytes = read(path)?;
@@ -73,7 +73,7 @@ fn purposes(kind: Option<LeafKind>, certificate: &Certificate) -> Vec<Purpose> {
             let all = [Purpose::Server, Purpose::Client];
             let named: Vec<_> =
                 all.into_iter().filter(|purpose| certificate.purposes.allow(*purpose)).collect();
-            // One for something else altogether fails as a server's.
+            // A certificate for any other purpose fails as a server's.
             if named.is_empty() { vec![Purpose::Server] } else { named }
         }
     }

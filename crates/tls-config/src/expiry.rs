@@ -1,8 +1,8 @@
-//! When to warn that a certificate expires: 30 days, 7 days and 1 day ahead, and
-//! when it is over; once each. Pure.
+//! Decides when to warn that a certificate expires: 30 days, 7 days and 1 day
+//! ahead, and after expiry; once each. Pure.
 //!
-//! Certificates that live shorter than three times that are meant to be renewed
-//! late: for them the last third of their life is the time to warn.
+//! Certificates with less than three times that lifetime are meant to be
+//! renewed late: for them the warnings come in the last third of their life.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use crate::roots::LoadedCertificate;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// How near the end is.
+/// How close the expiry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Month,
@@ -21,10 +21,10 @@ pub(crate) enum Stage {
     Over,
 }
 
-/// A certificate that somebody must look after.
+/// A certificate that needs attention.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Warning {
-    /// Of the configuration.
+    /// The name of the configuration.
     pub(crate) name: String,
     pub(crate) loaded: LoadedCertificate,
     pub(crate) stage: Stage,
@@ -33,15 +33,15 @@ pub(crate) struct Warning {
 /// A configuration's name, and a certificate by its fingerprint.
 type Told = (String, [u8; 32]);
 
-/// Remembers which warnings were given.
+/// Remembers which warnings were issued.
 #[derive(Debug, Default)]
 pub(crate) struct ExpiryWatch {
     told: HashMap<Told, Stage>,
 }
 
 impl ExpiryWatch {
-    /// The warnings to give now, in the order of the certificates. What is no
-    /// longer loaded is forgotten.
+    /// The warnings to issue now, in the order of the certificates.
+    /// Certificates that are no longer loaded are forgotten.
     pub(crate) fn due(
         &mut self,
         loaded: &[(String, LoadedCertificate)],

@@ -1,8 +1,8 @@
-//! The files of a configuration: read together, and looked at for changes.
+//! The files of a configuration, read together and checked for changes.
 //!
-//! A change is seen in what the system says of a file (its identity, length and
-//! times, through symbolic links, so that the swapped links of Kubernetes
-//! secrets are seen); whether it matters, in the bytes.
+//! A change is detected by a file's metadata (its identity, length and times,
+//! through symbolic links, so that the swapped links of Kubernetes secrets are
+//! noticed); whether it matters is decided by the bytes.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -15,11 +15,11 @@ use sha2::{Digest, Sha256};
 use crate::error::TlsError;
 use crate::regular_file::read_regular_file;
 
-/// Times of files are this coarse, at worst: a file that changed so shortly ago
-/// may change again without showing it.
+/// The worst resolution of file times: a file that changed this recently may
+/// change again without a new time.
 const COARSENESS: Duration = Duration::from_secs(2);
 
-/// What files held at one time.
+/// The contents of the files at one time.
 #[derive(Clone, Debug)]
 pub(crate) struct FileSet {
     files: Vec<(PathBuf, Arc<[u8]>)>,
@@ -36,13 +36,13 @@ impl FileSet {
         Ok(FileSet { files })
     }
 
-    /// What a file held; empty if it is none of the set.
+    /// The contents of a file; empty if it is not in the set.
     pub(crate) fn bytes(&self, path: &Path) -> &[u8] {
         let found = self.files.iter().find(|(own, _)| own == path);
         found.map_or(&[], |(_, bytes)| bytes)
     }
 
-    /// SHA-256 over everything.
+    /// SHA-256 over all contents.
     pub(crate) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         for (_, bytes) in &self.files {
@@ -53,7 +53,7 @@ impl FileSet {
     }
 }
 
-/// What the system said of the files when they were last read.
+/// The metadata of the files when they were last read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stamps(Vec<Option<Stamp>>);
 
@@ -71,8 +71,8 @@ impl Stamps {
         Stamps(paths.iter().map(|path| std::fs::metadata(path).ok().map(Stamp::of)).collect())
     }
 
-    /// Whether equal stamps mean equal files: not for files that have changed
-    /// just before `now`, when the stamps were taken.
+    /// Whether equal stamps mean equal files: not for files that changed just
+    /// before `now`, when the stamps were taken.
     pub(crate) fn are_settled(&self, now: SystemTime) -> bool {
         let limit = crate::moment::seconds(now.checked_sub(COARSENESS).unwrap_or(now));
         self.0.iter().flatten().all(|stamp| stamp.modified.0.max(stamp.changed.0) < limit)

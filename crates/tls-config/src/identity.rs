@@ -1,20 +1,20 @@
-//! Who a peer's certificate says that it is.
+//! The identity in a peer's certificate.
 
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use crate::certificate::{Certificate, SerialNumber};
 
-/// What a connection knows of its peer once the handshake is done.
+/// The identity of a connection's peer after the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerIdentity {
     /// Whether the certificate leads to a trusted root and passed every check.
-    /// False only where no certificate was asked for or shown: then everything
-    /// below is empty.
+    /// False only if no certificate was requested or presented: then all other
+    /// fields are empty.
     pub verified: bool,
     /// The common name: the user's name where certificates authenticate.
     pub common_name: Option<String>,
-    /// The DNS names of the certificate, as written.
+    /// The DNS names of the certificate, unchanged.
     pub dns_names: Vec<String>,
     /// The IP addresses of the certificate.
     pub ip_addresses: Vec<IpAddr>,
@@ -25,7 +25,7 @@ pub struct PeerIdentity {
 }
 
 impl PeerIdentity {
-    /// A peer that showed no certificate.
+    /// A peer that presented no certificate.
     pub const ANONYMOUS: PeerIdentity = PeerIdentity {
         verified: false,
         common_name: None,
@@ -35,7 +35,7 @@ impl PeerIdentity {
         not_after: None,
     };
 
-    /// What a certificate claims, not yet verified.
+    /// The identity that a certificate claims, not yet verified.
     pub(crate) fn claimed(certificate: Certificate) -> Self {
         PeerIdentity {
             verified: false,

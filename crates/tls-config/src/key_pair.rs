@@ -1,5 +1,5 @@
 //! Our own certificate and its key: read, and checked against each other before
-//! anything uses them.
+//! use.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,13 +26,12 @@ pub(crate) struct KeyPair {
 }
 
 impl KeyPair {
-    /// The pair of two files, which may be one.
+    /// Loads a pair from two files, which may be the same.
     ///
     /// # Errors
     ///
-    /// Either cannot be parsed, the key is of a kind that cannot be used, it
-    /// is not the key of the first certificate, or that certificate is not
-    /// valid now.
+    /// Either cannot be parsed, the key is of an unsupported kind or does not
+    /// match the first certificate, or that certificate is not valid now.
     pub(crate) fn from_pem(
         cert: (&Path, &[u8]),
         key: (&Path, &[u8]),
@@ -69,7 +68,7 @@ impl KeyPair {
     }
 }
 
-/// Whether its time has begun and not ended.
+/// Whether the certificate is within its dates.
 pub(crate) fn in_force(leaf: &Certificate, now: SystemTime) -> Result<(), FileFault> {
     let subject = leaf.subject.clone();
     if now > leaf.not_after {
@@ -81,9 +80,9 @@ pub(crate) fn in_force(leaf: &Certificate, now: SystemTime) -> Result<(), FileFa
     Ok(())
 }
 
-/// Whether certificate and key hold the same public key. rustls's own check
-/// parses by webpki, which refuses version 1; the bits of the keys are compared
-/// and not their algorithms, because one RSA key has several names.
+/// Whether certificate and key have the same public key. rustls's own check
+/// uses webpki's parser, which rejects version 1. The key bits are compared and
+/// not the algorithms, because one RSA key has several algorithm names.
 fn belong_together(certified: &CertifiedKey) -> bool {
     let leaf = certified.cert.first().and_then(|der| parse(der).ok());
     let (Some(leaf), Some(own)) = (leaf, certified.key.public_key()) else { return false };
@@ -92,15 +91,15 @@ fn belong_together(certified: &CertifiedKey) -> bool {
 }
 
 impl ResolvesServerCert for KeyPair {
-    // Whatever name was asked for, or none: etcd has one certificate.
+    // Whatever name was requested, if any: etcd has one certificate.
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.certified))
     }
 }
 
 impl ResolvesClientCert for KeyPair {
-    // Whichever issuers the server hints at: it says itself what it thinks of
-    // ours, and its answer is the better error.
+    // Ignores the server's issuer hints: its own verdict on our certificate is
+    // the better error.
     fn resolve(
         &self,
         _root_hint_subjects: &[&[u8]],

@@ -1,40 +1,39 @@
-//! PEM files in, live rustls configurations out: the only door to rustls,
-//! webpki, x509-parser and rcgen.
+//! PEM files in, live rustls configurations out. The only crate that uses rustls, webpki,
+//! x509-parser and rcgen.
 //!
-//! * [`ServerTls`], [`ClientTls`]: configurations that follow their files, and
-//!   the handshakes made with them. [`PeerIdentity`]: who is at the other end;
-//!   [`Rejection`]: why somebody is not.
-//! * [`Reloader`]: looks at the files; [`ReloadStats`]: what came of it.
-//! * [`SelfSigned`]: certificates that are made and renewed here. [`Authority`]: a
-//!   small CA. [`examine`]: whether a certificate would do.
+//! * [`ServerTls`], [`ClientTls`]: configurations that follow their files, and the handshakes made
+//!   with them. [`PeerIdentity`]: the verified peer; [`Rejection`]: why a peer was rejected.
+//! * [`Reloader`]: checks the files for changes; [`ReloadStats`]: the results.
+//! * [`SelfSigned`]: self-signed certificates that are created and renewed. [`Authority`]: a small
+//!   CA. [`examine`]: checks a certificate before use.
 //! * [`looks_like_tls`]: TLS and plain text on one port.
-//! * [`Certificate`], [`RevocationList`]: what such files say.
-//! * [`read_regular_file`]: reads a file without waiting for whoever writes it.
+//! * [`Certificate`], [`RevocationList`]: the contents of such files.
+//! * [`read_regular_file`]: reads a file without waiting for a writer.
 //!
 //! # Invariants
 //!
-//! * What is in force was checked as a whole: no pair that does not match, no
-//!   CA that is none, no revocation list that its CA did not sign.
-//! * A connection keeps the configuration that it began with; the next one gets
-//!   the newest good one. No session is resumed.
-//! * Every certificate is verified by webpki, or, where its form alone is what
-//!   webpki refuses (`chain::lenient`), by the same rules.
-//! * What strangers send costs bounded memory, bounded signatures and
-//!   [`HANDSHAKE_LIMIT`], and nothing of it is kept when they fail.
-//! * aws-lc-rs is the only provider of cryptography.
+//! * A configuration in force was checked as a whole: no mismatched pair, no CA that is not one, no
+//!   revocation list that its CA did not sign.
+//! * A connection keeps the configuration that it began with; the next one gets the newest valid
+//!   one. No session is resumed.
+//! * Every certificate is verified by webpki or, if webpki rejects it only for its form
+//!   (`chain::lenient`), by the same rules.
+//! * Data from strangers costs bounded memory, a bounded number of signatures and at most
+//!   [`HANDSHAKE_LIMIT`], and none of it is kept when a handshake fails.
+//! * aws-lc-rs is the only crypto provider.
 //!
-//! # Map
+//! # Modules
 //!
-//! `server`, `client`: options, configurations, handshakes. `verifier`: what
-//! rustls asks; decided by `chain` (and `chain/lenient`), `roots`, `purpose`,
-//! `revocation`, `names`; `san` afterwards, with `resolver`. `rejection`,
-//! `identity`: what comes out. `live`, `file_set`, `reloader`, `expiry`: following
-//! files. `regular_file`, `pem`, `certificate`, `key_pair`, `signature`, `moment`: reading. `making`,
-//! `self_signed`, `authority`, `write_file`: writing. `examination`: verifying without a handshake. `versions`: TLS versions and cipher suites.
+//! `server`, `client`: options, configurations, handshakes. `verifier`: rustls's callbacks; decided
+//! by `chain` (and `chain/lenient`), `roots`, `purpose`, `revocation`, `names`; afterwards by
+//! `san`, with `resolver`. `rejection`, `identity`: the results. `live`, `file_set`, `reloader`,
+//! `expiry`: following files. `regular_file`, `pem`, `certificate`, `key_pair`, `signature`,
+//! `moment`: reading. `making`, `self_signed`, `authority`, `write_file`: writing. `examination`:
+//! verification without a handshake. `versions`: TLS versions and cipher suites.
 //!
-//! # Left to others
+//! # Non-goals
 //!
-//! Sockets, flags, metrics, HTTP; what a common name may do.
+//! Sockets, flags, metrics, HTTP; the rights of a common name.
 #![doc = include_str!("../README.md")]
 
 mod authority;

@@ -1,9 +1,9 @@
-//! A configuration that follows its files: built anew when they change, the old
-//! one kept in force when the new one is bad.
+//! A configuration that follows its files: rebuilt when they change, with the
+//! old one kept in force if the new one is bad.
 //!
-//! One half reads ([`Live::current`], on every handshake), one half writes
-//! ([`Live::look`], by the [`crate::Reloader`]). Whoever holds a configuration
-//! keeps it, so connections under way never notice.
+//! One half reads ([`Live::current`], on every handshake), the other writes
+//! ([`Live::look`], called by the [`crate::Reloader`]). A configuration lives
+//! as long as it is referenced, so open connections never notice.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -16,20 +16,20 @@ use crate::error::TlsError;
 use crate::file_set::{FileSet, Stamps};
 use crate::roots::LoadedCertificate;
 
-/// How to make a configuration from files.
+/// Builds a configuration from files.
 pub(crate) trait Recipe: Debug + Send + Sync + 'static {
     type Product: Debug + Send + Sync + 'static;
 
-    /// The files that are read, and looked at.
+    /// The files to read and to check for changes.
     fn paths(&self) -> Vec<PathBuf>;
 
-    /// Sees that the files are there, where making them is ours.
+    /// Creates the files if that is our job.
     fn prepare(&self, now: SystemTime) -> Result<(), TlsError>;
 
     fn build(&self, files: &FileSet, now: SystemTime) -> Result<Loaded<Self::Product>, TlsError>;
 }
 
-/// A configuration and what it was made of.
+/// A configuration and the certificates that it was built from.
 #[derive(Debug)]
 pub(crate) struct Loaded<P> {
     pub(crate) product: P,
@@ -41,26 +41,26 @@ pub(crate) struct Loaded<P> {
 pub(crate) struct Live<R: Recipe> {
     recipe: R,
     current: RwLock<Arc<Loaded<R::Product>>>,
-    /// Held during a whole look.
+    /// Held while the files are checked.
     watch: Mutex<Watch>,
-    /// Held for moments, so that metrics never wait for a file system.
+    /// Held only briefly, so that metrics never wait for a file system.
     record: Mutex<Record>,
 }
 
-/// What the writing half remembers of the files.
+/// What the writing half remembers about the files.
 #[derive(Debug)]
 struct Watch {
     stamps: Stamps,
-    /// Whether `stamps` would show the next change.
+    /// Whether the next change would show in `stamps`.
     settled: bool,
-    /// Of the files that are in force.
+    /// The digest of the files in force.
     in_force: [u8; 32],
 }
 
-/// What came of the looks.
+/// The results of the checks.
 #[derive(Debug, Default)]
 struct Record {
-    /// What stands in the way of the newest files, if they are bad.
+    /// Why the newest files are not in force, if they are bad.
     failing: Option<Failing>,
     counts: Counts,
 }
@@ -68,10 +68,10 @@ struct Record {
 /// A failure that was seen at least once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Failing {
-    /// Of the files; `None`: they could not be read.
+    /// The digest of the files; `None`: they could not be read.
     digest: Option<[u8; 32]>,
     error: String,
-    /// Whether it was seen twice, so that it is no rotation half-way through.
+    /// Whether it was seen twice and so is not a half-finished rotation.
     told: bool,
 }
 
@@ -83,7 +83,7 @@ struct Counts {
     last_failure: Option<SystemTime>,
 }
 
-/// What a look at the files led to.
+/// The result of checking the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing has changed.
@@ -91,19 +91,19 @@ pub enum Outcome {
     /// A new configuration is in force.
     Reloaded,
     /// The files are bad for the first time, which may be a rotation between
-    /// its first file and its last: the next look decides.
+    /// its first file and its last: the next check decides.
     Unsettled,
-    /// The files are bad, the old configuration stays in force. Told apart from
-    /// [`Outcome::StillFailing`] so that it is logged once.
+    /// The files are bad and the old configuration stays in force.
+    /// Distinguished from [`Outcome::StillFailing`] so that it is logged once.
     Failed(String),
-    /// As before.
+    /// Still failing as at the last check.
     StillFailing,
 }
 
-/// What became of one configuration; for the metrics.
+/// The reload history of one configuration, for metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReloadStats {
-    /// New configurations that were put in force since the start.
+    /// New configurations put in force since the start.
     pub reloads: u64,
     /// Distinct failures since the start.
     pub failures: u64,
@@ -118,11 +118,11 @@ pub struct ReloadStats {
 }
 
 impl<R: Recipe> Live<R> {
-    /// Reads everything for the first time.
+    /// Reads the files for the first time.
     ///
     /// # Errors
     ///
-    /// Whatever makes the configuration unusable.
+    /// Any fault that makes the configuration unusable.
     pub(crate) fn load(recipe: R, now: SystemTime) -> Result<Self, TlsError> {
         recipe.prepare(now)?;
         let paths = recipe.paths();
@@ -142,20 +142,22 @@ impl<R: Recipe> Live<R> {
         &self.recipe
     }
 
-    /// What is in force now.
+    /// The configuration currently in force.
     pub(crate) fn current(&self) -> Arc<Loaded<R::Product>> {
         Arc::clone(&self.current.read())
     }
 
-    /// Looks at the files; `force`: even if they seem the same, and without
-    /// waiting whether a failure lasts. Blocks for the reading of small files.
+    /// Checks the files; `force`: even if they seem unchanged, and without
+    /// waiting to see whether a failure persists. Blocks while reading small
+    /// files.
     pub(crate) fn look(&self, now: SystemTime, force: bool) -> Outcome {
         let mut watch = self.watch.lock();
         if let Err(error) = self.recipe.prepare(now) {
             return self.record.lock().failed(None, &error, now, force);
         }
         let paths = self.recipe.paths();
-        // Before the bytes: a change between the two shows at the next look.
+        // Taken before the bytes are read: a change in between is found by the
+        // next check.
         let stamps = Stamps::of(&paths);
         let failing = self.record.lock().failing.is_some();
         let looks_same = watch.settled && watch.stamps == stamps && !failing;

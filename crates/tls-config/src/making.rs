@@ -1,5 +1,4 @@
-//! What certificates are made of: keys, names, serials, times. The DER is
-//! `rcgen`'s.
+//! The parts of new certificates: keys, names, serials, times. `rcgen` encodes the DER.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,17 +16,17 @@ use crate::error::{FileFault, TlsError};
 use crate::moment::seconds;
 use crate::pem;
 
-/// Certificates begin so long before they are made, for machines whose clocks
-/// are behind.
+/// Certificates are valid from this long before they are created, for machines with slow
+/// clocks.
 pub(crate) const BACKDATED: Duration = Duration::from_secs(300);
-/// Random bytes in a serial number: 20 is the most that RFC 5280 allows, and 16
-/// are more than enough never to meet again.
+/// Random bytes in a serial number: RFC 5280 allows at most 20, and 16 are more than enough
+/// to avoid collisions.
 const SERIAL_BYTES: usize = 16;
 
-/// The kind of a key that is made.
+/// The kind of a new key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum KeyType {
-    /// ECDSA on P-256: everybody knows it, and it is fast.
+    /// ECDSA on P-256: universally supported, and fast.
     #[default]
     EcdsaP256,
     /// ECDSA on P-384.
@@ -69,9 +68,8 @@ fn rsa(size: RsaKeySize) -> Result<KeyPair, rcgen::Error> {
     KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size)
 }
 
-/// In version 1 of PKCS#8: what `rcgen` makes is version 2, which has the public
-/// key beside the private one, and which OpenSSL 3.0 and all that stands on it
-/// cannot read.
+/// In version 1 of PKCS#8: `rcgen` writes version 2, which has the public key beside the
+/// private one, and which OpenSSL 3.0 and everything built on it cannot read.
 fn ed25519() -> Result<KeyPair, TlsError> {
     let made = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
         .map_err(|error| TlsError::Crypto(error.to_string()))?;
@@ -101,19 +99,18 @@ pub(crate) fn failed(error: rcgen::Error) -> TlsError {
     TlsError::Crypto(error.to_string())
 }
 
-/// A key that signs, of a PEM file.
+/// A signing key from a PEM file.
 pub(crate) fn key_from_pem(path: &Path, bytes: &[u8]) -> Result<KeyPair, TlsError> {
     let der = pem::private_key(path, bytes)?;
     KeyPair::try_from(&der)
         .map_err(|error| TlsError::file(path, FileFault::UnsupportedKey(error.to_string())))
 }
 
-/// The names as a certificate carries them.
+/// The names in the form of a certificate.
 ///
 /// # Errors
 ///
-/// One that is neither an IP address nor a DNS name; `*` may stand for the first
-/// label.
+/// A name is neither an IP address nor a DNS name; `*` may stand for the first label.
 pub(crate) fn alternative_names(hosts: &[String]) -> Result<Vec<SanType>, TlsError> {
     let named = |host: &String| {
         if let Ok(address) = host.parse::<IpAddr>() {
@@ -141,27 +138,27 @@ fn is_dns_name(name: &str) -> bool {
             && !label.ends_with('-')
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    // Digits and dots are a wrong IP address: 300.1.1.1, 10.0.0. Digits alone may be
-    // the name of a host, which containers have at random.
+    // Digits and dots are a wrong IP address: 300.1.1.1, 10.0.0. Digits alone may be a host
+    // name, such as the random ones of containers.
     let is_number = |label: &str| label.bytes().all(|b| b.is_ascii_digit());
     let is_wrong_address = rest.contains('.') && rest.split('.').all(is_number);
     name.len() <= 253 && !is_wrong_address && rest.split('.').all(is_label)
 }
 
-/// A serial number that no other certificate has.
+/// A unique serial number.
 pub(crate) fn random_serial() -> Result<SerialNumber, TlsError> {
     let mut bytes = [0; SERIAL_BYTES];
     rand::fill(&mut bytes).map_err(|_| TlsError::Crypto("no random bytes".to_owned()))?;
-    // Positive, and not zero.
+    // Positive and not zero.
     bytes[0] = (bytes[0] & 0x7f) | 0x40;
     Ok(SerialNumber::from_slice(&bytes))
 }
 
-/// Begin and end of a certificate that is made now.
+/// Start and end of a certificate created now.
 ///
 /// # Errors
 ///
-/// No time at all, or more than the calendar has.
+/// The duration is zero, or exceeds the calendar.
 pub(crate) fn validity(
     now: SystemTime,
     length: Duration,
@@ -193,8 +190,8 @@ mod tests {
         assert!("dsa".parse::<KeyType>().unwrap_err().to_string().contains("ed25519"));
     }
 
-    /// The version is the first number of a PKCS#8 document, behind the tag and
-    /// the length of the whole.
+    /// The version is the first number of a PKCS#8 document, after the outer tag and
+    /// length.
     #[test]
     fn ed25519_is_written_in_version_1_and_read_in_both() {
         let ours = KeyType::Ed25519.generate().unwrap();

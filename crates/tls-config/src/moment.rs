@@ -1,12 +1,12 @@
-//! Moments as certificates write them: whole seconds of UTC. Reading the clock
-//! is left to the callers.
+//! Times in the resolution of certificates: whole seconds of UTC. Callers read
+//! the clock.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::UnixTime;
 
-/// A moment, written for people: `2026-11-22T09:14:16Z`.
+/// A time, formatted for people: `2026-11-22T09:14:16Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Utc(pub SystemTime);
 
@@ -29,19 +29,20 @@ pub(crate) fn seconds(at: SystemTime) -> i64 {
     }
 }
 
-/// The moment of a count of seconds; saturates where the system's clock ends.
+/// The time for a count of seconds; saturates at the limits of the system's
+/// clock.
 pub(crate) fn from_seconds(seconds: i64) -> SystemTime {
     let span = Duration::from_secs(seconds.unsigned_abs());
     let at = if seconds < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) };
     at.unwrap_or(UNIX_EPOCH)
 }
 
-/// The moment for webpki; before 1970 counts as 1970.
+/// The time for webpki; times before 1970 become 1970.
 pub(crate) fn unix(at: SystemTime) -> UnixTime {
     UnixTime::since_unix_epoch(at.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// The moment that webpki speaks of.
+/// The time from webpki.
 pub(crate) fn from_unix(at: UnixTime) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(at.as_secs())
 }

@@ -1,11 +1,12 @@
-//! Which names a peer's certificate must carry: allowed common names, allowed
-//! host names. Pure.
+//! The names that a peer's certificate must have: allowed common names and
+//! allowed host names. Pure.
 
 use std::net::IpAddr;
 
 use crate::identity::PeerIdentity;
 
-/// Who may connect, beside being verified. Empty lists allow everyone.
+/// The names of peers that may connect, once verified. Empty lists allow every
+/// name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AllowedNames {
     /// Common names, compared exactly.
@@ -41,10 +42,10 @@ impl AllowedNames {
     }
 }
 
-/// Whether a certificate with these names is one of `host`, by Go's rules
+/// Whether a certificate with these names is valid for `host`, by Go's rules
 /// (`x509.Certificate.VerifyHostname`): an IP address must be among the
 /// addresses; a name must be among the DNS names, where `*` stands for exactly
-/// one label, the first. The common name does not count.
+/// one label, the first. The common name is not used.
 pub(crate) fn is_valid_for(dns_names: &[String], ip_addresses: &[IpAddr], host: &str) -> bool {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = bare.parse::<IpAddr>() {

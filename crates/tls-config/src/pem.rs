@@ -1,5 +1,5 @@
-//! What PEM files hold, with errors that name the file. Parsing of the blocks is
-//! `rustls-pki-types`'s; the DER inside is left to those who use it.
+//! Reads PEM files, with errors that name the file. `rustls-pki-types` parses
+//! the blocks; the callers parse the DER inside.
 
 use std::path::Path;
 
@@ -8,12 +8,13 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 
 use crate::error::{FileFault, PemKind, TlsError};
 
-/// DER's tag of a SEQUENCE, which all that we read begins with; PEM is text.
+/// DER's tag of a SEQUENCE, with which everything read here begins; PEM is
+/// text.
 const DER_SEQUENCE: u8 = 0x30;
-/// The longest name of a block that errors repeat: longer than any that there is.
+/// The longest block name that errors repeat: longer than any real one.
 const LABEL_BYTES_MAX: usize = 32;
 
-/// Every certificate of a file, in its order; at least one.
+/// All certificates of a file, in order; at least one.
 pub(crate) fn certificates(
     path: &Path,
     bytes: &[u8],
@@ -21,7 +22,7 @@ pub(crate) fn certificates(
     all(path, bytes, PemKind::Certificate)
 }
 
-/// Every revocation list of a file, which is PEM, or DER as etcd wants it.
+/// All revocation lists of a file, which is PEM, or DER as in etcd.
 pub(crate) fn revocation_lists(
     path: &Path,
     bytes: &[u8],
@@ -35,8 +36,8 @@ pub(crate) fn revocation_lists(
 /// The first private key of a file: PKCS#8, PKCS#1 or SEC1.
 pub(crate) fn private_key(path: &Path, bytes: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     let kind = PemKind::PrivateKey;
-    // Before anything else: an old-style encrypted key looks like a plain one
-    // with a body of noise.
+    // Checked first: an old-style encrypted key looks like a plain one with
+    // random contents.
     if is_encrypted(bytes) {
         return Err(TlsError::file(path, FileFault::EncryptedKey));
     }
@@ -64,8 +65,8 @@ fn nothing(bytes: &[u8], kind: PemKind) -> FileFault {
     }
 }
 
-/// The library's own texts show bytes as numbers, and of a key whose line breaks
-/// are gone all of them: nothing of the file is shown but a block's name.
+/// The library's own texts print bytes as numbers, including a whole key whose
+/// line breaks are missing. Only the name of a block is shown.
 fn in_words(error: &pem::Error) -> String {
     match error {
         pem::Error::MissingSectionEnd { end_marker } => match label(end_marker) {
@@ -80,14 +81,14 @@ fn in_words(error: &pem::Error) -> String {
     }
 }
 
-/// The name of a block, if it can be one.
+/// The name of a block, if it is a plausible one.
 fn label(bytes: &[u8]) -> Option<&str> {
     let is_name = |&b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b' ';
     let named = bytes.len() <= LABEL_BYTES_MAX && bytes.iter().all(is_name);
     str::from_utf8(bytes).ok().filter(|_| named)
 }
 
-/// PKCS#8 says so in the label, the old OpenSSL form in a header.
+/// PKCS#8 says it in the label, OpenSSL's old format in a header.
 fn is_encrypted(bytes: &[u8]) -> bool {
     let says = |line: &[u8]| {
         line.starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
@@ -154,7 +155,7 @@ mod tests {
         let cut = &text[..text.len() - 4];
         let told = private_key(Path::new("x.key"), cut.as_bytes()).unwrap_err().to_string();
         assert!(told.ends_with("line -----END PRIVATE KEY-----): write the file again"), "{told}");
-        // As a variable of a shell loses them.
+        // A shell variable loses line breaks like this.
         let one_line = text.replace('\n', " ");
         let one_line = fault(private_key(Path::new("x.key"), one_line.as_bytes()));
         let why = "a line with -----BEGIN has more on it than the name of a block".to_owned();

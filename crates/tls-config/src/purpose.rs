@@ -1,6 +1,6 @@
-//! What a certificate may be used for: extended key usage, by Go's rule. An
-//! absent extension allows everything; a present one allows what it names, and
-//! `anyExtendedKeyUsage` names everything.
+//! The purposes of a certificate: extended key usage, by Go's rules. An absent
+//! extension allows everything; a present one allows what it names, and
+//! `anyExtendedKeyUsage` allows everything.
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ use x509_parser::certificate::X509Certificate;
 
 use crate::certificate::MalformedCertificate;
 
-/// What a peer's certificate must be good for.
+/// The purpose that a peer's certificate must allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To show that the peer is a server.
+    /// Authenticates a server.
     Server,
-    /// To show who a client is.
+    /// Authenticates a client.
     Client,
 }
 
-/// What extended key usage says.
+/// The purposes that extended key usage allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Purposes {
     /// A server's certificate (TLS Web Server Authentication).
@@ -28,7 +28,7 @@ pub struct Purposes {
 }
 
 impl Purposes {
-    /// What an absent extension allows.
+    /// The purposes that an absent extension allows.
     pub(crate) const ALL: Purposes = Purposes { server: true, client: true };
 
     pub(crate) fn of(x509: &X509Certificate<'_>) -> Result<Self, MalformedCertificate> {

@@ -1,8 +1,8 @@
-//! Reading the files that an operator named, so that none can hold up who reads:
-//! regular ones only, without waiting, and no more than so much.
+//! Reads files that an operator named without blocking on them: only regular
+//! files, up to a maximum size.
 //!
-//! A named pipe in the place of a certificate would otherwise hold the thread
-//! that follows the files for ever, and with it the end of the server.
+//! Otherwise a named pipe in place of a certificate would block the thread that
+//! follows the files for ever, and with it the shutdown of the server.
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -11,17 +11,17 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// The largest file that is read, in bytes: a revocation list of a million
-/// entries is about 40 MiB.
+/// Maximum file size, in bytes: a revocation list of a million entries is about
+/// 40 MiB.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// What a regular file holds; links are followed. Does not wait for anybody to
-/// write into it.
+/// The contents of a regular file; links are followed. Never waits for a
+/// writer.
 ///
 /// # Errors
 ///
-/// It is something else, a named pipe for example, or larger than 64 MiB; or the
-/// system refuses.
+/// It is something else, such as a named pipe, or larger than 64 MiB; or the
+/// system reports an error.
 pub fn read_regular_file(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let length = open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
@@ -33,12 +33,12 @@ pub fn read_regular_file(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    // Before it is opened, because to open a device may do something already.
+    // Before the open, because opening a device may already have effects.
     check(&std::fs::metadata(path)?)?;
-    // To open a pipe waits for somebody who writes, unless told not to.
+    // Opening a pipe waits for a writer unless it is non-blocking.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    // And what was opened, because another may have taken its place meanwhile.
+    // And the opened file, because another may have replaced it in between.
     check(&file.metadata()?)?;
     Ok(file)
 }
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(gone.kind(), io::ErrorKind::NotFound);
     }
 
-    /// That it returns is most of the test: nobody writes into the pipe.
+    /// Returning at all is most of the test: nobody writes into the pipe.
     #[test]
     fn what_is_no_regular_file_is_refused_and_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();

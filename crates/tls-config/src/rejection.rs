@@ -1,4 +1,4 @@
-//! Connections that did not come about, told as etcd tells them.
+//! Connections that failed, reported in etcd's form.
 
 use std::fmt;
 use std::io;
@@ -11,44 +11,44 @@ use crate::san::SanRefused;
 use crate::server::HANDSHAKE_LIMIT;
 use crate::verifier::Refused;
 
-/// Why one connection was turned away. The fields are those of etcd's log line
+/// Why a connection was rejected. The fields are those of etcd's log line
 /// "rejected connection on client endpoint" (or "peer").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// Where it came from; `None`: a Unix socket.
+    /// The remote address; `None`: a Unix socket.
     pub remote: Option<SocketAddr>,
-    /// The server name that was asked for (SNI), if any.
+    /// The requested server name (SNI), if any.
     pub server_name: Option<String>,
-    /// The IP addresses in the certificate that was shown.
+    /// The IP addresses in the peer's certificate.
     pub ip_addresses: Vec<IpAddr>,
-    /// The DNS names in it.
+    /// The DNS names in the peer's certificate.
     pub dns_names: Vec<String>,
-    /// What kind of failure it was.
+    /// The kind of failure.
     pub kind: RejectionKind,
-    /// What went wrong, in etcd's and Go's words where they have any.
+    /// The error, in etcd's and Go's words where they exist.
     pub error: String,
 }
 
-/// Kinds of rejections, for counting and for the level of the log: etcd logs
-/// [`RejectionKind::Closed`] at debug, because port scans and health checks do
-/// nothing else, and the others at warn.
+/// Kinds of rejections, for metrics and for the log level: etcd logs
+/// [`RejectionKind::Closed`] at debug, because port scans and health checks
+/// always cause it, and the others at warn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RejectionKind {
     /// The peer closed the connection before the handshake was done.
     Closed,
     /// The handshake took too long.
     TimedOut,
-    /// The peer's certificate was missing or refused.
+    /// The peer's certificate was missing or rejected.
     Certificate,
-    /// The peer refused us, typically our certificate.
+    /// The peer rejected us, typically our certificate.
     Remote,
-    /// No common ground, or no TLS at all.
+    /// No common version or suite, or no TLS at all.
     Protocol,
 }
 
 impl RejectionKind {
-    /// The word for labels: `closed`, `timed_out`, `certificate`, `remote`,
-    /// `protocol`.
+    /// The value for metric labels: `closed`, `timed_out`, `certificate`,
+    /// `remote`, `protocol`.
     pub fn as_str(self) -> &'static str {
         match self {
             RejectionKind::Closed => "closed",
@@ -68,20 +68,20 @@ impl fmt::Display for Rejection {
 
 impl std::error::Error for Rejection {}
 
-/// What stopped a handshake.
+/// The cause of a failed handshake.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The transport, or rustls in an `io::Error`'s clothes.
+    /// An error of the transport, or of rustls inside an `io::Error`.
     Io(io::Error),
-    /// The peer's certificate.
+    /// The peer's certificate was rejected.
     Refused(Box<Refused>),
-    /// A verified peer whose names point to other addresses than its own.
+    /// A verified peer whose names do not match its address.
     Elsewhere(Box<Elsewhere>),
-    /// Time.
+    /// The handshake took too long.
     TimedOut,
 }
 
-/// Who connected from where it should not.
+/// A peer that connected from an address that does not match its names.
 #[derive(Debug)]
 pub(crate) struct Elsewhere {
     pub(crate) identity: PeerIdentity,
@@ -123,8 +123,8 @@ impl Rejection {
     }
 }
 
-/// A failed handshake in the words of Go's `crypto/tls`, which etcd's users know
-/// and search for.
+/// A failed handshake in the words of Go's `crypto/tls`, which etcd's users
+/// know and search for.
 pub(crate) fn told(error: &io::Error) -> (RejectionKind, String) {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<RustlsError>());
     match inner {
@@ -154,7 +154,7 @@ pub(crate) fn told(error: &io::Error) -> (RejectionKind, String) {
     }
 }
 
-/// Go's names of the alerts that certificates and versions bring about.
+/// Go's names of the alerts about certificates and versions.
 fn alert_words(alert: AlertDescription) -> String {
     let words = match alert {
         AlertDescription::BadCertificate => "bad certificate",

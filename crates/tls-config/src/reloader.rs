@@ -1,10 +1,10 @@
-//! Follows files: looks at those of every configuration that it was given, twice
-//! a second, and when it is told to (SIGHUP). Says in the log what came of it,
-//! and which certificates will expire.
+//! Follows files: checks those of every registered configuration twice a
+//! second, and on request (SIGHUP). Logs the results, and which certificates
+//! will expire.
 //!
-//! What is looked at and how often is decided here; what a change means, in
-//! [`crate::live`]. A thread of its own, because looking at files blocks, on a
-//! network file system for long.
+//! This module decides what is checked and how often; [`crate::live`] decides
+//! what a change means. It has a thread of its own, because checking files
+//! blocks, on a network file system for long.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,24 +18,24 @@ use crate::expiry::{ExpiryWatch, Stage, Warning};
 use crate::live::{Outcome, ReloadStats};
 use crate::roots::Role;
 
-/// How often files are looked at: half of the 2 s within which a change must be
-/// in force, halved again, because a bad file is looked at twice.
+/// The interval between checks: half of the 2 s within which a change must be
+/// in force, halved again, because a bad file is checked twice.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Reloads that were asked for and have not begun, at most.
+/// Maximum number of requested reloads that have not begun.
 const WAITING_MAX: usize = 16;
 
 /// Something that follows files.
 pub trait Reload: Send + Sync + 'static {
-    /// Looks at the files; `force`: even if nothing seems to have changed. May
+    /// Checks the files; `force`: even if nothing seems to have changed. May
     /// block for as long as reading them takes.
     fn look(&self, now: SystemTime, force: bool) -> Outcome;
 
-    /// What came of the looks so far.
+    /// The results of the checks so far.
     fn stats(&self) -> ReloadStats;
 }
 
-/// Everything that follows files, by name. Clones share it.
+/// The registered followers, by name. Clones share it.
 #[derive(Clone, Default)]
 pub struct Reloader {
     inner: Arc<Inner>,
@@ -55,13 +55,13 @@ impl fmt::Debug for Reloader {
 }
 
 impl Reloader {
-    /// Follows nothing yet.
+    /// Creates a reloader that follows nothing yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Follows the files of one more. `name` is for the log and the metrics:
-    /// `client`, `peer`.
+    /// Also follows the files of `follower`. `name` is for the log and the
+    /// metrics: `client`, `peer`.
     pub fn watch(&self, name: &str, follower: impl Reload) {
         self.inner.followers.lock().push((name.to_owned(), Arc::new(follower)));
     }
@@ -70,7 +70,7 @@ impl Reloader {
         self.inner.followers.lock().clone()
     }
 
-    /// Looks at all files once, and logs what came of it.
+    /// Checks all files once, and logs the results.
     pub fn look(&self, now: SystemTime, force: bool) {
         for (name, follower) in self.followers() {
             log_outcome(&name, &follower.look(now, force));
@@ -84,18 +84,18 @@ impl Reloader {
         }
     }
 
-    /// What came of the looks so far, by name, in the order of
+    /// The results of the checks so far, by name, in the order of
     /// [`Reloader::watch`].
     pub fn stats(&self) -> Vec<(String, ReloadStats)> {
         self.followers().into_iter().map(|(name, follower)| (name, follower.stats())).collect()
     }
 
-    /// Looks every `interval` (see [`LOOK_INTERVAL`]) until the handle is
-    /// dropped.
+    /// Checks the files every `interval` (see [`LOOK_INTERVAL`]) until the
+    /// handle is dropped.
     ///
     /// # Errors
     ///
-    /// The system gives no thread.
+    /// The thread cannot be created.
     pub fn start(self, interval: Duration) -> std::io::Result<Reloading> {
         let (wake, woken) = sync_channel(WAITING_MAX);
         let thread = std::thread::Builder::new()
@@ -112,18 +112,18 @@ impl Reloader {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            // One look is as good as many for those that wait already.
+            // One check serves all requests that are already waiting.
             asked.extend(woken.try_iter());
             self.look(SystemTime::now(), !asked.is_empty());
             for done in asked {
-                // Nobody has to wait for it.
+                // The caller may not be waiting for it.
                 let _ = done.send(());
             }
         }
     }
 }
 
-/// The thread that looks; ends when this is dropped.
+/// The thread that checks; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Reloading {
     wake: Option<SyncSender<Sender<()>>>,
@@ -131,9 +131,10 @@ pub struct Reloading {
 }
 
 impl Reloading {
-    /// Reads all files anew, soon, changed or not: for SIGHUP. Does not wait;
-    /// what is returned receives once they have been read, or is disconnected
-    /// if so many wait already that this one was not taken.
+    /// Requests a reload of all files, changed or not: for SIGHUP. Does not
+    /// wait; the returned channel receives a message once the files have been
+    /// read, or is disconnected if too many requests are waiting and this one
+    /// was dropped.
     pub fn reload_now(&self) -> Receiver<()> {
         let (done, when_done) = channel();
         let _ = self.wake.as_ref().map(|wake| wake.try_send(done));

@@ -1,5 +1,5 @@
-//! Names and addresses of peers: the seam to DNS, so that the rules of
-//! [`crate::san`] need none in tests.
+//! Names and addresses of peers: the interface to DNS, so that tests of
+//! [`crate::san`] need none.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -7,20 +7,20 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 
-/// The answer to a look-up, some time later.
+/// The future result of a look-up.
 pub type LookUp<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
-/// Looks names and addresses up.
+/// Looks up names and addresses.
 pub trait Resolver: Debug + Send + Sync + 'static {
-    /// The names that the address has in DNS (PTR). A trailing dot is allowed.
+    /// The names of an address in DNS (PTR). A trailing dot is allowed.
     fn names_of(&self, address: IpAddr) -> LookUp<'_, Vec<String>>;
 
     /// The addresses of a name.
     fn addresses_of<'a>(&'a self, name: &'a str) -> LookUp<'a, Vec<IpAddr>>;
 }
 
-/// The system's resolver: `/etc/hosts`, DNS, and whatever else `nsswitch.conf`
-/// names.
+/// The system's resolver: `/etc/hosts`, DNS, and any other source in
+/// `nsswitch.conf`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 
@@ -29,7 +29,7 @@ impl Resolver for SystemResolver {
         Box::pin(async move {
             let found = tokio::task::spawn_blocking(move || dns_lookup::lookup_addr(&address));
             let name = found.await.map_err(io::Error::other)??;
-            // Without a name the system answers with the address as text.
+            // If there is no name, the system answers with the address as text.
             Ok(if name.parse::<IpAddr>().is_ok() { Vec::new() } else { vec![name] })
         })
     }

@@ -1,10 +1,10 @@
-//! Certificates that were taken back: revocation lists, by issuer and serial.
+//! Revoked certificates: revocation lists, by issuer and serial.
 //!
 //! etcd rejects any certificate of the presented chain whose serial is in its
-//! list, whoever issued it. Serials are unique per issuer only, so here both
-//! must match. As in etcd, the dates of a list do not count: an old list revokes
-//! less than a new one, and refusing every client because nobody fetched a new
-//! list in time would be the larger harm. The expiry is visible in
+//! list, whatever its issuer. Serials are unique per issuer only, so here both
+//! must match. As in etcd, the dates of a list are ignored: an old list revokes
+//! less than a new one, and rejecting every client because nobody fetched a new
+//! list in time would do more harm. The expiry is available in
 //! [`RevocationList::next_update`] instead.
 
 use std::collections::{HashMap, HashSet};
@@ -23,31 +23,31 @@ use crate::pem;
 use crate::roots::Roots;
 use crate::signature::VerifyingKey;
 
-/// deltaCRLIndicator, and certificateIssuer of an entry (RFC 5280, 5.2.4 and
-/// 5.3.3): lists that cannot be read by issuer and serial alone.
+/// deltaCRLIndicator, and an entry's certificateIssuer (RFC 5280, 5.2.4 and
+/// 5.3.3): lists that cannot be interpreted by issuer and serial alone.
 const DELTA_INDICATOR: &str = "2.5.29.27";
 const ENTRY_ISSUER: &str = "2.5.29.29";
 
-/// A revocation list, read.
+/// A parsed revocation list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationList {
-    /// Who revoked, in one line.
+    /// The issuer, in one line.
     pub issuer: String,
-    /// The issuer's name as certificates write it: DER.
+    /// The issuer's name in a certificate's encoding: DER.
     pub issuer_der: Vec<u8>,
-    /// What was revoked.
+    /// The revoked serials.
     pub serials: HashSet<SerialNumber>,
-    /// When a newer list is promised, if it says.
+    /// The time by which a newer list is promised, if given.
     pub next_update: Option<SystemTime>,
 }
 
 impl RevocationList {
-    /// Reads DER. Any bytes are safe to give. The signature is not checked.
+    /// Parses DER. Safe for arbitrary bytes. The signature is not checked.
     ///
     /// # Errors
     ///
-    /// It is no revocation list, or one of a kind (delta, indirect) whose
-    /// entries mean something else.
+    /// It is not a revocation list, or one of a kind (delta, indirect) whose
+    /// entries have another meaning.
     pub fn from_der(der: &[u8]) -> Result<Self, FileFault> {
         let malformed = |why: String| FileFault::Malformed(PemKind::RevocationList, why);
         let (rest, list) = CertificateRevocationList::from_der(der)
@@ -80,21 +80,21 @@ impl RevocationList {
     }
 }
 
-/// All that is revoked.
+/// All revoked certificates.
 #[derive(Debug, Default)]
 pub(crate) struct Revoked {
     by_issuer: HashMap<Vec<u8>, HashSet<SerialNumber>>,
 }
 
 impl Revoked {
-    /// The lists of a file, PEM or DER.
+    /// Loads the lists of a file, PEM or DER.
     ///
     /// # Errors
     ///
-    /// It holds none, one that is not understood, or one that names a CA of
+    /// The file has no list, an unsupported one, or one that names a CA of
     /// `roots` as its issuer and was not signed by it. The list of an
-    /// intermediate CA, whose certificate is not here, is believed as it is:
-    /// the operator gave it, and it can only refuse.
+    /// intermediate CA, whose certificate is not available here, is accepted
+    /// without a check: the operator supplied it, and it can only reject.
     pub(crate) fn from_file(path: &Path, bytes: &[u8], roots: &Roots) -> Result<Self, TlsError> {
         let mut revoked = Revoked::default();
         for der in pem::revocation_lists(path, bytes)? {

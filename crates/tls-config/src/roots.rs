@@ -1,7 +1,7 @@
-//! Whom to believe: the certificates of a CA bundle, or the system's.
+//! The trusted certificates: those of a CA bundle, or the system's.
 //!
-//! webpki's trust anchors are a name and a key without a time; Go also checks a
-//! root's own dates, basic constraints and purposes, so these are kept beside.
+//! webpki's trust anchors are a name and a key without dates; Go also checks a
+//! root's own dates, basic constraints and purposes, so these are kept as well.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -16,20 +16,20 @@ use crate::pem;
 use crate::purpose::{Purpose, Purposes};
 use crate::signature::VerifyingKey;
 
-/// The certificates that are believed without a signature.
+/// The certificates that are trusted without a signature.
 #[derive(Debug)]
 pub(crate) struct Roots {
     /// Those that may sign others.
     anchors: Vec<TrustAnchor<'static>>,
-    /// Beside `anchors`, one to one.
+    /// Parallel to `anchors`.
     facts: Vec<Root>,
-    /// Self-signed certificates that are no CA: each is believed itself, and
-    /// nothing that its key signed.
+    /// Self-signed certificates that are not CAs: each is trusted itself, but
+    /// nothing signed by its key is.
     pinned: Vec<CertificateDer<'static>>,
     certificates: Vec<Certificate>,
 }
 
-/// What webpki's anchor does not say of a root.
+/// The facts about a root that webpki's anchor lacks.
 #[derive(Debug)]
 pub(crate) struct Root {
     pub(crate) der: CertificateDer<'static>,
@@ -41,25 +41,25 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// Whether it may vouch for a certificate of this purpose now.
+    /// Whether it may issue certificates for this purpose now.
     pub(crate) fn in_force(&self, purpose: Purpose, now: SystemTime) -> bool {
         (self.not_before..=self.not_after).contains(&now) && self.purposes.allow(purpose)
     }
 
-    /// Whether so many intermediates may follow it.
+    /// Whether this many intermediates may follow it.
     pub(crate) fn allows_depth(&self, intermediates: usize) -> bool {
         allows_depth(self.path_len, intermediates)
     }
 }
 
 impl Roots {
-    /// The certificates of a PEM bundle.
+    /// Loads the certificates of a PEM bundle.
     ///
     /// # Errors
     ///
-    /// It holds none, one that is malformed, one that is neither a CA nor
-    /// self-signed, or none that is valid now. A CA that expired beside one
-    /// that is valid is no error: overlap bundles have them.
+    /// It has none, a malformed one, one that is neither a CA nor self-signed,
+    /// or none that is valid now. An expired CA beside a valid one is not an
+    /// error: bundles for a rotation contain both.
     pub(crate) fn from_pem(path: &Path, bytes: &[u8], now: SystemTime) -> Result<Self, TlsError> {
         let mut roots = Roots::empty();
         for der in pem::certificates(path, bytes)? {
@@ -72,8 +72,8 @@ impl Roots {
         Ok(roots)
     }
 
-    /// The roots that the system trusts. Those that cannot be read are left
-    /// out: a system's store holds odd ones.
+    /// Loads the roots that the system trusts. Unreadable ones are skipped:
+    /// system stores contain odd certificates.
     pub(crate) fn from_system() -> Result<Self, TlsError> {
         let loaded = rustls_native_certs::load_native_certs();
         let mut roots = Roots::empty();
@@ -121,7 +121,7 @@ impl Roots {
         Ok(())
     }
 
-    /// For webpki.
+    /// The anchors for webpki.
     pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {
         &self.anchors
     }
@@ -131,7 +131,7 @@ impl Roots {
         &self.facts
     }
 
-    /// The CAs behind an anchor: several certificates may share name and key.
+    /// The CAs of an anchor: several certificates may share name and key.
     pub(crate) fn behind<'a>(
         &'a self,
         anchor: &'a TrustAnchor<'_>,
@@ -144,27 +144,28 @@ impl Roots {
         .map(|(_, root)| root)
     }
 
-    /// Whether a certificate is itself one that is believed.
+    /// Whether a certificate is itself one of the trusted ones.
     pub(crate) fn contain(&self, der: &CertificateDer<'_>) -> bool {
         self.pinned.iter().chain(self.facts.iter().map(|root| &root.der)).any(|own| own == der)
     }
 
-    /// The names that a server asks its clients for certificates of.
+    /// The names of CAs that a server sends when it asks clients for
+    /// certificates.
     pub(crate) fn hints(&self) -> Vec<DistinguishedName> {
         let subjects = self.anchors.iter().map(|anchor| anchor.subject.as_ref());
         subjects.map(DistinguishedName::in_sequence).collect()
     }
 
-    /// Everything in the bundle, in its order.
+    /// All certificates of the bundle, in order.
     pub(crate) fn certificates(&self) -> &[Certificate] {
         &self.certificates
     }
 }
 
 /// Whether a certificate may sign others, by Go's rule: version 3 needs
-/// basicConstraints that say so, and keyUsage, if there, must have certSign.
-/// Version 1 has neither, and as a root it may (an intermediate may not; see
-/// [`crate::chain`]).
+/// basicConstraints that say so, and keyUsage, if present, must include
+/// certSign. Version 1 has neither, and may sign as a root (not as an
+/// intermediate; see [`crate::chain`]).
 pub(crate) fn may_sign(x509: &X509Certificate<'_>) -> bool {
     if x509.version().0 == 0 {
         return is_self_signed(x509);
@@ -173,7 +174,8 @@ pub(crate) fn may_sign(x509: &X509Certificate<'_>) -> bool {
     x509.is_ca() && usage.is_none_or(|usage| usage.value.key_cert_sign())
 }
 
-/// How many intermediates may follow a CA, if its basicConstraints limit that.
+/// The number of intermediates that may follow a CA, if its basicConstraints
+/// limit it.
 pub(crate) fn path_len(x509: &X509Certificate<'_>) -> Option<u32> {
     let constraints = x509.basic_constraints().ok().flatten();
     constraints.and_then(|constraints| constraints.value.path_len_constraint)
@@ -183,36 +185,36 @@ pub(crate) fn allows_depth(path_len: Option<u32>, intermediates: usize) -> bool 
     path_len.is_none_or(|limit| usize::try_from(limit).is_ok_and(|limit| intermediates <= limit))
 }
 
-/// Whether its own key signed it.
+/// Whether the certificate was signed by its own key.
 fn is_self_signed(x509: &X509Certificate<'_>) -> bool {
     x509.subject().as_raw() == x509.issuer().as_raw()
         && VerifyingKey::of(x509.public_key()).is_some_and(|key| key.signed(x509.as_raw()))
 }
 
-/// What was loaded from where; for the metrics of expiry.
+/// A loaded certificate and its origin, for the metrics of expiry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadedCertificate {
     /// The file; `None`: the system's store.
     pub path: Option<PathBuf>,
-    /// What it is there for.
+    /// Its role.
     pub role: Role,
-    /// What it says.
+    /// Its contents.
     pub certificate: Certificate,
 }
 
-/// What a loaded certificate is there for.
+/// The role of a loaded certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Our own, that we show to peers.
+    /// Our own, presented to peers.
     Leaf,
-    /// Shown with ours, to lead to a root.
+    /// Presented with our own, to lead to a root.
     Intermediate,
     /// A CA that peers' certificates are verified with.
     Ca,
 }
 
 impl Role {
-    /// The word for labels: `leaf`, `intermediate`, `ca`.
+    /// The value for metric labels: `leaf`, `intermediate`, `ca`.
     pub fn as_str(self) -> &'static str {
         match self {
             Role::Leaf => "leaf",

@@ -1,37 +1,39 @@
-//! Whether a peer connects from where its certificate says that it is: etcd's
+//! Whether a peer connects from an address that its certificate allows: etcd's
 //! rules for the subject alternative names of peers (`client/pkg/transport/
 //! listener_tls.go`; `reference` section 5.4), with its texts.
 //!
-//! 1. No names at all: any address will do.
-//! 2. IP addresses: the remote address among them suffices. If not, and there
-//!    are no DNS names, the peer is refused.
+//! 1. No names at all: any address is allowed.
+//! 2. IP addresses: the remote address may be one of them. If it is not, and
+//!    there are no DNS names, the peer is rejected.
 //! 3. DNS names: a name of the remote address (reverse look-up) that equals one
-//!    of them, or ends with what follows the `*` of one; or else an address of
-//!    one that is no wildcard (forward look-up) that equals the remote one.
+//!    of them, or ends with the part after the `*` of one; otherwise an address
+//!    of a name that is not a wildcard (forward look-up) that equals the remote
+//!    one.
 //!
-//! Wildcards thus believe whoever answers reverse look-ups; that is etcd's rule,
-//! and `--peer-skip-client-san-verification` or IP addresses are the way out.
+//! Wildcards therefore trust whatever answers reverse look-ups; that is etcd's
+//! rule. To avoid it, use `--peer-skip-client-san-verification` or IP
+//! addresses.
 
 use std::io;
 use std::net::IpAddr;
 
 use crate::resolver::Resolver;
 
-/// Why a peer is refused; the texts are etcd's and Go's.
+/// Why a peer is rejected; the texts are etcd's and Go's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SanRefused {
-    /// Addresses only, and the remote one is not among them.
+    /// There are only addresses, and the remote one is not among them.
     #[error("x509: certificate is valid for {}, not {remote}", joined(.valid))]
     Address {
         /// The addresses of the certificate.
         valid: Vec<IpAddr>,
-        /// Where the peer is.
+        /// The peer's address.
         remote: IpAddr,
     },
     /// No DNS name leads to the remote address or back.
     #[error("tls: \"{remote}\" does not match any of DNSNames {}{detail}", quoted(.names))]
     Names {
-        /// Where the peer is.
+        /// The peer's address.
         remote: IpAddr,
         /// The DNS names of the certificate.
         names: Vec<String>,
@@ -49,15 +51,15 @@ fn quoted(names: &[String]) -> String {
     format!("[{}]", quoted.join(","))
 }
 
-/// Names that are looked up for one certificate, at most: a certificate must not
-/// make us ask thousands of questions.
+/// Maximum number of names looked up for one certificate, so that a certificate
+/// cannot cause thousands of queries.
 const LOOK_UPS_MAX: usize = 64;
 
-/// Whether a certificate with these names may connect from `remote`.
+/// Checks whether a certificate with these names may connect from `remote`.
 ///
 /// # Errors
 ///
-/// It may not, with the text that etcd logs.
+/// It may not; the text is the one that etcd logs.
 pub async fn check_remote_san(
     dns_names: &[String],
     ip_addresses: &[IpAddr],
@@ -84,8 +86,8 @@ pub async fn check_remote_san(
     }
 }
 
-/// Whether a look-up connects the names and the address; the last error of those
-/// that failed, if none does.
+/// Whether a look-up connects the names and the address; if none does, the last
+/// error of those that failed.
 async fn leads_to(names: &[String], remote: IpAddr, resolver: &dyn Resolver) -> io::Result<bool> {
     let mut failed = None;
     match resolver.names_of(remote).await {

@@ -1,10 +1,10 @@
-//! A certificate that signs itself, made and kept by the server (etcd's
-//! `--auto-tls`): traffic is hidden, nobody is authenticated.
+//! A self-signed certificate, created and stored by the server (etcd's
+//! `--auto-tls`): traffic is encrypted, nobody is authenticated.
 //!
-//! Unlike etcd's it is renewed before it expires, keeping its key; it is no CA,
-//! because verifiers (rustls among them) refuse a CA as a server's certificate;
-//! and its key is on P-256 and not P-521, which some clients do not know and
-//! which makes each handshake several times dearer.
+//! Unlike etcd's it is renewed before it expires, keeping its key. It is not a
+//! CA, because verifiers (including rustls) reject a CA as a server's
+//! certificate. Its key is on P-256 and not P-521, which some clients do not
+//! support and which makes each handshake several times more expensive.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -21,31 +21,32 @@ use crate::pem;
 use crate::regular_file::read_regular_file;
 use crate::write_file::{Existing, Secrecy, write_file};
 
-/// Renewed when so much is left of its life, or a third of it, if that is less.
+/// Renewed when this much of its life is left, or a third of it, if that is
+/// less.
 const RENEW_AHEAD: Duration = Duration::from_secs(30 * 86_400);
 /// etcd's year, in days.
 const YEAR_DAYS: u64 = 365;
 
-/// A certificate that signs itself, and where it is kept.
+/// A self-signed certificate and where it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelfSigned {
-    /// Where the certificate is kept.
+    /// The path of the certificate.
     pub cert: PathBuf,
-    /// Where its key is kept, mode 0600.
+    /// The path of its key, mode 0600.
     pub key: PathBuf,
-    /// DNS names and IP addresses that it is for. An unspecified address
+    /// The DNS names and IP addresses that it is for. An unspecified address
     /// (`0.0.0.0`) stands for the loopback ones and `localhost`.
     pub hosts: Vec<String>,
-    /// How long it is valid from when it is made.
+    /// How long it is valid after it is created.
     pub validity: Duration,
 }
 
 impl SelfSigned {
-    /// `cert.pem` and `key.pem` of a directory, as etcd names them.
+    /// `cert.pem` and `key.pem` in a directory, etcd's names.
     ///
     /// # Errors
     ///
-    /// No years, with etcd's text.
+    /// `validity_years` is 0, with etcd's text.
     pub fn in_dir(dir: &Path, hosts: Vec<String>, validity_years: u32) -> Result<Self, TlsError> {
         if validity_years == 0 {
             return Err(TlsError::Options(
@@ -60,15 +61,15 @@ impl SelfSigned {
         })
     }
 
-    /// Sees that both files are there and will be valid for a while. True: they
-    /// were made or renewed.
+    /// Ensures that both files exist and will be valid for a while. Returns
+    /// true if they were created or renewed.
     ///
-    /// A certificate that somebody else signed is left alone: whoever put it
-    /// there looks after it.
+    /// A certificate signed by somebody else is not touched: its owner is
+    /// responsible for it.
     ///
     /// # Errors
     ///
-    /// The files cannot be read, or not be written.
+    /// The files cannot be read or written.
     pub fn ensure(&self, now: SystemTime) -> Result<bool, TlsError> {
         let cert = read(&self.cert)?;
         let key = read(&self.key)?;
@@ -119,7 +120,8 @@ impl SelfSigned {
         params.subject_alt_names = alternative_names(&hosts)?;
         params.key_usages =
             vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-        // Both, because peers show the same one when they connect.
+        // Both purposes, because peers present the same certificate when they
+        // connect.
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.serial_number = Some(making::random_serial()?);
@@ -143,7 +145,7 @@ impl SelfSigned {
     }
 }
 
-/// `None`: there is no such file.
+/// `None`: the file does not exist.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, TlsError> {
     match read_regular_file(path) {
         Ok(bytes) => Ok(Some(bytes)),

@@ -1,7 +1,8 @@
-//! The listening side: options in, a live configuration and shaken hands out.
+//! The listening side: builds a live configuration from options, and performs
+//! handshakes.
 //!
-//! Serves client listeners and peer listeners alike; what differs is in the
-//! options.
+//! Serves client listeners and peer listeners alike; the options express the
+//! difference.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,21 +30,21 @@ use crate::self_signed::SelfSigned;
 use crate::verifier::{ClientVerifier, REFUSED};
 use crate::versions::{Protocol, prefers_chacha20};
 
-/// How long a handshake may take, look-ups of the peer's names included (etcd's
-/// limit since GHSA-6vch-q96h-7gc3).
+/// Maximum duration of a handshake, including look-ups of the peer's names
+/// (etcd's limit since GHSA-6vch-q96h-7gc3).
 pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Where our own certificate and key are.
+/// The location of our own certificate and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PairSource {
-    /// In two PEM files, which somebody else writes.
+    /// Two PEM files, written by somebody else.
     Files {
-        /// The certificate, and after it those that lead to a root.
+        /// The certificate, followed by those that lead to a root.
         cert: PathBuf,
         /// Its private key.
         key: PathBuf,
     },
-    /// In two PEM files, which are made and renewed here.
+    /// Two PEM files, created and renewed here.
     SelfSigned(SelfSigned),
 }
 
@@ -75,35 +76,35 @@ impl PairSource {
     }
 }
 
-/// What a listener needs to know.
+/// Options for a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerOptions {
     /// Our own certificate and key.
     pub pair: PairSource,
-    /// PEM bundle of the CAs whose clients are let in. Giving it makes client
-    /// certificates mandatory, as in etcd.
+    /// PEM bundle of the CAs whose clients are accepted. Setting it makes
+    /// client certificates mandatory, as in etcd.
     pub client_ca: Option<PathBuf>,
     /// Makes client certificates mandatory; without `client_ca` they are
     /// verified against the system's roots. Default false.
     pub require_client_cert: bool,
     /// Revocation lists, PEM or DER. Default none.
     pub crl: Option<PathBuf>,
-    /// The common names that are let in; empty, the default: every one.
+    /// The accepted common names; empty, the default: all.
     pub allowed_cns: Vec<String>,
-    /// The host names of which a client's certificate must have one; empty, the
-    /// default: it need not.
+    /// The host names, one of which a client's certificate must have; empty,
+    /// the default: no restriction.
     pub allowed_hostnames: Vec<String>,
-    /// Whether a client must connect from where its certificate's names point
-    /// to: for peer listeners. Default false.
+    /// Whether a client's address must match its certificate's names: for peer
+    /// listeners. Default false.
     pub check_remote_san: bool,
-    /// Versions and cipher suites.
+    /// TLS versions and cipher suites.
     pub protocol: Protocol,
-    /// Application protocols, most wanted first. Default `h2`, `http/1.1`.
+    /// Application protocols, in order of preference. Default `h2`, `http/1.1`.
     pub alpn: Vec<String>,
 }
 
 impl ServerOptions {
-    /// A listener without client certificates.
+    /// Options for a listener without client certificates.
     pub fn new(pair: PairSource) -> Self {
         ServerOptions {
             pair,
@@ -122,7 +123,8 @@ impl ServerOptions {
         self.require_client_cert || self.client_ca.is_some()
     }
 
-    /// What contradicts itself, or would weaken silently.
+    /// Rejects options that contradict each other, or would silently weaken
+    /// security.
     fn check(&self) -> Result<(), TlsError> {
         if !self.allowed_cns.is_empty() && !self.allowed_hostnames.is_empty() {
             return Err(TlsError::Options(format!(
@@ -172,9 +174,10 @@ impl Recipe for ServerOptions {
         };
         let mut config = builder.with_cert_resolver(Arc::new(pair));
         config.alpn_protocols = self.alpn.iter().map(|name| name.clone().into_bytes()).collect();
-        // No session is resumed: who comes again shows again who they are, to the
-        // CAs and revocations of that moment. Clients in Go do not ask for it,
-        // and the tickets were a tenth of each handshake (measured).
+        // No session is resumed: a returning client is verified again, against
+        // the current CAs and revocations. Go clients do not ask for
+        // resumption, and the tickets were a tenth of each handshake
+        // (measured).
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         let by_client = Arc::new(config.clone());
@@ -214,7 +217,7 @@ impl ServerOptions {
     }
 }
 
-/// What is made of the files.
+/// The result of loading the files.
 #[derive(Debug)]
 pub(crate) struct Product {
     /// Chooses the suite by our order.
@@ -225,15 +228,15 @@ pub(crate) struct Product {
 }
 
 impl Product {
-    /// The configuration for a client. Only those that want CHACHA20 most
-    /// decide about the suite: AES costs them much, and us little less.
+    /// The configuration for a client. Only clients that prefer CHACHA20 decide
+    /// the suite: AES is expensive for them, and CHACHA20 costs us little more.
     fn config_for(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
         let by_client = prefers_chacha20(hello.cipher_suites());
         Arc::clone(if by_client { &self.by_client } else { &self.config })
     }
 
-    /// Who is at the other end of a connection whose handshake is done, and
-    /// has verified the chain if there is one.
+    /// The identity of the peer on a connection whose handshake is complete and
+    /// whose chain, if there is one, was verified.
     fn identify(&self, connection: &ServerConnection) -> PeerIdentity {
         match (&self.clients, connection.peer_certificates()) {
             (Some(clients), Some([leaf, ..])) => clients.already_verified(leaf),
@@ -242,7 +245,7 @@ impl Product {
     }
 }
 
-/// A connection over TLS, from the side that accepted it.
+/// A TLS connection, from the side that accepted it.
 pub type ServerStream<IO> = tokio_rustls::server::TlsStream<IO>;
 
 /// A live server configuration. Clones share it.
@@ -253,22 +256,22 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// Reads and checks everything that the options name.
+    /// Reads and checks all files in the options.
     ///
     /// # Errors
     ///
     /// Options that contradict each other; a file that is missing, malformed,
-    /// expired or not what it should be: the error names the file.
+    /// expired or of the wrong kind: the error names the file.
     pub fn load(options: ServerOptions) -> Result<Self, TlsError> {
         Self::load_with_resolver(options, Arc::new(SystemResolver))
     }
 
-    /// As [`ServerTls::load`], with another resolver of names for
+    /// Like [`ServerTls::load`], with another resolver of names for
     /// [`ServerOptions::check_remote_san`].
     ///
     /// # Errors
     ///
-    /// As [`ServerTls::load`].
+    /// As for [`ServerTls::load`].
     pub fn load_with_resolver(
         options: ServerOptions,
         resolver: Arc<dyn Resolver>,
@@ -283,19 +286,19 @@ impl ServerTls {
         self.live.recipe()
     }
 
-    /// The configuration that is in force now.
+    /// The configuration currently in force.
     pub fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.live.current().product.config)
     }
 
-    /// Shakes hands with whoever connected, by the configuration of this moment,
-    /// within [`HANDSHAKE_LIMIT`]. `remote`: where they are; `None` for a Unix
-    /// socket, where no address can be compared.
+    /// Performs a handshake with a client, with the current configuration,
+    /// within [`HANDSHAKE_LIMIT`]. `remote`: the client's address; `None` for a
+    /// Unix socket, where no address can be compared.
     ///
     /// # Errors
     ///
-    /// The handshake failed, or the peer is not who may connect. The transport
-    /// is closed then, and nothing of the attempt is kept.
+    /// The handshake failed, or the peer may not connect. The transport is then
+    /// closed, and nothing of the attempt is kept.
     pub async fn accept<IO>(
         &self,
         io: IO,

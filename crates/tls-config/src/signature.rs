@@ -1,7 +1,7 @@
-//! Checks signatures on DER that webpki does not take apart itself: certificates
-//! of version 1, revocation lists, and the handshakes of version-1 clients. Only
-//! takes the DER apart; the cryptography and the list of algorithms that count
-//! are webpki's and aws-lc's.
+//! Checks signatures on DER that webpki does not parse itself: version 1
+//! certificates, revocation lists, and the handshakes of version 1 clients.
+//! This module only parses the DER; the cryptography and the list of supported
+//! algorithms are webpki's and aws-lc's.
 
 use std::sync::LazyLock;
 
@@ -11,8 +11,8 @@ use rustls::{DigitallySignedStruct, SignatureScheme};
 use x509_parser::asn1_rs::{Any, FromDer};
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-/// A public key, and the identifier of its algorithm as webpki compares it: the
-/// content of the SEQUENCE.
+/// A public key, and the identifier of its algorithm in the form that webpki
+/// compares: the content of the SEQUENCE.
 #[derive(Clone, Debug)]
 pub(crate) struct VerifyingKey<'a> {
     algorithm: &'a [u8],
@@ -20,7 +20,8 @@ pub(crate) struct VerifyingKey<'a> {
 }
 
 impl<'a> VerifyingKey<'a> {
-    /// The key in a subject's public key info. `None`: it is malformed.
+    /// Extracts the key from a subject's public key info. `None`: it is
+    /// malformed.
     pub(crate) fn of(info: &'a SubjectPublicKeyInfo<'_>) -> Option<Self> {
         let (_, sequence) = Any::from_der(info.raw).ok()?;
         let (_, algorithm) = Any::from_der(sequence.data).ok()?;
@@ -38,8 +39,8 @@ impl<'a> VerifyingKey<'a> {
     }
 
     /// Whether this key signed the transcript of a TLS 1.2 handshake. There the
-    /// scheme does not fix the curve, so every algorithm of the scheme is tried
-    /// (rustls does the same for the certificates that it can parse).
+    /// scheme does not determine the curve, so every algorithm of the scheme is
+    /// tried (rustls does the same for the certificates that it can parse).
     pub(crate) fn signed_tls12(&self, message: &[u8], signed: &DigitallySignedStruct) -> bool {
         let found = of_scheme(signed.scheme);
         found.iter().any(|algorithm| self.verifies(*algorithm, message, signed.signature()))
@@ -56,10 +57,10 @@ impl<'a> VerifyingKey<'a> {
     }
 }
 
-/// The algorithms that count, and which schemes of TLS they serve.
+/// The supported algorithms, and the TLS schemes that they serve.
 pub(crate) fn algorithms() -> WebPkiSupportedAlgorithms {
-    // The provider makes its lists anew each time; every handshake asks for this
-    // one.
+    // The provider builds its lists on each call, and every handshake needs
+    // this one.
     static ALGORITHMS: LazyLock<WebPkiSupportedAlgorithms> =
         LazyLock::new(|| aws_lc_rs::default_provider().signature_verification_algorithms);
     *ALGORITHMS
@@ -83,7 +84,7 @@ fn signed_parts(document: &[u8]) -> Option<SignedParts<'_>> {
     let message = outer.data.get(..outer.data.len().checked_sub(rest.len())?)?;
     let (rest, algorithm) = Any::from_der(rest).ok()?;
     let (_, signature) = Any::from_der(rest).ok()?;
-    // The first byte counts unused bits; a signature is whole bytes.
+    // The first byte is the number of unused bits; a signature is whole bytes.
     let (&0, signature) = signature.data.split_first()? else { return None };
     Some(SignedParts { message, algorithm: algorithm.data, signature })
 }

@@ -1,14 +1,15 @@
-//! Telling TLS from plain text by the first bytes, where both share a port.
+//! Distinguishes TLS from plain text by the first bytes, where both share a
+//! port.
 
 /// The content type of a handshake record, and the major version of every TLS.
 const HANDSHAKE: u8 = 22;
 const MAJOR_VERSION: u8 = 3;
 
-/// Whether a connection that begins with these bytes speaks TLS; `None`: they
-/// are too few to tell.
+/// Whether a connection that begins with these bytes uses TLS; `None`: more
+/// bytes are needed.
 ///
-/// No request of HTTP begins with the byte of a TLS handshake, so one byte is
-/// enough for plain text and two are for TLS.
+/// No HTTP request begins with the first byte of a TLS handshake, so one byte
+/// is enough to recognise plain text and two to recognise TLS.
 pub fn looks_like_tls(first_bytes: &[u8]) -> Option<bool> {
     match first_bytes {
         [] | [HANDSHAKE] => None,

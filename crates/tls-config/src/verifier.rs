@@ -1,7 +1,7 @@
-//! What rustls asks while it shakes hands: is this client's, is this server's
-//! certificate to be believed. Decides by [`crate::chain`], [`crate::names`] and
-//! [`crate::revocation`]; where the peer may connect from ([`crate::san`]) is
-//! left to the caller, because it needs DNS.
+//! The verification callbacks that rustls calls during a handshake, for the
+//! certificates of clients and of servers. Uses [`crate::chain`],
+//! [`crate::names`] and [`crate::revocation`]; the caller checks the peer's
+//! address ([`crate::san`]), because that needs DNS.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -26,23 +26,23 @@ use crate::revocation::Revoked;
 use crate::roots::Roots;
 use crate::signature::{VerifyingKey, algorithms};
 
-/// Why a peer's certificate was refused.
+/// Why a peer's certificate was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// It leads to no root, or not now. Go's words.
+    /// It does not lead to a root, or not now. Go's words.
     #[error("tls: failed to verify certificate: {0}")]
     Chain(#[from] ChainError),
-    /// It was taken back. etcd's words.
+    /// It was revoked. etcd's words.
     #[error("transport: certificate serial {0} revoked")]
     Revoked(SerialNumber),
-    /// It is of somebody who is not allowed.
+    /// Its names are not allowed.
     #[error(transparent)]
     Name(#[from] NameRefused),
 }
 
 impl Refusal {
-    /// What decides the alert that the peer is sent; Go sends `bad_certificate`
-    /// for names, which is what etcd's page shows.
+    /// Determines the alert that is sent to the peer; Go sends
+    /// `bad_certificate` for names, which etcd's page shows.
     fn alert(&self) -> CertificateError {
         match self {
             Refusal::Chain(error) => error.alert(),
@@ -52,7 +52,7 @@ impl Refusal {
     }
 }
 
-/// A refusal and whose certificate it was, for the log.
+/// A rejection and the certificate's claims, for the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Refused {
     pub(crate) claimed: Option<PeerIdentity>,
@@ -60,22 +60,22 @@ pub(crate) struct Refused {
 }
 
 tokio::task_local! {
-    /// Where a verifier leaves what it refused for the handshake that runs it.
-    /// rustls carries only the kind of error to the caller, because the kind
-    /// decides the alert; the log wants the names in the certificate too, and
-    /// after a failure the connection is gone.
+    /// Passes a rejection from a verifier to the handshake that runs it. rustls
+    /// carries only the kind of error to the caller, because the kind
+    /// determines the alert; the log also needs the names in the certificate,
+    /// and after a failure the connection is gone.
     pub(crate) static REFUSED: Arc<Mutex<Option<Refused>>>;
 }
 
 fn refuse(reason: Refusal, leaf: &CertificateDer<'_>) -> Error {
     let alert = reason.alert();
     let claimed = Certificate::from_der(leaf).ok().map(PeerIdentity::claimed);
-    // Outside of a handshake of ours nobody asks.
+    // Outside of our handshakes nobody reads it.
     let _ = REFUSED.try_with(|slot| *slot.lock() = Some(Refused { claimed, reason }));
     Error::InvalidCertificate(alert)
 }
 
-/// Decides about clients' certificates.
+/// Verifies clients' certificates.
 #[derive(Debug)]
 pub(crate) struct ClientVerifier {
     roots: Roots,
@@ -89,7 +89,7 @@ impl ClientVerifier {
         ClientVerifier { hints: roots.hints(), roots, revoked, allowed }
     }
 
-    /// Who the chain's owner is, if it is to be believed now.
+    /// Verifies a chain, and returns its owner.
     pub(crate) fn check(
         &self,
         leaf: &CertificateDer<'_>,
@@ -108,9 +108,10 @@ impl ClientVerifier {
         Ok(identity)
     }
 
-    /// Who the owner of a chain is that [`ClientVerifier::check`] has believed.
+    /// The owner of a chain that [`ClientVerifier::check`] has verified.
     pub(crate) fn already_verified(&self, leaf: &CertificateDer<'_>) -> PeerIdentity {
-        // What was believed can be parsed; if not, nobody is told who it is.
+        // A verified certificate can be parsed; if it cannot, the owner is
+        // unknown.
         Certificate::from_der(leaf).map_or(PeerIdentity::ANONYMOUS, |certificate| PeerIdentity {
             verified: true,
             ..PeerIdentity::claimed(certificate)
@@ -158,8 +159,8 @@ impl ClientCertVerifier for ClientVerifier {
     }
 }
 
-/// Decides about servers' certificates. Without roots it believes every one,
-/// but still that the server has the key of the one that it shows.
+/// Verifies servers' certificates. Without roots it trusts every certificate,
+/// but still requires that the server has its key.
 #[derive(Debug)]
 pub(crate) struct ServerVerifier {
     pub(crate) roots: Option<Roots>,
@@ -176,8 +177,8 @@ impl ServerVerifier {
         let Some(roots) = &self.roots else { return Ok(()) };
         chain::verify(leaf, intermediates, roots, Purpose::Server, now)
             .map_err(|error| refuse(Refusal::Chain(error), leaf))?;
-        // A certificate of version 1 has no names, so that it has no name of a
-        // server is no loss.
+        // webpki does not parse version 1 here, which is no loss: without names it
+        // cannot match.
         let leaf = Uncritical::of(leaf);
         let named = EndEntityCert::try_from(leaf.shown())
             .and_then(|leaf| leaf.verify_is_valid_for_subject_name(name));
@@ -231,8 +232,9 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-/// Whether the owner of `cert` signed this handshake. rustls parses by webpki;
-/// for what webpki does not parse, the key is taken out here.
+/// Whether the owner of `cert` signed this handshake. rustls uses webpki's
+/// parser; for certificates that webpki does not parse, the key is extracted
+/// here.
 fn tls12_signature(
     message: &[u8],
     cert: &CertificateDer<'_>,
@@ -265,7 +267,8 @@ fn tls13_signature(
     rustls::crypto::verify_tls13_signature_with_raw_key(message, &key, dss, &algorithms())
 }
 
-/// Not so: version 1, and critical extensions that [`crate::chain`] handles.
+/// False for version 1, and for critical extensions that [`crate::chain`]
+/// handles.
 fn is_parsed_by_webpki(cert: &CertificateDer<'_>) -> bool {
     use webpki::Error::{UnsupportedCertVersion, UnsupportedCriticalExtension};
     !matches!(

@@ -1,5 +1,5 @@
-//! TLS versions and cipher suites by the names that etcd's flags use, and the one
-//! crypto provider that everything here runs on.
+//! TLS versions and cipher suites by the names in etcd's flags, and the only
+//! crypto provider of this crate.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use rustls::{CipherSuite, SupportedCipherSuite, SupportedProtocolVersion};
 
 use crate::error::TlsError;
 
-/// A protocol version that can be asked for.
+/// A protocol version that can be configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum TlsVersion {
     /// TLS 1.2.
@@ -32,7 +32,7 @@ impl fmt::Display for TlsVersion {
 impl FromStr for TlsVersion {
     type Err = TlsError;
 
-    /// etcd's spellings, and its text for what is none (etcd
+    /// etcd's spellings, and its text for an unknown one (etcd
     /// `client/pkg/tlsutil/versions.go`).
     fn from_str(text: &str) -> Result<Self, TlsError> {
         match text {
@@ -51,16 +51,16 @@ const LEGACY_NAMES: [(&str, &str); 2] = [
     ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"),
 ];
 
-/// Which versions and suites a configuration uses.
+/// The versions and suites that a configuration uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protocol {
     /// The oldest version. Default TLS 1.2, as etcd's.
     pub min_version: TlsVersion,
-    /// The newest; `None`, the default: whatever there is.
+    /// The newest; `None`, the default: the newest supported one.
     pub max_version: Option<TlsVersion>,
-    /// The TLS 1.2 suites, most wanted first, by their IANA names or Go's.
-    /// Default, empty: all that there are. TLS 1.3's suites are always all
-    /// offered, as Go does: naming them changes nothing.
+    /// The TLS 1.2 suites, in order of preference, by their IANA names or Go's.
+    /// Default, empty: all supported ones. The TLS 1.3 suites are always all
+    /// offered, as in Go: naming them has no effect.
     pub cipher_suites: Vec<String>,
 }
 
@@ -75,7 +75,8 @@ impl Protocol {
     ///
     /// # Errors
     ///
-    /// The oldest is newer than the newest, or suites are given that no version
+    /// The oldest is newer than the newest, or suites are given that no enabled
+    /// version would use: in etcd's words.
     /// left would use: in etcd's words.
     pub(crate) fn versions(&self) -> Result<Vec<&'static SupportedProtocolVersion>, TlsError> {
         let (min, max) = (self.min_version, self.max_version.unwrap_or(TlsVersion::Tls13));
@@ -96,15 +97,16 @@ impl Protocol {
         Ok(all.into_iter().filter(|(v, _)| (min..=max).contains(v)).map(|(_, v)| v).collect())
     }
 
-    /// The provider, reduced to the suites that were asked for.
+    /// The provider, reduced to the configured suites.
     ///
     /// # Errors
     ///
-    /// A name that is none of a suite that there is; or, with TLS 1.3 switched
-    /// off, no suite that TLS 1.2 could use.
+    /// The name of an unsupported suite; or, with TLS 1.3 disabled, no suite
+    /// that TLS 1.2 could use.
     pub(crate) fn provider(&self) -> Result<Arc<CryptoProvider>, TlsError> {
         let mut provider = aws_lc_rs::default_provider();
-        // Stable: of each kind, rustls's order, which has the stronger first.
+        // A stable sort keeps rustls's order within each kind, which has the
+        // stronger first.
         provider.cipher_suites.sort_by_key(|suite| dearness(suite.suite()));
         if self.cipher_suites.is_empty() {
             return Ok(Arc::new(provider));
@@ -127,10 +129,10 @@ impl Protocol {
     }
 }
 
-/// What the suites are ordered by, as in Go: AES-128, then AES-256, then
-/// CHACHA20. With hashes of SHA-384, which processors have no instructions for,
-/// a handshake takes a sixth more of the server (measured); 128 bits are enough
-/// for anybody. Where AES has no instructions either, CHACHA20 comes first.
+/// The sort key of suites, as in Go: AES-128, then AES-256, then CHACHA20. With
+/// SHA-384 hashes, for which processors have no instructions, a handshake costs
+/// the server a sixth more (measured), and 128 bits are enough for everybody.
+/// Without AES instructions, CHACHA20 comes first.
 fn dearness(suite: CipherSuite) -> u8 {
     let aes = if has_aes_instructions() { 0 } else { 3 };
     match suite {
@@ -151,8 +153,8 @@ fn has_aes_instructions() -> bool {
     false
 }
 
-/// Whether a client that offers these, most wanted first, would rather not use
-/// AES: it has no instructions for it.
+/// Whether a client that offers these, in order of preference, would rather not
+/// use AES, because it has no instructions for it.
 pub(crate) fn prefers_chacha20(offered: &[CipherSuite]) -> bool {
     let known = |suite: &&CipherSuite| {
         aws_lc_rs::ALL_CIPHER_SUITES.iter().any(|ours| ours.suite() == **suite)
@@ -173,7 +175,7 @@ fn is_tls13(suite: &SupportedCipherSuite) -> bool {
     suite.tls13().is_some()
 }
 
-/// The suite of a name.
+/// The suite with a given name.
 fn suite(name: &str) -> Result<SupportedCipherSuite, TlsError> {
     let legacy = LEGACY_NAMES.iter().find(|(legacy, _)| *legacy == name);
     let iana = legacy.map_or(name, |(_, iana)| iana);
@@ -186,13 +188,13 @@ fn suite(name: &str) -> Result<SupportedCipherSuite, TlsError> {
     })
 }
 
-/// The names of all suites that there are, TLS 1.3's first.
+/// The names of all supported suites, TLS 1.3's first.
 pub fn cipher_suite_names() -> Vec<String> {
     aws_lc_rs::ALL_CIPHER_SUITES.iter().map(|suite| iana_name(suite.suite())).collect()
 }
 
-/// The name in IANA's registry, which Go's constants use too; rustls marks TLS
-/// 1.3's by `TLS13_`.
+/// The name in IANA's registry, which Go's constants use too; rustls prefixes
+/// the TLS 1.3 suites with `TLS13_`.
 fn iana_name(suite: CipherSuite) -> String {
     let name = suite.as_str().unwrap_or_default();
     name.replacen("TLS13_", "TLS_", 1)
@@ -202,7 +204,7 @@ fn iana_name(suite: CipherSuite) -> String {
 /// rustls without naming one (HTTP clients, for example). Later calls do
 /// nothing.
 pub fn install_crypto_provider() {
-    // The error says that there is one already; ours is the only one linked.
+    // The error means that there already is one; only ours is linked.
     let _ = aws_lc_rs::default_provider().install_default();
 }
 

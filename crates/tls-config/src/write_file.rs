@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Writes files atomically: they appear complete or not at all.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -8,34 +8,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{FileFault, TlsError};
 
-/// Who may read a file.
+/// The permissions of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrecy {
     /// Everyone, unless the umask forbids it: 0644.
     Public,
-    /// The owner alone, whatever the umask: 0600.
+    /// Only the owner, whatever the umask: 0600.
     Private,
 }
 
-/// What to do about a file that is there already.
+/// How to treat an existing file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// Leave it, and fail.
+    /// Keep it, and fail.
     Keep,
-    /// Put the new one in its place.
+    /// Replace it.
     Replace,
 }
 
 /// Distinguishes the temporary files of one process.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// Writes a file so that readers see the old content or the new, never a part:
-/// beside it first, then synced and renamed. Makes its directory, if it is
-/// missing, for the owner alone.
+/// Writes a file so that readers see the old contents or the new, never a mix:
+/// to a temporary file beside it, which is then synced and renamed. Creates a
+/// missing directory, accessible only to the owner.
 ///
 /// # Errors
 ///
-/// It exists and is to be kept; or the system refuses.
+/// The file exists and must be kept; or the system reports an error.
 pub fn write_file(
     path: &Path,
     content: &str,
@@ -51,11 +51,12 @@ pub fn write_file(
     let temporary = temporary(dir, path);
     let written = fill(&temporary, content, secrecy).and_then(|()| match existing {
         Existing::Replace => fs::rename(&temporary, path),
-        // A link, because a rename would replace what another made meanwhile.
+        // A link, because a rename would replace a file that was created in
+        // between.
         Existing::Keep => fs::hard_link(&temporary, path),
     });
     if written.is_err() || existing == Existing::Keep {
-        // After a rename there is nothing left to remove.
+        // After a rename there is nothing to remove.
         let _ = fs::remove_file(&temporary);
     }
     match written {
@@ -66,7 +67,7 @@ pub fn write_file(
     }
 }
 
-/// Keys are going to lie in it.
+/// Keys will be stored in it.
 fn make_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
@@ -87,11 +88,11 @@ fn fill(path: &Path, content: &str, secrecy: Secrecy) -> io::Result<()> {
         Secrecy::Public => 0o644,
         Secrecy::Private => 0o600,
     };
-    // Left behind by a crash of a process with our number.
+    // Left behind by a crashed process with our process id.
     let _ = fs::remove_file(path);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     if secrecy == Secrecy::Private {
-        // What a umask took from the owner.
+        // Restores bits that the umask took from the owner.
         let _ = file.set_permissions(Permissions::from_mode(mode));
     }
     file.write_all(content.as_bytes())?;

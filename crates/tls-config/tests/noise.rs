@@ -1,4 +1,4 @@
-//! Files of strangers, bent at random: refused or read, never a panic.
+//! Randomly corrupted files: rejected or read, never a panic.
 
 mod prng;
 
@@ -40,7 +40,7 @@ fn ca() -> (Vec<u8>, Vec<u8>) {
     (made.certificate.into_bytes(), list)
 }
 
-/// A few bytes changed, added, taken or doubled.
+/// Changes, adds, removes or duplicates a few bytes.
 fn bend(rng: &mut Prng, from: &[u8]) -> Vec<u8> {
     let mut bytes = from.to_vec();
     for _ in 0..=rng.below(3) {

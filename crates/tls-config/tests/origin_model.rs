@@ -1,5 +1,5 @@
-//! The rules for where a peer may connect from, against a naive reading of them,
-//! over random certificates and a random DNS.
+//! The rules for a peer's remote address, compared with a naive implementation,
+//! on random certificates and a random DNS.
 
 mod prng;
 
@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use prng::Prng;
 use t4_tls_config::{LookUp, Resolver, check_remote_san};
 
-/// What DNS answers; what is not in the maps fails.
+/// The DNS; look-ups of anything not in the maps fail.
 #[derive(Clone, Debug, Default)]
 struct World {
     names: BTreeMap<IpAddr, Vec<String>>,
@@ -33,7 +33,7 @@ impl Resolver for World {
     }
 }
 
-/// The reference's section 5.4, word by word.
+/// The reference's section 5.4, taken literally.
 fn model(names: &[String], ips: &[IpAddr], remote: IpAddr, dns: &World) -> Result<(), String> {
     if names.is_empty() && ips.is_empty() {
         return Ok(());

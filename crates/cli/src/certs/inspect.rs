@@ -85,8 +85,8 @@ impl InspectArgs {
     }
 }
 
-/// Whether its time has come, and gone. Whether it is believed is for
-/// `t4 certs verify`.
+/// Whether the certificate is within its dates. `t4 certs verify` decides whether
+/// it is trusted.
 fn status(certificate: &Certificate, now: SystemTime) -> &'static str {
     if now > certificate.not_after {
         "EXPIRED"

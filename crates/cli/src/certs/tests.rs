@@ -10,7 +10,7 @@ struct Line {
     certs: CertsArgs,
 }
 
-/// Runs one command line in a directory; what it printed.
+/// Runs one command line in a directory and returns its output.
 fn certs(line: &[&str]) -> Result<String, String> {
     let line = ["certs"].iter().chain(line);
     let matches = <Line as clap::CommandFactory>::command().try_get_matches_from(line);

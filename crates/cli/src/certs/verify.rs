@@ -54,7 +54,7 @@ impl VerifyArgs {
                     let until = Utc(found.not_after);
                     writeln!(out, "{}: OK, {}, until {until}", cert.display(), found.subject)?;
                 }
-                // All are looked at; the last error is the command's.
+                // All certificates are checked; the last error is the command's.
                 Err(error) => {
                     if let Some(before) = refused.replace(error) {
                         eprintln!("t4: {before}");

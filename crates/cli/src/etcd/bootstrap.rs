@@ -1,5 +1,5 @@
-//! Who the members are to be, and whether this server can be that cluster
-//! (reference: etcd's `ServerConfig.VerifyBootstrap`, `Config.Validate`).
+//! The initial members, and whether this server can be that cluster (reference:
+//! etcd's `ServerConfig.VerifyBootstrap`, `Config.Validate`).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,17 +11,16 @@ use super::error::{EtcdError, invalid};
 use super::given::Given;
 use super::url::{self, Url, joined};
 
-/// The URL that etcd's `--initial-cluster` has for its default name.
+/// The default name in etcd's `--initial-cluster`.
 const DEFAULT_NAME: &str = "default";
 /// Milliseconds.
 const ELECTION_MAX: i128 = 50_000;
 
-/// What a host's name means.
+/// Resolves a host name.
 pub(super) type Resolve<'a> = &'a dyn Fn(&str) -> Vec<IpAddr>;
 
-/// Checks what was given. `is_fresh`: the data directory holds nothing yet;
-/// once it does, the members are who they are, and etcd does not look at who
-/// they should have been.
+/// Checks `given`. `is_fresh`: the data directory is empty. Once it is not, the
+/// members are fixed, and etcd does not check what they should have been.
 ///
 /// Returns the ids that etcd gives such a cluster and its member.
 pub(super) fn check(
@@ -57,10 +56,10 @@ pub(super) fn check(
     Ok(ids(urls, &given.text("initial-cluster-token")))
 }
 
-/// The ids of a cluster of one member: of the member, the beginning of a hash
-/// of its peer URLs and the cluster's token; of the cluster, of its members'
-/// ids. (etcd's `membership.NewMember` and `RaftCluster.genID`.) SHA-1 protects
-/// nothing here: whoever may choose the flags may choose the ids.
+/// The ids of a cluster of one member. The member's is the start of a hash of
+/// its peer URLs and the cluster's token, the cluster's that of a hash of its
+/// members' ids (etcd's `membership.NewMember` and `RaftCluster.genID`). SHA-1
+/// protects nothing here: anyone who can choose the flags can choose the ids.
 fn ids(mut urls: Vec<String>, token: &str) -> (ClusterId, NodeId) {
     urls.sort_unstable();
     let member = beginning_of_hash(&(urls.concat() + token).into_bytes());
@@ -94,7 +93,7 @@ fn discovery(given: &Given) -> Result<(), EtcdError> {
     Ok(())
 }
 
-/// They govern nothing here, but a wrong pair is a mistake that etcd tells.
+/// They have no effect here, but etcd reports a wrong pair.
 fn timers(given: &Given) -> Result<(), EtcdError> {
     let heartbeat = given.number("heartbeat-interval");
     let election = given.number("election-timeout");
@@ -121,8 +120,8 @@ fn timers(given: &Given) -> Result<(), EtcdError> {
 
 type Members = BTreeMap<String, Vec<Url>>;
 
-/// `--initial-cluster`. Without it, this member alone; etcd then takes the
-/// URLs that it advertises, if it has a name.
+/// `--initial-cluster`. Without it, only this member; etcd then uses the URLs
+/// that it advertises, if it has a name.
 fn members(given: &Given, name: &str, advertised: &[Url]) -> Result<Members, EtcdError> {
     let text = given.text("initial-cluster");
     if !given.is_set("initial-cluster") && name != DEFAULT_NAME || text.is_empty() {
@@ -174,7 +173,7 @@ fn local_member(
     Ok(())
 }
 
-/// Written alike, or the same address by another name.
+/// Equal as text, or the same address under another name.
 fn is_same(one: &Url, other: &Url, resolve: Resolve<'_>) -> bool {
     if one == other {
         return true;
@@ -303,7 +302,7 @@ mod tests {
         assert!(told.contains("joins a running cluster"), "{told}");
     }
 
-    /// What etcd 3.7.3 shows for these flags.
+    /// The ids that etcd 3.7.3 prints for these flags.
     #[test]
     fn the_ids_are_etcds() {
         let of = |urls: &[&str], token: &str| {

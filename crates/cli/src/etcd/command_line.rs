@@ -1,7 +1,7 @@
-//! Arguments as Go's flag package reads them (reference: Go's `flag`,
+//! Arguments parsed as in Go's flag package (reference: Go's `flag`,
 //! `FlagSet.parseOne`): one dash or two, `--name value` or `--name=value`,
-//! switches without a value, the last of two wins, the first argument that is
-//! no flag ends them.
+//! switches without a value; the last of two wins, and the first argument that
+//! is not a flag ends the flags.
 
 use std::ffi::OsString;
 
@@ -10,7 +10,7 @@ use super::flag::{self, Flag, Kind};
 use super::given::{Given, Source};
 use super::go;
 
-/// What is asked for.
+/// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Help,
@@ -22,7 +22,7 @@ pub(super) enum Asked {
     },
 }
 
-/// Reads what comes after the name of the program.
+/// Parses the arguments after the name of the program.
 pub(super) fn parse(args: Vec<OsString>) -> Result<Asked, EtcdError> {
     let mut args = args.into_iter().map(|arg| arg.to_string_lossy().into_owned()).peekable();
     if let Some(command @ ("gateway" | "grpc-proxy")) = args.peek().map(String::as_str) {
@@ -69,7 +69,7 @@ pub(super) fn parse(args: Vec<OsString>) -> Result<Asked, EtcdError> {
     Ok(Asked::Serve { flags: given, file: file.filter(|file| !file.is_empty()) })
 }
 
-/// Name and value of a flag; `None`: it is none.
+/// The name and value of a flag; `None`: `arg` is not a flag.
 fn split(arg: &str) -> Result<Option<(&str, Option<&str>)>, EtcdError> {
     let Some(rest) = arg.strip_prefix('-').filter(|rest| !rest.is_empty()) else { return Ok(None) };
     let body = rest.strip_prefix('-').unwrap_or(rest);

@@ -11,8 +11,8 @@ use super::go;
 const OTHERS: [&str; 4] =
     ["ETCD_CONFIG_FILE", "ETCD_VERSION", "ETCD_UNSUPPORTED_ARCH", "ETCD_HELP"];
 
-/// Gives flags that were not given the values of their variables, and returns
-/// the names of variables that are no flags.
+/// Sets flags that were not given from their variables, and returns the names
+/// of variables that are not flags.
 pub(super) fn complete(
     given: &mut Given,
     variables: &[(OsString, OsString)],

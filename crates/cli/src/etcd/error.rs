@@ -1,20 +1,20 @@
-//! Why a server is not started.
+//! Reasons for not starting a server.
 
 use thiserror::Error;
 
-/// Why; the variants are etcd's exit codes.
+/// The variants correspond to etcd's exit codes.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum EtcdError {
-    /// The command line is not one. Exit code 2.
+    /// The command line cannot be parsed. Exit code 2.
     #[error("{0}")]
     Syntax(String),
-    /// What is asked for is not possible, or not together. Exit code 1.
+    /// A value or a combination of values is not possible. Exit code 1.
     #[error("{0}")]
     Invalid(String),
 }
 
 impl EtcdError {
-    /// What etcd exits with.
+    /// etcd's exit code.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             EtcdError::Syntax(_) => 2,
@@ -23,7 +23,7 @@ impl EtcdError {
     }
 }
 
-/// For what is refused after the command line was read.
+/// An error found after the command line was parsed.
 pub(super) fn invalid<T>(why: impl Into<String>) -> Result<T, EtcdError> {
     Err(EtcdError::Invalid(why.into()))
 }

@@ -1,4 +1,4 @@
-//! etcd's config file: YAML or JSON, whose keys are the names of flags, and two
+//! etcd's config file: YAML or JSON. Its keys are the names of flags, plus two
 //! sections for TLS.
 
 use std::path::Path;
@@ -9,7 +9,8 @@ use super::given::{Given, Source};
 use super::go::{self, Value};
 use crate::config_file::{ConfigFile, Entry, Shape};
 
-/// What stands under `client-transport-security`, and the settings it means.
+/// The keys of `client-transport-security`, and the settings they correspond
+/// to.
 const CLIENT: &[(&str, &str)] = &[
     ("cert-file", "cert-file"),
     ("key-file", "key-file"),
@@ -42,11 +43,11 @@ const PEER: &[(&str, &str)] = &[
 const SECTIONS: [(&str, &[(&str, &str)]); 2] =
     [("client-transport-security", CLIENT), ("peer-transport-security", PEER)];
 
-/// What a file says.
+/// The contents of a file.
 #[derive(Debug)]
 pub(super) struct FromFile {
     pub(super) given: Given,
-    /// Keys that are not known; etcd ignores them too.
+    /// Unknown keys; etcd ignores them too.
     pub(super) unknown: Vec<String>,
 }
 
@@ -61,8 +62,8 @@ pub(super) fn load(path: &Path) -> Result<FromFile, EtcdError> {
     let mut from_file = FromFile { given: Given::default(), unknown: Vec::new() };
     for entry in file.entries() {
         match flag_of(entry) {
-            // etcd reads it from the command line alone, and its own sample of
-            // a file has a value that it refuses there.
+            // etcd reads it only from the command line, and etcd's own sample
+            // file has a value that etcd rejects there.
             Some(flag) if flag.name == "discovery-fallback" => {}
             Some(flag) => {
                 let value = value(flag, entry).map_err(|why| wrong(path, entry, &why))?;
@@ -90,7 +91,7 @@ fn value(flag: &Flag, entry: &Entry) -> Result<Value, String> {
     }
     let text = entry.values.join(",");
     match flag.kind {
-        // YAML has more words for them than Go.
+        // YAML has more spellings of booleans than Go.
         Kind::Switch => match text.to_ascii_lowercase().as_str() {
             "yes" | "on" => Ok(Value::Switch(true)),
             "no" | "off" => Ok(Value::Switch(false)),
@@ -101,7 +102,7 @@ fn value(flag: &Flag, entry: &Entry) -> Result<Value, String> {
         }
         Kind::List | Kind::Urls => go::parse(flag.kind, &text),
         _ if entry.values.len() > 1 => Err("it takes one value, not a list".to_owned()),
-        // etcd reads the same as in `--self-signed-cert-validity=1`.
+        // etcd treats it like `--self-signed-cert-validity=1`.
         _ if flag.name == "self-signed-cert-validity" && text == "0" => Ok(Value::Number(1)),
         _ => go::parse(flag.kind, &text),
     }

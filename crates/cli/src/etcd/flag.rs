@@ -1,4 +1,4 @@
-//! What a flag of etcd is, and what it means here.
+//! etcd's flags, and what they mean here.
 
 use super::table::GROUPS;
 
@@ -8,18 +8,18 @@ pub(super) struct Flag {
     /// Without dashes.
     pub(super) name: &'static str,
     pub(super) kind: Kind,
-    /// As it would be written; empty: none.
+    /// As it would be written; empty: no default.
     pub(super) default: &'static str,
     /// For the help.
     pub(super) help: &'static str,
     pub(super) meaning: Meaning,
 }
 
-/// What its values look like.
+/// The syntax of its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
-    /// Go's booleans; alone, it is true.
+    /// One of Go's booleans; without a value, true.
     Switch,
     /// A number that is not negative.
     Unsigned,
@@ -34,23 +34,24 @@ pub(super) enum Kind {
     Choice(&'static [&'static str]),
 }
 
-/// What it means here.
+/// What the flag means here.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Meaning {
-    /// What it means to etcd.
+    /// The same as in etcd.
     Honoured,
-    /// It is about etcd's inside, and does nothing. The text says what governs
-    /// it here instead.
+    /// It concerns etcd's internals and has no effect. The text names what
+    /// controls the same thing here.
     Governed(&'static str),
-    /// These values alone are taken, because others would ask for what is not
-    /// done here; the text says why.
+    /// Only these values are accepted, because others would require something
+    /// that is not implemented here; the text says why.
     Only(&'static [&'static str], &'static str),
-    /// Not a flag of etcd any more: refused as such, and ignored with a warning
-    /// in the environment or a config file, as there. The text says what to use.
+    /// No longer a flag of etcd: rejected as such, and ignored with a warning
+    /// in the environment or a config file, as in etcd. The text names the
+    /// replacement.
     GivenUp(&'static str),
 }
 
-/// Flags that belong together.
+/// Related flags.
 pub(super) struct Group {
     pub(super) title: &'static str,
     pub(super) flags: &'static [Flag],
@@ -65,7 +66,7 @@ pub(super) const fn honoured(
     Flag { name, kind, default, help, meaning: Meaning::Honoured }
 }
 
-/// A flag without effect: the help says what `instead` says.
+/// A flag without effect: its help is `instead`.
 pub(super) const fn governed(
     name: &'static str,
     kind: Kind,
@@ -75,18 +76,18 @@ pub(super) const fn governed(
     Flag { name, kind, default, help: "", meaning: Meaning::Governed(instead) }
 }
 
-/// A switch that cannot be turned on.
+/// A switch that cannot be enabled.
 pub(super) const fn never(name: &'static str, why: &'static str) -> Flag {
     let meaning = Meaning::Only(&["false"], why);
     Flag { name, kind: Kind::Switch, default: "false", help: "", meaning }
 }
 
-/// A text or list that has to be empty.
+/// A text or list that must be empty.
 pub(super) const fn empty(name: &'static str, kind: Kind, why: &'static str) -> Flag {
     Flag { name, kind, default: "", help: "", meaning: Meaning::Only(&[""], why) }
 }
 
-/// A text that etcd does not take any more.
+/// A text that etcd no longer accepts.
 pub(super) const fn given_up(name: &'static str, instead: &'static str) -> Flag {
     Flag { name, kind: Kind::Text, default: "", help: "", meaning: Meaning::GivenUp(instead) }
 }
@@ -96,7 +97,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Flag> {
     GROUPS.iter().flat_map(|group| group.flags)
 }
 
-/// The flag of that name. etcd 3.5 had `experimental-` before some names.
+/// The flag with that name. etcd 3.5 had an `experimental-` prefix on some
+/// names.
 pub(super) fn find(name: &str) -> Option<&'static Flag> {
     let named = |name: &str| all().find(|flag| flag.name == name);
     named(name).or_else(|| named(name.strip_prefix("experimental-")?))
@@ -108,7 +110,7 @@ const WITHOUT_FLAG: &[Flag] = &[
     honoured("client-skip-client-san-verification", Kind::Switch, "false", ""),
 ];
 
-/// The same, and what only a config file can say.
+/// Like `find`, including settings that only a config file can have.
 pub(super) fn find_setting(name: &str) -> Option<&'static Flag> {
     WITHOUT_FLAG.iter().find(|flag| flag.name == name).or_else(|| find(name))
 }

@@ -1,4 +1,4 @@
-//! The values that flags were given, wherever.
+//! The values of flags, from any source.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,8 +16,8 @@ pub(super) enum Source {
     File(usize),
 }
 
-/// By flag. What was not given has its default: the look-ups by name take the
-/// names of the table only.
+/// Values by flag. A flag that was not given has its default: look-ups use only
+/// names from the table.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Given {
     values: BTreeMap<&'static str, (Value, Source)>,
@@ -32,7 +32,7 @@ impl Given {
         self.values.contains_key(name)
     }
 
-    /// What was given, by name.
+    /// The values that were given, by name.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &Value, Source)> {
         self.values.iter().map(|(name, (value, source))| (*name, value, *source))
     }
@@ -42,7 +42,7 @@ impl Given {
             return value.clone();
         }
         let flag = flag::find_setting(name).expect("a flag of the table");
-        // Empty defaults are those of texts, lists and URLs.
+        // Only texts, lists and URLs have empty defaults.
         go::parse(flag.kind, flag.default).expect("defaults are sound: the table is tested")
     }
 
@@ -79,7 +79,7 @@ impl Given {
         }
     }
 
-    /// Empty URLs stand for the default, as in etcd.
+    /// Empty URLs mean the default, as in etcd.
     pub(super) fn urls(&self, name: &'static str) -> Vec<Url> {
         match self.value(name) {
             Value::Urls(urls) if urls.is_empty() => Given::default().default_urls(name),

@@ -1,4 +1,4 @@
-//! Values as Go's flag package reads them, with its words for what is wrong.
+//! Values parsed as in Go's flag package, with its error messages.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub(super) enum Value {
     /// Whole, signed or not.
     Number(i128),
     Duration(Duration),
-    /// Sorted, each once.
+    /// Sorted, without duplicates.
     Urls(Vec<Url>),
     /// Without empty ones, in the order given.
     List(Vec<String>),
@@ -23,7 +23,7 @@ pub(super) enum Value {
 const SYNTAX: &str = "parse error";
 const RANGE: &str = "value out of range";
 
-/// Reads a value, or says why it is none.
+/// Parses a value, or returns why it is invalid.
 pub(super) fn parse(kind: Kind, text: &str) -> Result<Value, String> {
     match kind {
         Kind::Text => Ok(Value::Text(text.to_owned())),
@@ -38,7 +38,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Result<Value, String> {
     }
 }
 
-/// What Go's `strconv.ParseBool` takes.
+/// The texts that Go's `strconv.ParseBool` accepts.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
@@ -59,9 +59,10 @@ fn number(text: &str, min: i128, max: i128) -> Result<Value, String> {
     }
 }
 
-/// Go takes negative durations too, which no flag of etcd has a use for.
+/// Go also accepts negative durations, but no flag of etcd has a use for them.
 fn duration(text: &str) -> Result<Value, String> {
-    // Days are ours: what etcd refuses, a configuration for both must not have.
+    // Days are our extension: a configuration for both must not contain what
+    // etcd rejects.
     let read = |text: &str| match text.contains('d') {
         true => Err(String::new()),
         false => crate::value::duration(text),

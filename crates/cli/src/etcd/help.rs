@@ -24,7 +24,7 @@ Each flag has a variable, ETCD_ and its name in capitals with _ for -; to give b
 --name value, --name=value and one dash are the same; switches are --name, or --name=false.
 ";
 
-/// Everything.
+/// The whole help text.
 pub(super) fn text() -> String {
     let mut text = USAGE.to_owned();
     for group in GROUPS {
@@ -53,7 +53,7 @@ fn describe(flag: &Flag, text: &mut String) {
     }
 }
 
-/// Columns of a line of help.
+/// The columns of a line of help.
 const WIDTH: usize = 96;
 
 fn wrapped(text: &str) -> Vec<String> {
@@ -72,11 +72,11 @@ fn wrapped(text: &str) -> Vec<String> {
     lines
 }
 
-/// The four lines that scripts look at. The first tells which API is served;
-/// the others say what this is instead of a build of etcd.
+/// The four lines that scripts parse. The first has the API version that is
+/// served; the others describe this program instead of a build of etcd.
 pub(super) fn version() -> String {
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-    // As Go calls them.
+    // By Go's names.
     let arch = match arch {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -13,7 +13,7 @@ use crate::run::security::{Pair, Security, Surface, TlsVersion, Versions, allowe
 use crate::run::{BCRYPT_COSTS, SELF_SIGNED_YEARS_MAX};
 use crate::value;
 
-/// Seconds; what etcd takes 0 for.
+/// In seconds; the value that etcd uses for 0.
 const TOKEN_TTL_DEFAULT: u32 = 300;
 
 /// The flags of one side.
@@ -59,7 +59,7 @@ const PEER: Names = Names {
     skip_san: "peer-skip-client-san-verification",
 };
 
-/// What was given, for listeners on these URLs.
+/// The security settings for listeners on the given URLs.
 pub(super) fn security(given: &Given, notices: &mut Notices) -> Result<Security, EtcdError> {
     let versions = versions(given)?;
     let cipher_suites = given.list("cipher-suites");
@@ -127,7 +127,7 @@ fn surface(given: &Given, names: &Names) -> Result<Surface, EtcdError> {
     Ok(surface)
 }
 
-/// etcd ignores without a word what cannot take effect.
+/// etcd silently ignores options that cannot take effect.
 fn check_effect(surface: &Surface, names: &Names) -> Result<(), EtcdError> {
     let narrowing = [
         (names.crl, surface.crl.is_some()),
@@ -151,7 +151,7 @@ fn check_effect(surface: &Surface, names: &Names) -> Result<(), EtcdError> {
     Ok(())
 }
 
-/// `None`: one of them is missing.
+/// `None`: one of the two is missing.
 fn pair(cert: &str, key: &str) -> Option<Option<Pair>> {
     match (cert.is_empty(), key.is_empty()) {
         (true, true) => Some(None),
@@ -196,8 +196,8 @@ fn origins(given: &Given) -> Result<Vec<String>, EtcdError> {
     given.list("cors").iter().map(origin).collect()
 }
 
-/// The listeners of clients: what asks for TLS and has none to offer, and what
-/// offers it in vain.
+/// Checks client listeners: those that need TLS without a certificate, and
+/// those that have a certificate and do not use it.
 pub(super) fn check_client_urls(
     surface: &Surface,
     client: &[Url],

@@ -1,4 +1,4 @@
-//! From etcd's flags to the settings of a server.
+//! Converts etcd's flags into the settings of a server.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,23 +19,23 @@ use crate::run::notice::Notices;
 use crate::run::{KEEPALIVE_MIN, NEVER, PROGRESS_INTERVAL_MIN, REQUEST_BYTES_MAX, Settings};
 use crate::value::{self, RetentionMode};
 
-/// What the settings depend on beside the flags.
+/// The inputs other than the flags.
 pub(super) struct Surroundings<'a> {
     /// The host's name.
     pub(super) host: &'a str,
-    /// What the data directory holds, or why it cannot be one.
+    /// The contents of the data directory, or why it cannot be one.
     pub(super) directory: &'a dyn Fn(&Path) -> Result<Contents, String>,
     pub(super) resolve: Resolve<'a>,
 }
 
-/// Everything settled, and what is to be said about it.
+/// The resolved settings, and the notices about them.
 #[derive(Debug)]
 pub(super) struct Resolved {
     pub(super) settings: Settings,
     pub(super) notices: Notices,
 }
 
-/// Settles `given`, which are all flags, variables or settings of a file.
+/// Resolves `given`: all flags, or variables, or settings of a file.
 pub(super) fn resolve(
     given: &Given,
     surroundings: &Surroundings<'_>,
@@ -78,7 +78,7 @@ pub(super) fn resolve(
     Ok(Resolved { settings: Settings { node, server, security, logging }, notices })
 }
 
-/// What clients connect to.
+/// The URLs that clients connect to.
 struct ClientUrls {
     client: Vec<Url>,
     http: Vec<Url>,
@@ -130,8 +130,8 @@ fn advertise_client_urls(given: &Given, listen: &[Url], host: &str) -> Result<Ve
             "--advertise-client-urls is required when --listen-client-urls is set explicitly",
         );
     }
-    // A file need not say it. What listens everywhere is then told by the
-    // host's name; etcd tells the address of the default route.
+    // Optional in a file. A listener on every address is then advertised under
+    // the host's name; etcd advertises the address of the default route.
     let everywhere = listen.iter().find_map(|url| match url.host_and_port() {
         Some(("0.0.0.0", port)) => Some(url.with_host(host, port)),
         _ => None,
@@ -206,7 +206,7 @@ fn server(
         max_request_bytes: limit(given, "max-request-bytes", REQUEST_BYTES_MAX)?,
         max_txn_ops: limit(given, "max-txn-ops", 1_000_000)?,
         watch_progress_notify_interval: progress_interval(given, notices),
-        // gRPC takes 0 for no limit.
+        // gRPC treats 0 as no limit.
         max_concurrent_streams: match u32::try_from(streams) {
             Ok(0) => u32::MAX,
             Ok(streams) => streams,
@@ -228,7 +228,7 @@ fn limit(given: &Given, name: &'static str, max: usize) -> Result<usize, EtcdErr
     }
 }
 
-/// gRPC raises what is below a second, and takes 0 for never.
+/// gRPC raises values below a second to one, and treats 0 as never.
 fn keepalive(given: Duration) -> Duration {
     if given.is_zero() { NEVER } else { given.max(KEEPALIVE_MIN) }
 }
@@ -246,8 +246,8 @@ fn progress_interval(given: &Given, notices: &mut Notices) -> Duration {
     }
 }
 
-/// What `--feature-gates` may name, with the stage of each in etcd 3.7 and
-/// whether it is on if nothing is said.
+/// The gates that `--feature-gates` may name, with the stage of each in etcd
+/// 3.7 and its default.
 const GATES: [(&str, &str, bool); 11] = [
     ("StopGRPCServiceOnDefrag", "ALPHA", false),
     ("InitialCorruptCheck", "ALPHA", false),
@@ -262,8 +262,8 @@ const GATES: [(&str, &str, bool); 11] = [
     ("AllBeta", "BETA", false),
 ];
 
-/// The gates as they were left or set; `AllAlpha` and `AllBeta` set those of
-/// their stage that are not named.
+/// All gates with their values; `AllAlpha` and `AllBeta` set the gates of their
+/// stage that are not named.
 fn feature_gates(given: &Given, notices: &mut Notices) -> Result<Vec<Feature>, EtcdError> {
     let mut named = Vec::new();
     for gate in given.list("feature-gates") {
@@ -298,7 +298,8 @@ fn feature_gates(given: &Given, notices: &mut Notices) -> Result<Vec<Feature>, E
     Ok(GATES.into_iter().map(feature).collect())
 }
 
-/// One line for each flag without effect; an error for what must not be asked.
+/// One line for each flag without effect, and an error for values that are not
+/// allowed.
 fn what_is_not_honoured(given: &Given, notices: &mut Notices) -> Result<(), EtcdError> {
     for (name, value, source) in given.iter() {
         let Some(flag) = flag::find_setting(name) else { continue };

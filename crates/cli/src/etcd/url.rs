@@ -1,12 +1,12 @@
-//! URLs as etcd takes them, with its words for what is wrong (reference:
-//! etcd's `types.NewURLs`, `checkBindURLs`, `checkHostURLs`).
+//! URLs in etcd's syntax, with its error messages (reference: etcd's
+//! `types.NewURLs`, `checkBindURLs`, `checkHostURLs`).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use t4_server::{ListenAddress, SocketAddress};
 
-/// A URL of a listener, or one that others are told.
+/// A listen URL or an advertised URL.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Url {
     scheme: &'static str,
@@ -20,7 +20,7 @@ impl fmt::Display for Url {
     }
 }
 
-/// Reads one.
+/// Parses a URL.
 pub(super) fn parse(text: &str) -> Result<Url, String> {
     let text = text.trim();
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
@@ -77,7 +77,7 @@ impl Url {
         Some((host.trim_start_matches('[').trim_end_matches(']'), port.parse().ok()?))
     }
 
-    /// Where it can be listened on: no names but localhost.
+    /// The address to listen on: no names except localhost.
     pub(super) fn listen_address(&self) -> Result<ListenAddress, String> {
         let socket = match self.host_and_port() {
             None => SocketAddress::Unix(self.rest.clone().into()),
@@ -94,7 +94,7 @@ impl Url {
         Ok(ListenAddress { socket, tls: self.tls() })
     }
 
-    /// Whether others can be told it.
+    /// Whether it can be advertised.
     pub(super) fn check_host(&self) -> Result<(), String> {
         match self.host_and_port() {
             Some(("", _)) => Err(format!("unexpected empty host ({self})")),
@@ -102,7 +102,7 @@ impl Url {
         }
     }
 
-    /// The same with another host.
+    /// The same URL with another host and port.
     pub(super) fn with_host(&self, host: &str, port: u16) -> Url {
         Url { scheme: self.scheme, rest: format!("{host}:{port}") }
     }
@@ -112,7 +112,7 @@ impl Url {
     }
 }
 
-/// As etcd shows several.
+/// Several URLs in etcd's format.
 pub(super) fn joined(urls: &[Url]) -> String {
     urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }

@@ -1,5 +1,5 @@
-//! `t4 inspect diff`: between two revisions of one directory, or between two
-//! directories. Both sides are walked together, in key order.
+//! `t4 inspect diff`: between two revisions of one directory, or between two directories.
+//! Both sides are read in parallel, in key order.
 
 use std::io::Write;
 use std::path::Path;
@@ -66,12 +66,13 @@ impl Show for DiffArgs {
             let other = Offline::open(Path::new(other))?;
             let before = Side { reader, at: at(reader, self.rev)? };
             let after = Side { reader: other.reader(), at: at(other.reader(), self.rev)? };
-            // Two directories need not have one history: a revision proves nothing.
+            // Two directories may have different histories, so equal revisions prove
+            // nothing.
             each_difference(&before, &after, &range, true, &mut show)?;
         } else {
             let before = Side { reader, at: at(reader, self.from)? };
             let after = Side { reader, at: at(reader, self.to)? };
-            // In one history, a key that was changed has another revision.
+            // Within one history, a changed key has another revision.
             each_difference(&before, &after, &range, self.values, &mut show)?;
         }
         Ok(ExitCode::SUCCESS)
@@ -83,7 +84,7 @@ struct Side<'a> {
     at: Revision,
 }
 
-/// A key that is not the same on both sides: before, after, or both.
+/// A key that differs: the version before, the one after, or both.
 enum Difference {
     Added(KeyValue),
     Removed(KeyValue),
@@ -159,7 +160,7 @@ fn what_changed(was: &KeyValue, is: &KeyValue) -> String {
     if was.mod_revision != is.mod_revision {
         parts.push(format!("revision {} -> {}", was.mod_revision, is.mod_revision));
     }
-    // Where revisions differ, the rest is what was to be expected.
+    // If the revisions differ, the other fields may differ too.
     if parts.is_empty() {
         if was.value != is.value {
             parts.push("value".to_owned());

@@ -1,5 +1,5 @@
-//! `t4 inspect history`: what is kept of a key's past. After a compaction that
-//! begins with what the key was at the compacted revision.
+//! `t4 inspect history`: the kept history of a key. After a compaction it
+//! begins with the key's state at the compacted revision.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use super::page::Walk;
 use super::print::{EventJson, Lease, Text};
 use super::{Output, Show, scope};
 
-/// Revisions and bytes that are read at once.
+/// Revisions and bytes per read.
 const REVISIONS_PER_PAGE: usize = 1000;
 const BYTES_PER_PAGE: usize = 4 << 20;
 
@@ -77,8 +77,8 @@ fn each_change(
     Ok(())
 }
 
-/// The puts at the oldest revision were told already, by what the keys were
-/// then.
+/// Puts at the oldest revision were already printed as the state at that
+/// revision.
 fn is_after(revision: Revision, event: &Event, oldest: Revision) -> bool {
     revision > oldest || event.kind == EventKind::Delete
 }

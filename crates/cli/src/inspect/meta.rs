@@ -11,7 +11,7 @@ use super::{Output, Show, scope};
 #[derive(Debug, clap::Args)]
 pub(super) struct MetaArgs {}
 
-/// What is shown, in the order in which it is.
+/// The output, in the order in which it is printed.
 #[derive(Serialize)]
 struct Meta {
     cluster_id: String,
@@ -42,18 +42,19 @@ struct Log {
     last_index: u64,
     segments: usize,
     bytes_on_disk: u64,
-    /// What the next start will cut off: a write that was never acknowledged.
+    /// The bytes that the next start will cut off: a write that was never
+    /// acknowledged.
     torn_bytes: u64,
-    /// Bits set in space that no entry uses: the disk is failing.
+    /// Bits set in space that no entry uses: a sign that the disk is failing.
     stray_bits: usize,
 }
 
-/// Of users, passwords and tokens there is nothing to see here.
+/// Users, passwords and tokens are not shown.
 #[derive(Serialize)]
 struct Auth {
     enabled: bool,
     revision: u64,
-    /// Simple tokens that are alive.
+    /// Simple tokens that have not ended.
     tokens: usize,
 }
 
@@ -152,7 +153,7 @@ impl Meta {
         writeln!(out, "keys: {}", self.keys)?;
         writeln!(out, "leases: {}", self.leases)?;
         writeln!(out, "bytes in use: {}", self.bytes_in_use)?;
-        // The log is the other part, and in a young store nearly all of it.
+        // The log is the other part, and in a new store nearly all of the data.
         writeln!(
             out,
             "bytes on disk: {} ({} sealed in {} segments, {} of the log)",

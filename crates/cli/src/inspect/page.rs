@@ -1,18 +1,18 @@
-//! Walks over the keys of a range at one revision, a page at a time: a range
+//! Iterates over the keys of a range at one revision, a page at a time: a range
 //! can be larger than memory.
 
 use bytes::{BufMut, BytesMut};
 use t4_kv_types::{KeyRange, KeyValue, Revision};
 use t4_mvcc::{Io, Projection, ReadError, Reader};
 
-/// Keys in a page; with their values, which can be large, fewer.
+/// Keys per page; with their values, which can be large, fewer.
 const KEYS_PER_PAGE: usize = 1000;
 const VALUES_PER_PAGE: usize = 64;
 
 /// The key-values of a range, in key order.
 pub(super) struct Walk<'a> {
     reader: &'a Reader,
-    /// What is not read yet; none at the end.
+    /// The range not read yet; `None` at the end.
     rest: Option<KeyRange>,
     at: Revision,
     projection: Projection,
@@ -20,7 +20,7 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    /// `at` can be read. Values are left out unless they are asked for.
+    /// `at` must be readable. Values are omitted unless requested.
     pub(super) fn new(reader: &'a Reader, range: KeyRange, at: Revision, values: bool) -> Self {
         let projection = if values { Projection::Full } else { Projection::KeysOnly };
         Walk { reader, rest: Some(range), at, projection, page: Vec::new().into_iter() }

@@ -1,4 +1,4 @@
-//! How keys, values and events are written.
+//! How keys, values and events are printed.
 
 use std::fmt::{self, Write as _};
 
@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use t4_kv_types::{Event, EventKind, KeyValue, LeaseId};
 
-/// Bytes for people: UTF-8 as it is, on one line; what cannot be seen, what
-/// changes how its surroundings are seen, and a backslash, escaped.
+/// Bytes for people: UTF-8 unchanged, on one line. Invisible characters, those
+/// that change how others are displayed, and backslashes are escaped.
 pub(super) struct Text<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Text<'_> {
@@ -29,10 +29,10 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// Characters that show nothing themselves: a key with one looks like another
-/// key, and those that turn the direction of writing make the rest of the line
-/// look like what it is not ("Trojan Source"). Unicode's default-ignorable
-/// characters, its separators of lines, and spaces other than the space.
+/// Invisible characters: a key with one looks like another key, and characters
+/// that change the writing direction make the rest of the line look like
+/// something else ("Trojan Source"). These are Unicode's default-ignorable
+/// characters, its line separators, and all spaces except U+0020.
 fn is_unseen(c: char) -> bool {
     matches!(c,
         '\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{1680}'
@@ -43,24 +43,24 @@ fn is_unseen(c: char) -> bool {
         | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// A lease for people: as etcd's tools show it.
+/// A lease for people, in the format of etcd's tools.
 pub(super) struct Lease(pub(super) LeaseId);
 
 impl fmt::Display for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `pad` keeps the column that is asked for.
+        // `pad` honours the requested column width.
         if self.0.is_some() { f.pad(&format!("{:016x}", self.0.0)) } else { f.pad("-") }
     }
 }
 
-/// A key-value with etcd's names of fields.
+/// A key-value with etcd's field names.
 #[derive(Serialize)]
 pub(super) struct KeyValueJson {
     key: String,
     create_revision: i64,
     mod_revision: i64,
     version: i64,
-    /// Left out where it was not read.
+    /// Omitted if it was not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
     lease: i64,
@@ -79,7 +79,7 @@ impl KeyValueJson {
     }
 }
 
-/// An event with etcd's names of fields.
+/// An event with etcd's field names.
 #[derive(Serialize)]
 pub(super) struct EventJson {
     r#type: &'static str,

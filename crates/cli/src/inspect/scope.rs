@@ -1,4 +1,4 @@
-//! Which keys, and at which revision.
+//! Arguments that select keys and a revision.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -26,13 +26,13 @@ impl AtArgs {
         AtArgs { rev: Some(rev) }
     }
 
-    /// The revision, if it can be read.
+    /// The revision, if it is readable.
     pub(super) fn resolve(&self, reader: &Reader) -> anyhow::Result<Revision> {
         self.rev.map_or_else(|| Ok(reader.revision()), |rev| readable(reader, Revision(rev)))
     }
 }
 
-/// `at`, unless it cannot be read; then the error says what can.
+/// `at` if it is readable; otherwise an error that says which revisions are.
 pub(super) fn readable(reader: &Reader, at: Revision) -> anyhow::Result<Revision> {
     let (oldest, newest) = (oldest(reader), reader.revision());
     if at < oldest || at > newest {
@@ -104,7 +104,7 @@ impl PrefixArgs {
     }
 }
 
-/// A revision, as written.
+/// Parses a revision.
 pub(super) fn revision(text: &str) -> Result<i64, String> {
     match text.parse() {
         Ok(revision) if revision >= 1 => Ok(revision),
@@ -112,7 +112,7 @@ pub(super) fn revision(text: &str) -> Result<i64, String> {
     }
 }
 
-/// How many, as written.
+/// Parses a limit.
 pub(super) fn limit(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "use a whole number of keys".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Each command on the directory of a node that was stopped.
+//! Each command, run on the directory of a stopped node.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use t4_node::{Closed, Config, Node, OpenError};
 use super::scope::{AtArgs, KeyArgs, PrefixArgs};
 use super::*;
 
-/// Does `work` with a node on `dir`, and stops it.
+/// Runs `work` with a node on `dir`, then stops it.
 fn with_node<F: Future<Output = ()>>(dir: &Path, work: impl FnOnce(Node) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
@@ -138,7 +138,7 @@ fn a_key_that_cannot_be_typed_is_given_in_digits_and_its_value_comes_out_as_it_i
     assert!(key_args(&[""]).expect("parsed").bytes().is_err(), "an empty key");
 }
 
-/// The key that a command line gives.
+/// The key given by a command line.
 fn key_args(args: &[&str]) -> Result<KeyArgs, clap::Error> {
     use clap::{Args, FromArgMatches};
     let command = KeyArgs::augment_args(clap::Command::new("t4").no_binary_name(true));
@@ -211,7 +211,7 @@ fn history_is_what_is_kept() {
     with_node(dir.path(), |node| async move {
         node.compact(Revision(4), true).await.expect("compact");
     });
-    // What /a was at the compacted revision came at 4, /b at 3.
+    // /a got its value at the compacted revision in revision 4, /b in 3.
     let kept = [("PUT", 3), ("PUT", 4), ("DELETE", 5), ("PUT", 6)];
     assert_eq!(changes("/", true), expected(&kept));
 
@@ -254,7 +254,7 @@ fn diff_of_two_directories() {
     let at_6 = diff::DiffArgs { rev: Some(6), ..diff() };
     assert_eq!(text(one.path(), at_6), "");
 
-    // The same revisions with other values are not the same.
+    // Equal revisions with different values are a difference.
     let three = tempfile::tempdir().expect("a directory");
     with_node(three.path(), |node| async move {
         for (key, value) in [("/a", "1"), ("/b", "other")] {

@@ -1,5 +1,5 @@
-//! Log lines as etcd writes them, with zap: collectors of logs and people's
-//! `jq` rest on the keys `level`, `ts`, `caller` and `msg`.
+//! Log lines in etcd's (zap's) format: log collectors and people's `jq` scripts
+//! depend on the keys `level`, `ts`, `caller` and `msg`.
 
 use std::fmt::{self, Write as _};
 
@@ -15,9 +15,9 @@ use super::now;
 /// One of zap's two encodings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Zap {
-    /// One object a line.
+    /// One object per line.
     Json,
-    /// Columns between tabs, the fields as an object in the last one.
+    /// Columns separated by tabs, with the fields as an object in the last one.
     Console,
 }
 
@@ -39,7 +39,7 @@ impl Line {
         self
     }
 
-    /// The text, without the end of the line.
+    /// The text, without the line ending.
     pub(crate) fn text(&self, zap: Zap, time: &str, level: Level, caller: &str) -> String {
         let level = level_name(level);
         match zap {
@@ -141,7 +141,7 @@ fn caller(metadata: &Metadata<'_>) -> String {
     }
 }
 
-/// The last folder and the file, as zap shortens it.
+/// The last folder and the file name, as zap shortens it.
 pub(crate) fn short_place(file: &str, line: u32) -> String {
     let parts: Vec<&str> = file.split('/').filter(|part| !matches!(*part, "src" | "")).collect();
     format!("{}:{line}", parts[parts.len().saturating_sub(2)..].join("/"))

@@ -1,5 +1,5 @@
-//! `t4 run --check`: would it start? Nothing is opened, made or listened on, so
-//! it can be asked beside the server that runs.
+//! `t4 run --check`: would it start? Nothing is opened, created or listened on,
+//! so it can run beside a running server.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use super::notice::Notices;
 use super::settings::Settings;
 use crate::sources::Found;
 
-/// Prints the settings that count, and says what a start with them would meet.
+/// Prints the effective settings, and what a start with them would do.
 pub(super) fn check(
     settings: Settings,
     found: &[Found],

@@ -1,6 +1,6 @@
-//! The settings that count, each with where it comes from: what `t4 run --check`
-//! prints. The lines are a config file that says the same, with the defaults in
-//! comments.
+//! The effective settings, each with its source: the output of `t4 run
+//! --check`. The lines are a config file that is equivalent, with the defaults
+//! in comments.
 
 use std::fmt::Write as _;
 
@@ -8,12 +8,11 @@ use super::flags::{RunCommand, flag_names};
 use super::settings::Settings;
 use crate::sources::{Found, Source};
 
-/// What stands for a value that nobody should see.
+/// Replaces a value that nobody should see.
 const HIDDEN: &str = "…";
-/// Refused or empty: not worth a line.
+/// Rejected or empty: not shown.
 const NOT_SHOWN: [&str; 3] = ["config-file", "peer-listen", "advertise-peer"];
-/// The options of `--auth-token` that are no secrets; those that are not known
-/// may be.
+/// The options of `--auth-token` that are not secret; unknown options may be.
 const TOKEN_OPTIONS: [&str; 4] = ["sign-method", "pub-key", "priv-key", "ttl"];
 
 /// One line each.
@@ -26,7 +25,7 @@ pub(super) fn text(settings: &Settings, found: &[Found]) -> String {
                     values.iter().map(|value| without_secrets(flag, value)).collect();
                 format!("{flag}: {}  # {}", yaml(&values), origin(source))
             }
-            // As a comment: some may be given only together with others.
+            // As a comment: some are allowed only together with others.
             None => match default(flag, settings) {
                 Some(values) => format!("# {flag}: {} (default)", yaml(&values)),
                 None => format!("# {flag}: {}", prose_default(flag)),
@@ -55,8 +54,7 @@ fn without_secrets(flag: &str, value: &str) -> String {
     shown.collect::<Vec<_>>().join(",")
 }
 
-/// What a setting is if nobody says it; `None`: it has no value that could be
-/// written.
+/// The default of a setting; `None`: it has no value that could be written.
 fn default(flag: &str, settings: &Settings) -> Option<Vec<String>> {
     let shown = |addresses: &[t4_server::ListenAddress]| -> Vec<String> {
         addresses.iter().map(ToString::to_string).collect()
@@ -73,7 +71,7 @@ fn default(flag: &str, settings: &Settings) -> Option<Vec<String>> {
     }
 }
 
-/// What the help says that the default is.
+/// The default in the help text.
 fn documented(flag: &str) -> Option<String> {
     let command = <RunCommand as clap::Args>::augment_args(clap::Command::new("run"));
     let arg = command.get_arguments().find(|arg| arg.get_long() == Some(flag))?;
@@ -86,7 +84,7 @@ fn prose_default(flag: &str) -> String {
     documented(flag).map_or_else(|| "not set".to_owned(), |default| format!("{default} (default)"))
 }
 
-/// Quoted where YAML would read something else, or nothing, into it.
+/// Quoted if YAML would read it as something else, or as nothing.
 fn yaml(values: &[String]) -> String {
     let quoted = |value: &String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "/.:_+-=".contains(c);
@@ -94,7 +92,7 @@ fn yaml(values: &[String]) -> String {
             && value.chars().all(plain)
             && !value.starts_with(['-', ':', '='])
             && !value.ends_with(':');
-        // JSON's strings are YAML's.
+        // JSON strings are valid YAML strings.
         let is_number = value.parse::<i64>().is_ok();
         if is_plain || is_number {
             value.clone()

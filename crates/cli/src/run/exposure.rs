@@ -1,10 +1,10 @@
-//! What a server leaves open to other machines, and how to close it. The
-//! defaults are for a container behind a network policy, and for a first try;
-//! anywhere else they must not go unsaid.
+//! Warns of addresses that are open to other machines, and says how to protect
+//! them. The defaults are for a container behind a network policy, and for a
+//! first try; elsewhere they must not go unmentioned.
 
 use t4_server::{ListenAddress, SocketAddress};
 
-/// What decides who gets in.
+/// The settings that control access.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exposure<'a> {
     /// Where clients connect.
@@ -13,12 +13,12 @@ pub(super) struct Exposure<'a> {
     pub(super) metrics: &'a [ListenAddress],
     /// Whether clients must show a certificate over TLS.
     pub(super) asks_for_certificates: bool,
-    /// Whether nobody gets at a key without a user.
+    /// Whether access to keys requires a user.
     pub(super) has_users: bool,
     pub(super) flags: FlagNames,
 }
 
-/// Which flags close what is open.
+/// The flags that protect an open address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FlagNames {
     /// Those of `t4 run`.
@@ -58,8 +58,8 @@ impl FlagNames {
 }
 
 impl Exposure<'_> {
-    /// What to warn of; `None`: only this machine reaches it, or whoever does
-    /// must say who they are and nobody reads along.
+    /// The warning, or `None` if only this machine can connect, or if
+    /// connections are encrypted and clients are authenticated.
     pub(super) fn warning(&self) -> Option<String> {
         let reachable = |address: &&ListenAddress| match &address.socket {
             SocketAddress::Tcp(socket) => !socket.ip().to_canonical().is_loopback(),
@@ -67,7 +67,7 @@ impl Exposure<'_> {
         };
         let open: Vec<&ListenAddress> = self.client.iter().filter(reachable).collect();
         let in_plain_text = open.iter().any(|address| !address.tls);
-        // Over plain text nobody is asked for a certificate.
+        // Clients on plain text are not asked for a certificate.
         let knows_clients = self.has_users || (self.asks_for_certificates && !in_plain_text);
         if open.is_empty() || (knows_clients && !in_plain_text) {
             return None;
@@ -164,7 +164,7 @@ mod tests {
     fn what_is_closed_is_not() {
         assert_eq!(warning(&["https://0.0.0.0:1"], true, false), None);
         assert_eq!(warning(&["https://0.0.0.0:1"], false, true), None);
-        // A certificate is asked for over TLS only.
+        // Certificates are requested over TLS only.
         let both = warning(&["https://0.0.0.0:1", "http://0.0.0.0:2"], true, false);
         assert!(both.expect("a warning").contains("without users"));
     }

@@ -186,8 +186,7 @@ struct Alone {
     _args: RunArgs,
 }
 
-/// The names of all flags, without dashes: the keys of a config file, and
-/// `config-file` itself.
+/// The names of all flags, without dashes: the keys of a config file, plus `config-file` itself.
 pub(crate) fn flag_names() -> Vec<String> {
     let command = Alone::command();
     command.get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned)).collect()

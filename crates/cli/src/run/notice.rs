@@ -1,4 +1,4 @@
-//! What is to be said of the settings once logs are written.
+//! Notices about the settings, logged once logging has started.
 
 /// In the order found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -15,17 +15,17 @@ struct Notice {
 }
 
 impl Notices {
-    /// Nothing is lost by it.
+    /// A notice without consequences.
     pub(crate) fn info(&mut self, setting: impl Into<String>, text: impl Into<String>) {
         self.push(false, setting.into(), text.into());
     }
 
-    /// Somebody may have meant something else.
+    /// The operator may have meant something else.
     pub(crate) fn warn(&mut self, setting: impl Into<String>, text: impl Into<String>) {
         self.push(true, setting.into(), text.into());
     }
 
-    /// Adds what others found.
+    /// Appends `others`.
     pub(crate) fn append(&mut self, mut others: Notices) {
         self.all.append(&mut others.all);
     }
@@ -45,7 +45,7 @@ impl Notices {
         }
     }
 
-    /// The texts about a setting.
+    /// The texts about one setting.
     #[cfg(test)]
     pub(crate) fn about(&self, setting: &str) -> Vec<&str> {
         let about = self.all.iter().filter(|notice| notice.setting == setting);

@@ -1,6 +1,6 @@
-//! The one line on standard output: the server answers now, and where. It has
-//! the form of a log line, for collectors that read both streams, but no log
-//! level hides it from those that wait for it.
+//! The only line on standard output: the server is ready, and where it listens.
+//! It has the form of a log line, for collectors that read both streams, but no
+//! log level hides it from programs that wait for it.
 
 use std::io::Write;
 
@@ -12,10 +12,10 @@ use crate::logging::zap::{self, Line, Zap};
 use crate::logging::{self, Format};
 
 const MESSAGE: &str = "ready to serve client requests";
-/// Where the line comes from: not a module, which people would have to match.
+/// The line's target. Not a module, because people would have to match it.
 const TARGET: &str = "t4";
 
-/// As `tracing` writes JSON.
+/// In the JSON format of `tracing`.
 #[derive(Serialize)]
 struct JsonLine<'a> {
     timestamp: &'a str,
@@ -31,7 +31,7 @@ struct JsonLine<'a> {
 pub(crate) fn tell(format: Format, client: &[ListenAddress], metrics: &[ListenAddress]) {
     let line = line(format, &logging::now(), client, metrics);
     let mut out = std::io::stdout().lock();
-    // Nobody has to listen.
+    // Nobody needs to read it.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 

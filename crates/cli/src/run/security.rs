@@ -1,5 +1,5 @@
-//! What was asked for in the way of TLS, hosts and origins: plain data that
-//! both command lines, T4's and etcd's, are turned into.
+//! The settings for TLS, hosts and origins: plain data that both command lines,
+//! T4's and etcd's, are converted into.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ pub(crate) use t4_tls_config::TlsVersion;
 
 use super::notice::Notices;
 
-/// All of it.
+/// All security settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Security {
     /// The ports of clients, and metrics over https.
@@ -18,11 +18,11 @@ pub(crate) struct Security {
     /// The port of peers.
     pub(crate) peer: Surface,
     pub(crate) versions: Versions,
-    /// The same for peers.
+    /// TLS versions for peers.
     pub(crate) peer_versions: Versions,
     /// By IANA's or Go's names; empty: all that are safe.
     pub(crate) cipher_suites: Vec<String>,
-    /// How long a certificate of ours is valid, in years of 365 days. Default 1.
+    /// Validity of generated certificates, in years of 365 days. Default 1.
     pub(crate) self_signed_years: u32,
     /// Hosts that plain HTTP requests may name; empty: all.
     pub(crate) host_whitelist: Vec<String>,
@@ -30,26 +30,26 @@ pub(crate) struct Security {
     pub(crate) cors: Vec<String>,
 }
 
-/// One side that faces the network.
+/// One side that faces the network: clients or peers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Surface {
-    /// What it shows of itself.
+    /// The certificate it presents as a server.
     pub(crate) pair: Option<Pair>,
-    /// What it shows where it is the client; `None`: `pair`.
+    /// The certificate it presents as a client; `None`: `pair`.
     pub(crate) outgoing: Option<Pair>,
-    /// Who may sign the certificates of the other side. Given, a certificate
-    /// is mandatory.
+    /// The CAs that may sign the other side's certificates. If set, a
+    /// certificate is mandatory.
     pub(crate) ca: Option<PathBuf>,
-    /// A certificate is mandatory, and its common name is who calls.
+    /// A certificate is mandatory, and its common name identifies the caller.
     pub(crate) cert_auth: bool,
-    /// Certificates that were revoked.
+    /// Revoked certificates.
     pub(crate) crl: Option<PathBuf>,
     /// Common names that the other side may have; empty: all.
     pub(crate) allowed_cns: Vec<String>,
-    /// Hosts that the certificate of the other side must be for one of; empty:
-    /// it need not.
+    /// Hosts, one of which the other side's certificate must be for; empty: no
+    /// restriction.
     pub(crate) allowed_hostnames: Vec<String>,
-    /// Make a certificate if there is none.
+    /// Generate a certificate if there is none.
     pub(crate) auto: bool,
     /// Do not compare the certificate of the other side with its address.
     pub(crate) skip_san_check: bool,
@@ -62,7 +62,7 @@ pub(crate) struct Pair {
     pub(crate) key: PathBuf,
 }
 
-/// Which versions are spoken.
+/// TLS versions that are enabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Versions {
     pub(crate) min: TlsVersion,
@@ -91,27 +91,27 @@ impl Default for Versions {
 }
 
 impl Surface {
-    /// Whether it can speak TLS.
+    /// Whether it can use TLS.
     pub(crate) fn speaks_tls(&self) -> bool {
         self.pair.is_some() || self.auto
     }
 
-    /// Whether the certificate that it shows is made here.
+    /// Whether its certificate is generated.
     pub(crate) fn makes(&self) -> bool {
         self.pair.is_none() && self.auto
     }
 
-    /// Whether the other side needs a certificate to get in.
+    /// Whether the other side must present a certificate.
     pub(crate) fn asks_for_certificates(&self) -> bool {
         self.ca.is_some() || self.cert_auth
     }
 }
 
 impl Security {
-    /// As the server takes it.
+    /// Converts the settings for the server.
     ///
     /// # Errors
-    /// What TLS finds wrong with the options; the files are not looked at yet.
+    /// TLS rejects the options; the files are not read yet.
     pub(crate) fn for_server(
         self,
         node: &t4_node::Config,
@@ -125,8 +125,8 @@ impl Security {
             hosts,
             self.self_signed_years,
         )?;
-        // Metrics have the same files; what connects there is compared with its
-        // certificate, as peers are.
+        // Metrics use the same files; clients that connect there are compared
+        // with their certificate, like peers.
         let speaks_tls = server.metrics_listen.iter().any(|address| address.tls);
         let metrics = client.clone().filter(|_| speaks_tls).map(|client| ServerOptions {
             check_remote_san: !self.client.skip_san_check,
@@ -159,7 +159,7 @@ impl Security {
         })
     }
 
-    /// What may be meant otherwise than it is taken, as by Go.
+    /// Settings that may mean something else than intended, as in Go.
     pub(crate) fn notices(&self) -> Notices {
         let mut notices = Notices::default();
         let chosen: Vec<&str> = self.cipher_suites.iter().map(String::as_str).collect();
@@ -215,14 +215,14 @@ impl Surface {
         }))
     }
 
-    /// For connections to others of its kind, which `own` is shown to unless
-    /// there is another certificate for it.
+    /// Options for connections to servers of its kind, to which `own` is
+    /// presented unless there is a separate certificate.
     fn client_options(&self, protocol: &Protocol, own: &PairSource) -> ClientOptions {
         let pair = self.outgoing.clone().map_or_else(|| own.clone(), PairSource::from);
         ClientOptions {
             ca: self.ca.clone().filter(|_| !self.auto),
             pair: Some(pair),
-            // Nobody signs certificates that are made.
+            // Generated certificates are not signed by a CA.
             insecure_skip_verify: self.auto,
             protocol: protocol.clone(),
             ..ClientOptions::default()
@@ -236,18 +236,19 @@ impl From<Pair> for PairSource {
     }
 }
 
-/// IANA's names of older suites say what the key exchange is, with what cipher:
-/// TLS 1.3 has taken that apart.
+/// IANA's names of older suites name a key exchange `WITH` a cipher; those of
+/// TLS 1.3 name only the cipher.
 pub(super) fn is_of_tls12(suite: &str) -> bool {
     suite.contains("_WITH_")
 }
 
-/// Where etcd keeps the certificates that it makes.
+/// The directory in which etcd keeps generated certificates.
 fn fixtures(node: &t4_node::Config, surface: &str) -> PathBuf {
     node.data_dir.join("fixtures").join(surface)
 }
 
-/// Whom a certificate that is made for clients is for: where they connect.
+/// The hosts for which a client-facing certificate is generated: where clients
+/// connect.
 fn hosts<'a>(
     listen: impl Iterator<Item = &'a ListenAddress>,
     node: &t4_node::Config,
@@ -281,7 +282,7 @@ fn host_of(url: &str) -> Option<String> {
     (scheme.starts_with("http") && !host.is_empty()).then(|| host.to_owned())
 }
 
-/// `*` among the names allows all, which an empty list stands for.
+/// A `*` among the names allows all, which an empty list stands for.
 pub(crate) fn allowed(names: Vec<String>) -> Vec<String> {
     if names.iter().any(|name| name == "*") { Vec::new() } else { names }
 }

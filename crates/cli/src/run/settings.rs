@@ -1,4 +1,4 @@
-//! From texts to the configuration of a node, a server and the log.
+//! Converts texts into the configuration of a node, a server and the log.
 
 pub(crate) mod security;
 
@@ -21,13 +21,13 @@ const MIB: u64 = 1 << 20;
 /// The longest payload of a log entry is 256 MiB, and a batch has more than
 /// one request in it.
 pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 20;
-/// A probe every few milliseconds is a mistake.
+/// Pinging every few milliseconds is a mistake.
 pub(crate) const KEEPALIVE_MIN: Duration = Duration::from_secs(1);
-/// What "never" is to a timer.
+/// "Never" as a timer duration.
 pub(crate) const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 pub(crate) const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
-/// Everything that a server needs to know, whichever command line said it.
+/// All settings of a server, whichever command line they came from.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) node: t4_node::Config,
@@ -37,15 +37,16 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Reads the config file, if one is named, and settles every setting; and
-    /// which of them are not left to their defaults. `host` is the host's name.
+    /// Reads the config file, if one is named, and resolves every setting; also
+    /// returns which of them are not left at their defaults. `host` is the
+    /// host's name.
     pub(crate) fn resolve_with_origins(
         args: RunArgs,
         environment: Environment<'_>,
         host: &str,
     ) -> Result<(Settings, Vec<Found>), UsageError> {
         let mut known = flag_names();
-        // A file that names another file would be a riddle of precedence.
+        // Precedence would be unclear if a file could name another file.
         known.retain(|flag| flag != "config-file");
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let path = Sources::new(environment, None).one(
@@ -67,7 +68,7 @@ impl Settings {
         Ok((Settings { node, server, security, logging }, sources.found()))
     }
 
-    /// The settings alone.
+    /// Only the settings.
     #[cfg(test)]
     pub(crate) fn resolve(
         args: RunArgs,
@@ -78,8 +79,9 @@ impl Settings {
     }
 }
 
-/// What T4's operators start a cluster with. It must not be ignored: each node
-/// would take writes for itself. Empty is what single nodes have.
+/// The flags with which T4's operators start a cluster. They must not be
+/// ignored: each node would accept writes on its own. Single nodes set them to
+/// empty.
 fn one_node(args: &RunArgs, sources: &Sources<'_>) -> Result<(), UsageError> {
     let refused = |text: &str| if text.is_empty() { Ok(()) } else { Err(ONE_NODE.to_owned()) };
     sources.one("peer-listen", args.peer_listen.clone(), refused)?;
@@ -111,7 +113,7 @@ fn logging(args: &RunArgs, sources: &Sources<'_>) -> Result<Logging, UsageError>
     Ok(Logging { level, format, outputs: vec![Output::Stderr] })
 }
 
-/// Less would not hold the largest requests of a few clients.
+/// A smaller value would not hold the largest requests of a few clients.
 const CLIENT_MEMORY_BYTES_MIN: u64 = 16 << 20;
 
 fn server(
@@ -238,9 +240,9 @@ fn node(
     Ok(config)
 }
 
-/// Where the data is if nobody says so.
+/// The default data directory.
 pub(crate) const DATA_DIR: &str = "/var/lib/t4";
-/// What T4's operators know as its default.
+/// The default that T4's operators know.
 const SEGMENT_MIB: u64 = 50;
 
 fn auto_compaction(args: &RunArgs, sources: &Sources<'_>) -> Result<AutoCompaction, UsageError> {
@@ -255,9 +257,9 @@ fn auto_compaction(args: &RunArgs, sources: &Sources<'_>) -> Result<AutoCompacti
     Ok(retention.unwrap_or(AutoCompaction::Off))
 }
 
-/// What clients are told if the operator does not say it. A listener on every
-/// address is reached by the host's name. One whose port the system chooses
-/// has no URL yet, and is left out.
+/// The advertised URLs if the operator sets none. A listener on every address
+/// is advertised under the host's name. A listener whose port the system
+/// chooses has no URL yet, and is omitted.
 fn derived_urls(listen: &[ListenAddress], host: &str) -> Vec<String> {
     let url = |address: &ListenAddress| match &address.socket {
         SocketAddress::Tcp(socket) if socket.port() == 0 => None,
@@ -269,7 +271,7 @@ fn derived_urls(listen: &[ListenAddress], host: &str) -> Vec<String> {
     listen.iter().filter_map(url).collect()
 }
 
-/// Settings of etcd and T4 that change nothing here must still be sound.
+/// Settings of etcd and T4 that have no effect here must still be valid.
 fn accepted_without_effect(args: &RunArgs, sources: &Sources<'_>) -> Result<(), UsageError> {
     let consistencies = [("linearizable", ()), ("serializable", ())];
     sources.one("read-consistency", args.read_consistency.clone(), |text| {

@@ -1,4 +1,4 @@
-//! The signals that end a server, and the one that has it read its files anew.
+//! The signals that stop a server, and the one that makes it reload its files.
 
 use std::fmt;
 use std::io;
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A signal that comes again so soon is the same one: `timeout` sends it to the
+/// A signal repeated this soon is the same one: `timeout` sends it to the
 /// process and to its group.
 const ECHO: Duration = Duration::from_millis(100);
 
-/// A signal that asks for the end.
+/// A signal that asks the server to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// From an orchestrator.
@@ -28,7 +28,7 @@ pub(crate) enum Asked {
 }
 
 impl Signal {
-    /// What a shell shows of a process that this signal has killed.
+    /// The exit code that a shell reports for a process killed by this signal.
     pub(crate) fn exit_code(self) -> u8 {
         match self {
             Signal::Interrupt => 130,
@@ -46,7 +46,7 @@ impl fmt::Display for Signal {
     }
 }
 
-/// Takes the signals from when it is made.
+/// Receives signals from the moment it is created.
 pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
@@ -64,7 +64,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) -> Asked {
         loop {
             let signal = tokio::select! {
@@ -78,8 +78,8 @@ impl Signals {
         }
     }
 
-    /// Waits for the next one that asks for the end: while a server starts or
-    /// stops there is nothing to reload.
+    /// Waits for the next signal to stop: while a server starts or stops there
+    /// is nothing to reload.
     pub(crate) async fn end(&mut self) -> Signal {
         loop {
             if let Asked::End(signal) = self.next().await {
@@ -89,7 +89,7 @@ impl Signals {
     }
 }
 
-/// Tells a signal that somebody has sent from one that comes along with it.
+/// Distinguishes a new signal from an echo of the previous one.
 #[derive(Debug, Default)]
 struct Echoes {
     last: Option<(Signal, Instant)>,

@@ -1,11 +1,11 @@
-//! What a start says of itself, once it serves: what an operator who reads the
-//! log of yesterday's incident wants to know of the server it was.
+//! The log lines of a start, once it serves: what an operator who reads the log
+//! of yesterday's incident needs to know about the server.
 
 use t4_server::{ListenAddress, Server};
 
 use super::security::Security;
 
-/// Writes it to the log.
+/// Logs the summary.
 pub(crate) fn tell(server: &Server, security: &Security, quota_bytes: Option<u64>) {
     let (node, clients) = (server.node(), server.client_addresses());
     let status = node.status();
@@ -32,7 +32,7 @@ fn shown(addresses: &[ListenAddress]) -> String {
     all.join(", ")
 }
 
-/// What clients' connections are protected by.
+/// How client connections are protected.
 fn tls(clients: &[ListenAddress], security: &Security) -> &'static str {
     let (over_tls, plain): (Vec<&ListenAddress>, Vec<_>) =
         clients.iter().partition(|address| address.tls);

@@ -1,6 +1,6 @@
-//! Tells systemd, if it started us with `Type=notify` or `notify-reload`, when
-//! we are ready, when we read our files anew, and when we stop (reference:
-//! `sd_notify(3)`): a unit that waits for us then waits until we serve.
+//! Notifies systemd, if it started us with `Type=notify` or `notify-reload`,
+//! when we are ready, reload our files, and stop (reference: `sd_notify(3)`):
+//! units that wait for us then wait until we serve.
 
 use std::ffi::OsStr;
 use std::io;
@@ -8,19 +8,19 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// What a supervisor can be told.
+/// A state to report to the supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Requests are served; files that were to be read anew have been.
+    /// Requests are served; any reload has finished.
     Ready,
-    /// Files are being read anew; `Ready` follows.
+    /// Files are being reloaded; `Ready` follows.
     Reloading,
     /// A stop has begun.
     Stopping,
 }
 
-/// Tells the supervisor that the environment names, if it does. A supervisor
-/// that cannot be told is a line in the log, and no reason to stop.
+/// Notifies the supervisor that the environment names, if there is one. A
+/// failure is logged and is no reason to stop.
 pub(crate) fn tell(state: State) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
         return;
@@ -33,11 +33,11 @@ pub(crate) fn tell(state: State) {
 fn send(socket: &OsStr, state: State) -> io::Result<()> {
     let message = match state {
         State::Ready => "READY=1".to_owned(),
-        // The time tells this reload from one before it.
+        // The time distinguishes this reload from an earlier one.
         State::Reloading => format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_us()),
         State::Stopping => "STOPPING=1".to_owned(),
     };
-    // `@` stands for the zero byte of an abstract name.
+    // `@` stands for the leading zero byte of an abstract name.
     let address = match socket.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(socket)?,

@@ -1,4 +1,4 @@
-//! Addresses to listen on, and URLs that clients are told.
+//! Addresses to listen on, and URLs to advertise.
 
 use t4_server::ListenAddress;
 
@@ -11,8 +11,7 @@ pub(crate) struct Listen {
 }
 
 impl Listen {
-    /// The address; one that was written without a scheme speaks TLS if
-    /// `by_default`.
+    /// The address; one written without a scheme uses TLS if `by_default`.
     pub(crate) fn address(self, by_default: bool) -> ListenAddress {
         let tls = if self.has_scheme { self.address.tls } else { by_default };
         ListenAddress { tls, ..self.address }
@@ -31,22 +30,22 @@ pub(crate) fn listen(text: &str) -> Result<Listen, String> {
     Ok(Listen { address, has_scheme: text.contains("://") })
 }
 
-/// The same for metrics; empty or `off`: none. The word is for the
-/// environment, where empty means unset.
+/// The same for metrics; empty or `off`: none. The word is for the environment,
+/// where empty means unset.
 pub(crate) fn metrics(text: &str) -> Result<Option<ListenAddress>, String> {
     match text {
         "" | "off" => Ok(None),
         text => match listen(text) {
-            // Metrics are in the clear unless that is asked for: what scrapes
-            // them may not know the certificate of the clients' port.
+            // Metrics are plain text unless TLS is requested: the scraper may
+            // not know the certificate of the client port.
             Ok(listen) => Ok(Some(listen.address(false))),
             Err(why) => Err(format!("{why}; an empty value or off switches it off")),
         },
     }
 }
 
-/// A URL that clients are told: etcd's clients want scheme, host and port, and
-/// nothing else.
+/// An advertised URL: etcd's clients expect scheme, host and port, and nothing
+/// else.
 pub(crate) fn advertised_url(text: &str) -> Result<String, String> {
     let refused = |why: &str| Err(format!("{why}; use http://HOST:PORT or https://HOST:PORT"));
     let Some((scheme, rest)) = text.split_once("://") else {

@@ -1,5 +1,5 @@
-//! Durations as Go writes them, because etcd's flags do: `1h30m`, `1.5s`,
-//! `300ms`; and days, `7d`, which Go has not.
+//! Durations in Go's syntax, because etcd's flags use it: `1h30m`, `1.5s`,
+//! `300ms`; and days, `7d`, which Go does not have.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ fn parse(text: &str) -> Option<Duration> {
     Some(Duration::from_nanos(nanos))
 }
 
-/// The nanoseconds of the first number and unit, and what follows them.
+/// The nanoseconds of the first number and unit, and the rest of the text.
 fn split_part(text: &str) -> Option<(u128, &str)> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, rest) = text.split_at(unit_at);
@@ -64,7 +64,7 @@ fn split_part(text: &str) -> Option<(u128, &str)> {
 
 /// `0.fraction` units, rounded down.
 fn fraction_of(unit: u128, fraction: &str) -> Option<u128> {
-    // More digits than a nanosecond of an hour has do not count.
+    // Later digits are worth less than a nanosecond.
     let digits = &fraction[..fraction.len().min(15)];
     if fraction.contains('.') {
         return None;

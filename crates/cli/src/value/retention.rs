@@ -1,4 +1,4 @@
-//! `--auto-compaction-retention`, which means one thing or another by
+//! `--auto-compaction-retention`, whose meaning depends on
 //! `--auto-compaction-mode` (reference: etcd's `parseCompactionRetention`).
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use t4_node::AutoCompaction;
 
 use super::duration;
 
-/// What a retention counts.
+/// The unit of a retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetentionMode {
     /// Time.
@@ -16,11 +16,11 @@ pub(crate) enum RetentionMode {
     Revision,
 }
 
-/// The node looks at its timers once a second.
+/// The node checks its timers once a second.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
 
-/// What is kept. etcd reads a duration in the mode `revision` as its number of
-/// nanoseconds, which nobody can have meant: that is refused.
+/// The retention. In the mode `revision`, etcd reads a duration as its number
+/// of nanoseconds, which nobody can have intended: that is rejected.
 pub(crate) fn retention(text: &str, mode: RetentionMode) -> Result<AutoCompaction, String> {
     let number = text.parse::<u32>().ok();
     match mode {

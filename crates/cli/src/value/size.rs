@@ -2,8 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-/// What may follow the number. `K`, `M` and `G` alone are left out: they are
-/// powers of 1000 to some programs and of 1024 to others.
+/// The units. `K`, `M` and `G` alone are not accepted: some programs take them
+/// as powers of 1000 and others as powers of 1024.
 const UNITS: [(&str, u64); 14] = [
     ("B", 1),
     ("kB", 1_000),
@@ -32,7 +32,7 @@ pub(crate) fn size(text: &str, allowed: RangeInclusive<u64>) -> Result<u64, Stri
     }
 }
 
-/// The quota: 0 is etcd's default, a negative number switches it off.
+/// The quota: 0 is etcd's default, a negative number disables it.
 pub(crate) fn quota(text: &str) -> Result<Option<u64>, String> {
     const DEFAULT: u64 = 2 << 30;
     let is_negative = text.parse::<i64>().is_ok_and(|number| number < 0);

@@ -1,19 +1,19 @@
-//! What TLS and access are configured with: versions, suites, hosts, origins,
-//! kinds of tokens.
+//! Settings of TLS and access: versions, suites, hosts, origins, kinds of
+//! tokens.
 
 use super::address::is_host;
 use crate::run::TlsVersion;
 
-/// A version of TLS, by etcd's names.
+/// A TLS version, by etcd's names.
 pub(crate) fn tls_version(text: &str) -> Result<TlsVersion, String> {
     super::choice(text, &[("TLS1.2", TlsVersion::Tls12), ("TLS1.3", TlsVersion::Tls13)])
 }
 
-/// Go's older names of two cipher suites, which `tls-config` takes too.
+/// Go's older names of two cipher suites, which `tls-config` accepts too.
 const LEGACY_SUITES: [&str; 2] =
     ["TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305"];
 
-/// A cipher suite that there is.
+/// A supported cipher suite.
 pub(crate) fn cipher_suite(text: &str) -> Result<String, String> {
     let names = t4_tls_config::cipher_suite_names();
     if names.iter().any(|name| name == text) || LEGACY_SUITES.contains(&text) {
@@ -23,7 +23,7 @@ pub(crate) fn cipher_suite(text: &str) -> Result<String, String> {
     }
 }
 
-/// A host, as it stands in certificates and in the `Host` header: a name or an
+/// A host, as it appears in certificates and in the `Host` header: a name or an
 /// IP address.
 pub(crate) fn host(text: &str) -> Result<String, String> {
     if is_host(text) || text.parse::<std::net::Ipv6Addr>().is_ok() {
@@ -44,7 +44,7 @@ pub(crate) fn common_name(text: &str) -> Result<String, String> {
     if is_sound { Ok(text.to_owned()) } else { Err("use a common name".to_owned()) }
 }
 
-/// An origin as browsers write it, or `*` for all.
+/// An origin in the browsers' format, or `*` for all.
 pub(crate) fn origin(text: &str) -> Result<String, String> {
     let origin = text.strip_suffix('/').unwrap_or(text);
     let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
@@ -59,8 +59,8 @@ pub(crate) fn origin(text: &str) -> Result<String, String> {
     }
 }
 
-/// The form of etcd's `--auth-token`; the files and options of `jwt` are
-/// looked at where tokens are made.
+/// The syntax of etcd's `--auth-token`; the files and options of `jwt` are
+/// checked where the token provider is created.
 pub(crate) fn auth_token(text: &str) -> Result<String, String> {
     let (kind, options) = text.split_once(',').unwrap_or((text, ""));
     let mut seen = Vec::new();

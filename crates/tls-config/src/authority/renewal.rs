@@ -1,5 +1,5 @@
-//! What of a certificate goes into the next one. What cannot be carried over is
-//! refused, not dropped.
+//! The parts of a certificate that are carried over into its renewal. Parts
+//! that cannot be carried over are an error; they are not dropped.
 
 use std::path::Path;
 use std::time::Duration;
@@ -20,15 +20,15 @@ use crate::error::{FileFault, PemKind, TlsError};
 use crate::making::BACKDATED;
 use crate::pem;
 
-/// A certificate that is renewed.
+/// The certificate being renewed.
 pub(super) struct Old {
     /// Names and purposes.
     pub(super) params: CertificateParams,
     /// Its public key.
     pub(super) key: SubjectPublicKeyInfo,
-    /// How long it was valid from when it was made.
+    /// Its original validity.
     pub(super) validity: Duration,
-    /// Who issued it: for errors, and as verifiers compare it.
+    /// Its issuer: for errors, and in the form that verifiers compare.
     pub(super) issuer: String,
     pub(super) issuer_der: Vec<u8>,
 }
@@ -57,8 +57,8 @@ impl Old {
         params.extended_key_usages = usage.map_or(Vec::new(), |usage| purposes(usage.value));
         let key = SubjectPublicKeyInfo::from_der(x509.public_key().raw)
             .map_err(|_| lost("its kind of key"))?;
-        // What we make begins a little before it is made: without that, each
-        // renewal would be longer than the last.
+        // Our certificates are backdated; without this correction each renewal
+        // would be longer than the last.
         let life = facts.not_after.duration_since(facts.not_before).unwrap_or_default();
         let validity = life.checked_sub(BACKDATED).unwrap_or(life);
         let issuer_der = x509.issuer().as_raw().to_vec();
@@ -105,8 +105,8 @@ fn alternative_name(name: &GeneralName<'_>) -> Option<SanType> {
     }
 }
 
-/// The name, attribute by attribute. `None`: it has one twice, or of a kind of
-/// text that is not known.
+/// The name, attribute by attribute. `None`: an attribute is duplicated, or its
+/// string type is unknown.
 fn name(old: &X509Name<'_>) -> Option<DistinguishedName> {
     let mut new = DistinguishedName::new();
     for attribute in old.iter_attributes() {

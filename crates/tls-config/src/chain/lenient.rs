@@ -1,7 +1,9 @@
-//! Chains whose leaf webpki refuses by its form: version 1, or a CA.
+//! Chains whose leaf webpki rejects for its form: version 1, or a CA.
 //!
-//! Only the leaf may be so; its issuers must satisfy the same rules as under
-//! webpki. What this path does not implement (critical extensions that it does
+//! Only the leaf may have that form; its issuers must satisfy the same rules as
+//! with webpki. Features that this path does not implement (unknown critical
+//! extensions, name constraints where there are names) are rejected, not
+//! skipped.
 //! not know, constraints on names where there are names) is refused, not skipped.
 
 use std::time::SystemTime;
@@ -18,16 +20,16 @@ use crate::purpose::{Purpose, Purposes};
 use crate::roots::{Roots, allows_depth, may_sign, path_len};
 use crate::signature::VerifyingKey;
 
-/// Signatures that are checked for one chain, at most: what a stranger can make
-/// us compute is bounded.
+/// Maximum number of signatures checked for one chain: bounds the computation
+/// that a stranger can cause.
 const SIGNATURES_MAX: usize = 32;
-/// Intermediate certificates in a chain, at most (webpki's bound is 6 as well).
+/// Maximum number of intermediates in a chain (webpki's bound is also 6).
 const INTERMEDIATES_MAX: usize = 6;
-/// Version 1 and 3 as X.509 writes them.
+/// Versions 1 and 3 in X.509's encoding.
 const V1: u32 = 0;
 const V3: u32 = 2;
 
-/// As [`super::verify`].
+/// Like [`super::verify`].
 pub(super) fn verify(
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
@@ -51,7 +53,7 @@ impl From<MalformedCertificate> for ChainError {
     }
 }
 
-/// What must hold of every certificate of the chain but the root.
+/// Checks that apply to every certificate of the chain except the root.
 fn check(x509: &X509Certificate<'_>, purpose: Purpose, now: SystemTime) -> Result<(), ChainError> {
     if !matches!(x509.version().0, V1 | V3) {
         return Err(ChainError::Malformed("neither version 1 nor version 3".to_owned()));
@@ -94,12 +96,13 @@ struct Search<'a> {
     issuers: &'a [X509Certificate<'a>],
     purpose: Purpose,
     now: SystemTime,
-    /// Signatures that may still be checked.
+    /// The number of signatures that may still be checked.
     budget: usize,
 }
 
 impl<'a> Search<'a> {
-    /// `path`: from the leaf up to the certificate whose issuer is looked for.
+    /// `path`: from the leaf up to the certificate whose issuer is searched
+    /// for.
     fn leads_to_root<'p>(&mut self, path: &mut Vec<&'p X509Certificate<'p>>) -> bool
     where
         'a: 'p,
@@ -130,7 +133,8 @@ impl<'a> Search<'a> {
             })
     }
 
-    /// Whether `issuer` issued the upper end of `path`, and allows all of it.
+    /// Whether `issuer` issued the upper end of `path`, and allows the whole
+    /// path.
     fn issued(&mut self, issuer: &X509Certificate<'_>, path: &[&X509Certificate<'_>]) -> bool {
         let [below @ .., x509] = path else { return false };
         if issuer.subject().as_raw() != x509.issuer().as_raw()
@@ -145,14 +149,14 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Version 1 cannot say that it is a CA, so it is none among intermediates.
+/// Version 1 cannot say that it is a CA, so it is never an intermediate.
 fn is_intermediate(x509: &X509Certificate<'_>) -> bool {
     x509.version().0 == V3 && may_sign(x509)
 }
 
-/// Whether the names that an issuer allows leave room for a path. What it says
-/// of the names in the subjectAltName extension cannot forbid certificates that
-/// have none; anything else is not implemented here.
+/// Whether an issuer's name constraints permit a path. Constraints on names of
+/// the subjectAltName extension cannot forbid certificates that have none;
+/// others are not implemented here.
 fn allows_names(issuer: &X509Certificate<'_>, path: &[&X509Certificate<'_>]) -> bool {
     match issuer.name_constraints() {
         Ok(None) => true,
@@ -165,7 +169,7 @@ fn allows_names(issuer: &X509Certificate<'_>, path: &[&X509Certificate<'_>]) -> 
     }
 }
 
-/// Whether all of the constraints are on names of that extension.
+/// Whether all constraints are on names of that extension.
 fn of_alternative_names(constraints: &NameConstraints<'_>) -> bool {
     let trees = [&constraints.permitted_subtrees, &constraints.excluded_subtrees];
     trees.into_iter().flatten().flatten().all(|tree| {

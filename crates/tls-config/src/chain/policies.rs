@@ -1,23 +1,23 @@
-//! Certificate policies: RFC 5280, section 6.1, in the form that RFC 9618 gives
-//! it, for a caller that accepts every policy.
+//! Certificate policies: RFC 5280, section 6.1, as revised by RFC 9618, for a caller that
+//! accepts every policy.
 //!
-//! Such a caller is concerned only where a CA says so: after a `policyConstraints`
-//! that requires an explicit policy, the certificates below must share one. What
-//! RFC 5280 keeps as a tree is here the set of policies that the next certificate
-//! may name; the tree is empty when the set is.
+//! For such a caller policies matter only if a CA says so: after a `policyConstraints` that
+//! requires an explicit policy, the certificates below must share one. RFC 5280's policy
+//! tree is represented by the set of policies that the next certificate may name; the tree
+//! is empty when the set is.
 
 use std::collections::BTreeSet;
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{ParsedExtension, PolicyConstraints};
 
-/// `anyPolicy`, 2.5.29.32.0, as DER has it.
+/// `anyPolicy`, 2.5.29.32.0, in DER.
 const ANY_POLICY: &[u8] = &[0x55, 0x1d, 0x20, 0x00];
 
 /// A policy's object identifier.
 type Policy<'a> = &'a [u8];
 
-/// What a certificate says of policies.
+/// The policy extensions of a certificate.
 #[derive(Default)]
 struct Said<'a> {
     policies: Option<Vec<Policy<'a>>>,
@@ -59,7 +59,7 @@ impl<'a> Said<'a> {
     }
 }
 
-/// How many more certificates something may still be done for.
+/// The number of further certificates to skip before a rule applies.
 struct Skips(u32);
 
 impl Skips {
@@ -76,8 +76,8 @@ impl Skips {
     }
 }
 
-/// Whether the policies of a chain allow it; `chain` is from the certificate
-/// below the root to the leaf.
+/// Whether the policies of a chain allow it; `chain` runs from the certificate below the
+/// root to the leaf.
 pub(super) fn allow<'a>(
     chain: impl DoubleEndedIterator<Item = &'a X509Certificate<'a>> + ExactSizeIterator,
 ) -> bool {
@@ -116,7 +116,7 @@ pub(super) fn allow<'a>(
     !explicit.over() || !valid.is_empty()
 }
 
-/// What of `valid` a certificate with these policies leaves.
+/// The subset of `valid` that a certificate with these policies leaves.
 fn named<'a>(
     valid: &BTreeSet<Policy<'a>>,
     policies: &[Policy<'a>],
@@ -131,8 +131,8 @@ fn named<'a>(
     left
 }
 
-/// What a CA's mappings make of `valid`; where mapping is inhibited, a policy
-/// that is to be mapped is lost.
+/// Applies a CA's mappings to `valid`; where mapping is inhibited, a policy that would be
+/// mapped is dropped.
 fn mapped<'a>(
     valid: BTreeSet<Policy<'a>>,
     mappings: &[(Policy<'a>, Policy<'a>)],

@@ -1,5 +1,5 @@
-//! What the search for a chain must refuse whatever the bytes: handshakes with
-//! real chains are in `tests/handshakes`.
+//! Chains that must be rejected whatever their bytes; handshakes with real
+//! chains are in `tests/handshakes`.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -32,7 +32,7 @@ fn ca(name: &str) -> (Issuer<'static, KeyPair>, Roots) {
     (Issuer::new(params, key), roots.expect("roots"))
 }
 
-/// DER of a length: long form where it must be.
+/// A length in DER, in the long form where required.
 fn length(bytes: usize) -> Vec<u8> {
     match u8::try_from(bytes) {
         Ok(short) if short < 0x80 => vec![short],
@@ -48,7 +48,7 @@ fn sequence(content: &[u8]) -> Vec<u8> {
     [&[0x30], length(content.len()).as_slice(), content].concat()
 }
 
-/// A certificate of version 1: rcgen makes version 3, whose first field is the
+/// A version 1 certificate: rcgen makes version 3, whose first field is the
 /// version and whose last are the extensions; without both it is version 1.
 fn version_1(name: &str, issuer: &Issuer<'_, KeyPair>) -> CertificateDer<'static> {
     let key = KeyPair::generate().expect("a key");
@@ -60,7 +60,7 @@ fn version_1(name: &str, issuer: &Issuer<'_, KeyPair>) -> CertificateDer<'static
     let version = [0xa0, 3, 2, 1, 2];
     let start = tbs.windows(5).position(|window| window == version).expect("a version") + 5;
     let tbs = sequence(&tbs[start..end]);
-    // ecdsa-with-SHA256, which is what rcgen's default key signs with.
+    // ecdsa-with-SHA256, the algorithm of rcgen's default key.
     let algorithm = [0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
     let signature = issuer.key().sign(&tbs).expect("signed");
     let bits = [&[3][..], &length(signature.len() + 1), &[0], &signature].concat();
@@ -93,7 +93,7 @@ fn many_issuers_of_one_name_cost_a_bounded_number_of_signatures() {
     let (issuer, roots) = ca("ca");
     let (liar, _) = ca("middle");
     let leaf = version_1("alice", &liar);
-    // A hundred intermediates that all could be the issuer, and none is.
+    // A hundred intermediates that could each be the issuer, and none is.
     let mut middle = named("middle");
     middle.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let others: Vec<_> = (0..100)
@@ -106,7 +106,7 @@ fn many_issuers_of_one_name_cost_a_bounded_number_of_signatures() {
         verify(&leaf, chain, &roots, Purpose::Client, SystemTime::now())
     };
     assert_eq!(check(&others), Err(ChainError::UnknownAuthority));
-    // The right one is found among a few, and no longer behind too many.
+    // The right one is found among a few, but not after too many.
     let right = CertificateDer::from(middle.signed_by(liar.key(), &issuer).expect("a CA"));
     let among = |before: usize| {
         let chain: Vec<_> = others[..before].iter().cloned().chain([right.clone()]).collect();

@@ -1,10 +1,10 @@
 //! Lets webpki verify certificates whose policy extensions are critical.
 //!
-//! webpki refuses every critical extension that it does not implement, and it
-//! implements none about policies; CAs of enterprises mark them critical, and
-//! RFC 5280 asks for it. [`super::policies`] implements them, so that webpki may
-//! skip them: it is given a copy in which they are not critical (one byte each),
-//! and the signature is checked over the certificate as it was signed.
+//! webpki rejects every critical extension that it does not implement, and it
+//! implements none about policies; enterprise CAs mark them critical, as RFC
+//! 5280 asks. [`super::policies`] implements them, so webpki may skip them: it
+//! gets a copy in which they are not critical (one byte each), and the
+//! signature is checked over the certificate as it was signed.
 
 use std::ops::Range;
 
@@ -16,10 +16,10 @@ use x509_parser::extensions::{ParsedExtension, X509Extension};
 use crate::certificate::parse;
 use crate::signature::algorithms;
 
-/// BOOLEAN TRUE in DER: what makes an extension critical.
+/// BOOLEAN TRUE in DER, which marks an extension as critical.
 const TRUE: [u8; 3] = [0x01, 0x01, 0xff];
 
-/// Whether an extension is one of those that [`super::policies`] looks at.
+/// Whether [`super::policies`] handles an extension.
 pub(super) fn is_policy(extension: &X509Extension<'_>) -> bool {
     matches!(
         extension.parsed_extension(),
@@ -30,17 +30,18 @@ pub(super) fn is_policy(extension: &X509Extension<'_>) -> bool {
     )
 }
 
-/// A certificate, and how webpki is to see it.
+/// A certificate, and the form in which webpki sees it.
 #[derive(Debug)]
 pub(crate) struct Uncritical<'a> {
     signed: &'a CertificateDer<'a>,
     shown: CertificateDer<'a>,
-    /// Where the signed part is, in both.
+    /// The range of the signed part, in both forms.
     signed_part: Range<usize>,
 }
 
 impl<'a> Uncritical<'a> {
-    /// Any bytes are safe to give: what cannot be parsed is shown as it is.
+    /// Safe for arbitrary bytes: a certificate that cannot be parsed is passed
+    /// unchanged.
     pub(crate) fn of(der: &'a CertificateDer<'a>) -> Self {
         rewritten(der).unwrap_or_else(|| Uncritical {
             signed: der,
@@ -49,23 +50,23 @@ impl<'a> Uncritical<'a> {
         })
     }
 
-    /// Whether webpki is shown something other than what was signed.
+    /// Whether webpki sees something other than what was signed.
     pub(super) fn differs(&self) -> bool {
         self.shown != *self.signed
     }
 
-    /// For webpki.
+    /// The form for webpki.
     pub(crate) fn shown(&self) -> &CertificateDer<'a> {
         &self.shown
     }
 
-    /// The same, on loan.
+    /// The same, borrowed.
     pub(super) fn borrowed(&self) -> CertificateDer<'_> {
         CertificateDer::from(self.shown.as_ref())
     }
 
-    /// What was signed, if `message` is the signed part of what is shown: that
-    /// very slice, not one with the same bytes from another certificate.
+    /// The bytes that were signed, if `message` is the signed part of `shown`:
+    /// that very slice, not one with equal bytes from another certificate.
     fn original(&self, message: &[u8]) -> Option<&[u8]> {
         let shown = self.shown.get(self.signed_part.clone())?;
         let is_it = !shown.is_empty() && std::ptr::eq(shown, message);
@@ -73,7 +74,8 @@ impl<'a> Uncritical<'a> {
     }
 }
 
-/// `None`: nothing about policies is critical, or it cannot be parsed.
+/// `None`: no policy extension is critical, or the certificate cannot be
+/// parsed.
 fn rewritten<'a>(der: &'a CertificateDer<'a>) -> Option<Uncritical<'a>> {
     let x509 = parse(der).ok()?;
     let mut shown = der.to_vec();
@@ -92,14 +94,14 @@ fn rewritten<'a>(der: &'a CertificateDer<'a>) -> Option<Uncritical<'a>> {
     differs.then_some(Uncritical { signed: der, shown, signed_part })
 }
 
-/// Where a part of `whole` is in it.
+/// The range of `part` within `whole`.
 fn offset(whole: &[u8], part: &[u8]) -> Option<Range<usize>> {
     let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
     let range = start..start.checked_add(part.len())?;
     (whole.get(range.clone())? == part).then_some(range)
 }
 
-/// An algorithm that checks signatures over what was signed.
+/// An algorithm that checks signatures over the original bytes.
 #[derive(Debug)]
 struct OverSigned<'a> {
     algorithm: &'static dyn SignatureVerificationAlgorithm,
@@ -126,7 +128,7 @@ impl SignatureVerificationAlgorithm for OverSigned<'_> {
     }
 }
 
-/// Runs `verify` with the algorithms that count, over what was signed.
+/// Runs `verify` with the supported algorithms, over the original bytes.
 pub(super) fn with_algorithms<T>(
     certificates: &[Uncritical<'_>],
     verify: impl FnOnce(&[&dyn SignatureVerificationAlgorithm]) -> T,

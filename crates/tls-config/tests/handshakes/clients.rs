@@ -1,4 +1,4 @@
-//! Who is let in, and as whom.
+//! Which clients are accepted, and with which identity.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,8 @@ async fn without_a_ca_nobody_is_asked_who_they_are() {
     let shop = Shop::new();
     let server = load(shop.open_server());
     assert_eq!(shake(&server, &shop.client(None)).await.identity(), PeerIdentity::ANONYMOUS);
-    // A certificate that nobody asked for is not shown, so it proves nothing.
+    // A certificate that the server did not request is not sent, so it proves
+    // nothing.
     let alice = shop.issue("alice", LeafKind::Client, &[]);
     let shaken = shake(&server, &shop.client(Some(alice))).await;
     assert_eq!(shaken.identity(), PeerIdentity::ANONYMOUS);
@@ -49,7 +50,7 @@ async fn every_kind_of_key_works_in_both_versions() {
         for max_version in [TlsVersion::Tls12, TlsVersion::Tls13] {
             let protocol = Protocol { max_version: Some(max_version), ..Protocol::default() };
             let server = load(ServerOptions { protocol: protocol.clone(), ..shop.mutual_server() });
-            // The CA's own certificate serves as the client's: a key of this
+            // Uses the CA's own certificate as the client's: a key of this
             // kind, and a CA as a leaf.
             let pair = Some(shop.pair("own"));
             let client =
@@ -107,7 +108,7 @@ async fn self_signed_peers_find_each_other() {
     let server = load(ServerOptions::new(pair.clone()));
     let blind = ClientOptions { insecure_skip_verify: true, ..ClientOptions::default() };
     shake(&server, &shop.client_with(blind)).await.identity();
-    // Who has the certificate need not be blind.
+    // A client that has the certificate need not skip verification.
     let ca = Some(shop.path("auto/cert.pem"));
     let seeing = ClientOptions { ca, ..ClientOptions::default() };
     let seeing = t4_tls_config::ClientTls::load(seeing).expect("a client");

@@ -1,4 +1,4 @@
-//! Certificates made at run time, and both ends of a handshake.
+//! Certificates created at run time, and both ends of a handshake.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use t4_tls_config::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
-/// What either end may have under way.
+/// Bytes in flight from either end.
 const PIPE_BYTES: usize = 64 * 1024;
 
 /// A directory of certificates, and one CA.
@@ -76,7 +76,7 @@ impl Shop {
         self.issue_as(&request, at)
     }
 
-    /// Issues what is asked for, in files named as its common name.
+    /// Issues the requested certificate, in files named after its common name.
     pub(crate) fn issue_as(&self, request: &LeafRequest, at: SystemTime) -> PairSource {
         let pair = self.ca.issue(request, at).expect("a certificate");
         self.place(&request.common_name, &pair)
@@ -101,18 +101,18 @@ impl Shop {
         PairSource::Files { cert, key }
     }
 
-    /// A server for `localhost` and `127.0.0.1` that asks for nothing.
+    /// A server for `localhost` and `127.0.0.1` that requests no certificates.
     pub(crate) fn open_server(&self) -> ServerOptions {
         let pair = self.issue("server", LeafKind::Server, &["localhost", "127.0.0.1"]);
         ServerOptions::new(pair)
     }
 
-    /// The same, that wants clients of this CA.
+    /// The same, requiring client certificates from this CA.
     pub(crate) fn mutual_server(&self) -> ServerOptions {
         ServerOptions { client_ca: Some(self.path("ca.crt")), ..self.open_server() }
     }
 
-    /// A client that believes this CA.
+    /// A client that trusts this CA.
     pub(crate) fn client(&self, pair: Option<PairSource>) -> ClientTls {
         self.client_with(ClientOptions { pair, ..ClientOptions::default() })
     }
@@ -123,7 +123,7 @@ impl Shop {
     }
 }
 
-/// A certificate of a day for a name.
+/// A request for a certificate valid for one day.
 pub(crate) fn leaf(kind: LeafKind, name: &str) -> LeafRequest {
     LeafRequest {
         kind,
@@ -143,11 +143,11 @@ pub(crate) fn load(options: ServerOptions) -> ServerTls {
     ServerTls::load(options).expect("a server")
 }
 
-/// What the two ends say of one handshake.
+/// The results of one handshake at both ends.
 #[derive(Debug)]
 pub(crate) struct Shaken {
     pub(crate) server: Result<PeerIdentity, Rejection>,
-    /// Whether the client heard the server's first words.
+    /// Whether the client received the server's first bytes.
     pub(crate) client: Result<(), String>,
 }
 
@@ -157,20 +157,20 @@ impl Shaken {
         self.server.expect("the server is content")
     }
 
-    /// What the server logs; the client must have noticed too.
+    /// The rejection that the server logs; the client must have noticed it too.
     pub(crate) fn rejection(self) -> Rejection {
         self.client.expect_err("the client was let in");
         self.server.expect_err("the server let it in")
     }
 }
 
-/// Shakes hands as `localhost`, from nowhere.
+/// Performs a handshake for `localhost` without a remote address.
 pub(crate) async fn shake(server: &ServerTls, client: &ClientTls) -> Shaken {
     shake_from(server, client, "localhost", None).await
 }
 
-/// Shakes hands; the server then says two bytes, so that a client of TLS 1.3
-/// hears whether it was let in.
+/// Performs a handshake; the server then sends two bytes, so that a TLS 1.3
+/// client learns whether it was accepted.
 pub(crate) async fn shake_from(
     server: &ServerTls,
     client: &ClientTls,
@@ -180,7 +180,7 @@ pub(crate) async fn shake_from(
     let (near, far) = duplex(PIPE_BYTES);
     let serve = async {
         let (mut stream, identity) = server.accept(far, remote).await?;
-        // The client may be gone, if it did not like us.
+        // The client may be gone if it rejected the server.
         let _ = stream.write_all(b"hi").await;
         let _ = stream.shutdown().await;
         Ok(identity)

@@ -1,4 +1,5 @@
-//! The real openssl, which these tests need: they fail without it, and say so.
+//! The real openssl, which these tests require: they fail without it, with a
+//! message.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -7,7 +8,7 @@ use t4_tls_config::{PeerIdentity, Rejection, ServerTls};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-/// Runs a script of the pages, unchanged but for names, in a directory.
+/// Runs a script from the pages in a directory, unchanged except for names.
 pub(crate) fn sh(dir: &Path, script: &str) -> Output {
     let missing = "bash and openssl are not installed, and these tests need them";
     Command::new("openssl").arg("version").output().expect(missing);
@@ -23,15 +24,15 @@ pub(crate) fn sh(dir: &Path, script: &str) -> Output {
     done
 }
 
-/// What came of `openssl s_client` with these arguments against a server.
+/// The result of `openssl s_client` with these arguments against a server.
 pub(crate) struct Visit {
     pub(crate) server: Result<PeerIdentity, Rejection>,
-    /// What openssl wrote, on both outputs.
+    /// openssl's output, on both streams.
     pub(crate) said: String,
     pub(crate) succeeded: bool,
 }
 
-/// Connects once; the server says goodbye to whom it lets in.
+/// Connects once; the server says goodbye to accepted clients.
 pub(crate) async fn s_client(server: &ServerTls, dir: &Path, arguments: &[&str]) -> Visit {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -47,7 +48,8 @@ pub(crate) async fn s_client(server: &ServerTls, dir: &Path, arguments: &[&str])
     let (io, remote) = listener.accept().await.expect("a connection");
     let server = match server.accept(io, Some(remote)).await {
         Ok((mut stream, identity)) => {
-            // s_client ends when its input does, maybe before this arrives.
+            // s_client exits at the end of its input, maybe before this
+            // arrives.
             let _ = stream.write_all(b"goodbye\n").await;
             let _ = stream.shutdown().await;
             Ok(identity)

@@ -1,5 +1,5 @@
-//! What is refused before anything listens: options that contradict each other,
-//! and files that are not what they should be. Each error names the file.
+//! Errors before anything listens: options that contradict each other, and
+//! invalid files. Each error names the file.
 
 use std::time::SystemTime;
 
@@ -14,7 +14,7 @@ fn refused(options: ServerOptions) -> TlsError {
     ServerTls::load(options).expect_err("it was loaded")
 }
 
-/// That the error is about `file`, and says all of `words`.
+/// Checks that the error is about `file` and contains all of `words`.
 fn about(error: TlsError, file: &std::path::Path, words: &[&str]) {
     let text = error.to_string();
     assert!(text.contains(&file.display().to_string()), "{text}");
@@ -154,14 +154,14 @@ fn self_signed_certificates_are_kept_renewed_and_left_alone() {
     assert_ne!(cert(), first_cert);
     assert_eq!(key(), first_key, "the key stays");
 
-    // Another host to serve, or a key that is lost.
+    // Another host to serve, or a lost key.
     let more = SelfSigned { hosts: owned(&["m2"]), ..own.clone() };
     assert!(more.ensure(now).expect("renewed"));
     std::fs::write(&own.key, "lost").expect("written");
     assert!(more.ensure(now).expect("made"));
     load(ServerOptions::new(PairSource::SelfSigned(more.clone())));
 
-    // Somebody's own.
+    // A certificate signed by somebody else.
     shop.issue("server", LeafKind::Server, &["localhost"]);
     std::fs::copy(shop.path("server.crt"), &own.cert).expect("copied");
     assert!(!more.ensure(now).expect("left alone"));
@@ -236,7 +236,7 @@ fn nothing_outlives_its_ca_and_servers_have_names() {
     assert_eq!(long.not_after, ca.certificate().not_after);
     let nameless = ca.issue(&crate::fixture::leaf(LeafKind::Server, "x"), now);
     assert!(nameless.expect_err("no names").to_string().contains("needs the names"));
-    // A leaf is no authority.
+    // A leaf is not a CA.
     shop.issue("x", LeafKind::Peer, &["x"]);
     let (leaf, leaf_key) = (shop.read("x.crt"), shop.read("x.key"));
     let (cert, key) = (shop.path("x.crt"), shop.path("x.key"));

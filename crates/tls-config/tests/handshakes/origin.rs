@@ -1,4 +1,4 @@
-//! Peers connect from where their certificates say.
+//! Peers must connect from an address that their certificates allow.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The recipes of the pages, run by the real openssl: what they make must work
-//! here as it does with the systems that the pages are about.
+//! The recipes of the pages, run by the real openssl: their results must work
+//! here as they do with the systems that the pages describe.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::fixture::{Shop, leaf, load, owned, shake};
 use crate::openssl::{s_client, sh};
 
-/// T4's security page, "Generating test certificates", and the client's
+/// T4's security page, "Generating test certificates", and the client
 /// certificate of "Mutual TLS".
 const PAGE: &str = r#"
 openssl genrsa -out ca.key 4096
@@ -30,13 +30,13 @@ openssl x509 -req -days 365 -in client.csr -CA ca.crt -CAkey ca.key \
   -CAcreateserial -out client.crt
 "#;
 
-/// A CA with a small key, which openssl makes quickly.
+/// A CA with a small key, which openssl generates quickly.
 const CA: &str = r#"
 openssl ecparam -name prime256v1 -genkey -noout -out ca.key
 openssl req -new -x509 -days 30 -key ca.key -out ca.crt -subj "/CN=t4-ca"
 "#;
 
-/// A key and a request of a name for the CA.
+/// A key and a request for a name, for the CA.
 fn request(name: &str) -> String {
     format!(
         "openssl ecparam -name prime256v1 -genkey -noout -out {name}.key\n\
@@ -44,7 +44,7 @@ fn request(name: &str) -> String {
     )
 }
 
-/// Signs a request as the page does; `extensions` empty: version 1.
+/// Signs a request as on the page; empty `extensions`: version 1.
 fn sign(name: &str, by: &str, extensions: &str) -> String {
     let file = if extensions.is_empty() {
         String::new()
@@ -91,7 +91,7 @@ async fn the_security_pages_certificates() {
         let text = "tls: client didn't provide a certificate";
         assert_eq!(visit.server.expect_err("let in").error, text);
     }
-    // A server may show version 1 as well, to clients that look at no names.
+    // A server may also present version 1, to clients that check no names.
     let old = load(ServerOptions::new(shop.pair("client")));
     let visit = s_client(&old, shop.dir(), &[]).await;
     assert!(visit.server.is_ok() && visit.succeeded, "{}", visit.said);
@@ -113,8 +113,8 @@ async fn version_1_proves_no_more_than_it_should() {
         "tls: failed to verify certificate: x509: certificate signed by unknown authority";
     assert_eq!(refused(shake(&server, &client(&shop, "alice")).await), unknown);
 
-    // A certificate of version 1 cannot say that it is a CA, so it is none:
-    // whoever owns one must not make others, of either version.
+    // A version 1 certificate cannot say that it is a CA, so it is not one: its
+    // owner must not be able to issue others, of either version.
     let script = [
         request("middle"),
         sign("middle", "ca", ""),
@@ -128,7 +128,7 @@ async fn version_1_proves_no_more_than_it_should() {
     for name in ["one", "three"] {
         assert_eq!(refused(shake(&server, &client(&shop, name)).await), unknown, "{name}");
     }
-    // The owner of the middle one is who they are, though.
+    // The owner of the intermediate is still identified.
     assert!(shake(&server, &client(&shop, "middle")).await.identity().verified);
 }
 
@@ -160,7 +160,7 @@ async fn chains_with_version_1_leaves_follow_the_rules() {
         ("short", "short.crt", true),
         ("deep", "deep.crt short.crt", false),
         ("signless", "signless.crt", false),
-        // There is no name in version 1 that the constraints could be on.
+        // Version 1 has no name that the constraints could apply to.
         ("narrow", "narrow.crt", true),
         ("serving", "serving.crt", false),
     ] {
@@ -171,8 +171,8 @@ async fn chains_with_version_1_leaves_follow_the_rules() {
     }
 }
 
-/// What CAs of enterprises put into certificates, and mark critical; over both
-/// versions of TLS, as the leaf's key is also taken out of it for the handshake.
+/// Extensions that enterprise CAs set and mark critical; with both versions of
+/// TLS, because the handshake also extracts the leaf's key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_with_critical_policies() {
     let shop = Shop::new();
@@ -210,7 +210,7 @@ async fn certificates_with_critical_policies() {
         };
         let identity = shake(&server, &with("alice")).await.identity();
         assert_eq!(identity.common_name.as_deref(), Some("alice"), "{version}");
-        // Its CA requires one of the policies that it has itself.
+        // Its CA requires one of its own policies.
         let refused = shake(&server, &with("mallory")).await.rejection().error;
         let unknown = "x509: certificate signed by unknown authority";
         assert!(refused.contains(unknown), "{version}: {refused}");
@@ -235,7 +235,7 @@ async fn a_root_of_version_1() {
 }
 
 /// The page's cert-manager manifests: a self-signed CA, and a leaf without a
-/// subject whose names are therefore critical.
+/// subject, whose names are therefore critical.
 #[tokio::test]
 async fn cert_managers_certificates() {
     let shop = Shop::new();
@@ -258,7 +258,7 @@ cp peer.crt server.crt; cp peer.key server.key
     assert_eq!((identity.common_name, identity.dns_names.len()), (None, 2));
 }
 
-/// What cfssl makes of the CSRs of etcd's page.
+/// cfssl's output for the CSRs of etcd's page.
 #[tokio::test]
 async fn cfssls_certificates() {
     let shop = Shop::new();
@@ -286,8 +286,8 @@ cp peer.crt server.crt; cp peer.key server.key
     assert_eq!(identity.common_name.as_deref(), Some("etcd.local"));
 }
 
-/// The FAQ's recipe: `openssl ca` with `-extensions ssl_client`; then its lists
-/// of what was revoked, in both forms; and a certificate whose time is over.
+/// The FAQ's recipe: `openssl ca` with `-extensions ssl_client`; then its
+/// revocation lists, in both formats; and an expired certificate.
 #[tokio::test]
 async fn the_faqs_ca_and_its_revocations() {
     let shop = Shop::new();

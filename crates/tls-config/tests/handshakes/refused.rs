@@ -1,4 +1,4 @@
-//! Who is not let in, what is logged of it, and what they hear.
+//! Rejected clients, the log entry for each, and the error that they receive.
 
 use std::io::ErrorKind;
 use std::time::{Duration, SystemTime};
@@ -46,7 +46,7 @@ async fn a_client_whose_time_is_over_or_has_not_come() {
     let now = SystemTime::now();
     for (name, at) in [("old", now - 2 * DAY), ("young", now + 2 * DAY)] {
         shop.issue_at(name, LeafKind::Client, &[], at);
-        // A client that does not look at its own dates.
+        // A client that does not check its own dates.
         let heard = bare_client(&shop, name, &server).await;
         let rejection = heard.rejection();
         let text =
@@ -113,7 +113,7 @@ async fn a_server_that_is_not_the_one_meant() {
     let shaken = shake(&server, &shop.client(None)).await;
     let text = "remote error: tls: unknown certificate authority";
     check(shaken, RejectionKind::Remote, text, "certificate signed by unknown authority");
-    // A name of version 1 would not help: there is none to compare.
+    // A version 1 name would not help: there is none to compare.
     let elsewhere = ClientOptions { server_name: Some("m9".to_owned()), ..Default::default() };
     let shaken = shake(&load(shop.open_server()), &shop.client_with(elsewhere)).await;
     check(shaken, RejectionKind::Remote, "remote error: tls: bad certificate", "m9");
@@ -169,7 +169,7 @@ async fn a_port_scan() {
 async fn a_client_that_never_finishes() {
     let shop = Shop::new();
     let server = load(shop.open_server());
-    // Says nothing; says half a record; says half of a hello and waits.
+    // Sends nothing; half a record; half of a hello, and then waits.
     for said in [&b""[..], b"\x16\x03", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {
         let (mut near, far) = duplex(1024);
         near.write_all(said).await.expect("written");
@@ -191,7 +191,8 @@ async fn nothing_is_kept_of_those_who_failed() {
     let (shop, other) = (Shop::new(), Shop::new());
     let server = load(shop.mutual_server());
     let config = server.current();
-    // Whatever is kept of a connection keeps the configuration.
+    // Anything kept of a connection would hold a reference to the
+    // configuration.
     let before = std::sync::Arc::strong_count(&config);
     let stranger = other.client(Some(other.issue("x", LeafKind::Client, &[])));
     let mallory = shop.client(Some(shop.issue("y", LeafKind::Server, &["y"])));
@@ -211,7 +212,7 @@ async fn a_hello_without_end_is_cut_short() {
     let server = load(shop.open_server());
     let (mut near, far) = duplex(1 << 20);
     // A handshake message that claims 16 MiB, sent record by record: buffers
-    // must not follow the claim.
+    // must not grow to the claimed size.
     let mut record = vec![22, 3, 1, 0x40, 0];
     record.extend([1, 0xff, 0xff, 0xff]);
     record.resize(5 + 0x4000, 0);

@@ -50,7 +50,7 @@ async fn a_bad_file_changes_nothing_and_is_told_once() {
     let good_key = shop.read("server.key");
     shop.issue("other", LeafKind::Server, &["localhost"]);
     shop.write("server.key", &shop.read("other.key"));
-    // Half of a rotation looks just like that: the next look decides.
+    // A half-finished rotation looks the same: the next check decides.
     assert_eq!(server.look(now, false), Outcome::Unsettled);
     assert_eq!(server.stats().failing, None);
     let Outcome::Failed(error) = server.look(now, false) else { panic!("not told") };
@@ -62,7 +62,7 @@ async fn a_bad_file_changes_nothing_and_is_told_once() {
     assert_eq!(leaf_serial(&server), before);
     shake(&server, &shop.client(None)).await.identity();
 
-    // Another fault is another failure; told at once when one asks for it.
+    // Another fault is another failure; on request it is reported at once.
     std::fs::remove_file(shop.path("server.key")).expect("removed");
     let Outcome::Failed(error) = server.look(now, true) else { panic!("not told") };
     assert!(error.starts_with("cannot read "), "{error}");
@@ -86,7 +86,7 @@ async fn a_rotation_file_by_file_is_no_failure() {
     assert_eq!(server.stats().failures, 0);
 }
 
-/// Nobody writes into the pipe: to wait for that would be to wait for ever.
+/// Nobody writes into the pipe: waiting for a writer would never end.
 #[tokio::test]
 async fn a_pipe_in_the_place_of_any_file_is_a_bad_file() {
     let shop = Shop::new();
@@ -114,7 +114,7 @@ async fn a_pipe_in_the_place_of_any_file_is_a_bad_file() {
     }
     assert_eq!((server.stats().failures, server.stats().reloads), (4, 0));
 
-    // Where the server keeps its own.
+    // The files that the server creates itself.
     mknodat(CWD, shop.path("cert.pem"), FileType::Fifo, Mode::RUSR, 0).expect("a pipe");
     let own = SelfSigned::in_dir(shop.dir(), owned(&["localhost"]), 1).expect("a year");
     let start = ServerTls::load(ServerOptions::new(PairSource::SelfSigned(own)));
@@ -143,8 +143,8 @@ async fn the_links_of_a_kubernetes_secret_are_followed() {
         std::fs::copy(shop.path("server.crt"), dir.join("tls.crt")).expect("copied");
         std::fs::copy(shop.path("server.key"), dir.join("tls.key")).expect("copied");
     };
-    // As the kubelet does it: files are links into ..data, which is a link to
-    // the newest directory, and only that one is swapped.
+    // As in the kubelet: files are links into ..data, which is a link to the
+    // newest directory, and only that link is swapped.
     version("..one");
     symlink("..one", shop.path("..data")).expect("a link");
     for file in ["tls.crt", "tls.key"] {
@@ -173,7 +173,7 @@ async fn a_new_ca_and_a_new_list_count_at_once() {
     assert!(shake(&server, &bob).await.server.is_err());
 
     let now = SystemTime::now();
-    // Both CAs have the same name, so this is also the case of a renewed key.
+    // Both CAs have the same name, so this also covers a CA with a renewed key.
     shop.write("ca2.crt", &format!("{}{}", shop.read("ca.crt"), other.read("ca.crt")));
     std::fs::rename(shop.path("ca2.crt"), shop.path("ca.crt")).expect("renamed");
     assert_eq!(server.look(now, false), Outcome::Reloaded);
@@ -208,8 +208,8 @@ fn the_thread_follows_and_ends() {
     reloader.watch("client", server.clone());
     let reloading = reloader.clone().start(Duration::from_millis(10)).expect("a thread");
     let wait = |reloads: u64| {
-        // A change is in force within two looks; the limit only ends a test
-        // that has failed.
+        // A change is in force within two checks; the limit only ends a failed
+        // test.
         let began = std::time::Instant::now();
         while server.stats().reloads < reloads {
             assert!(began.elapsed() < Duration::from_secs(60), "{:?}", server.stats());

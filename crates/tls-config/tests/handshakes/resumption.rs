@@ -1,4 +1,4 @@
-//! No session is resumed: each connection shows anew who it is.
+//! No session is resumed: every connection is verified in full.
 
 use std::time::SystemTime;
 
@@ -12,8 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use crate::fixture::{Shop, load};
 use crate::revocation::list;
 
-/// A handshake of a client that would use a session again, and of which kind it
-/// was.
+/// A handshake of a client that would resume a session; returns its kind.
 async fn visit(server: &ServerTls, client: &ClientTls) -> Result<HandshakeKind, Rejection> {
     let (near, far) = duplex(65536);
     let serve = async {
@@ -25,7 +24,7 @@ async fn visit(server: &ServerTls, client: &ClientTls) -> Result<HandshakeKind, 
     };
     let connect = async {
         let mut stream = client.connect(near, "localhost").await?;
-        // A ticket would come before the words.
+        // A ticket would arrive before the data.
         let mut words = Vec::new();
         let _ = stream.read_to_end(&mut words).await;
         Ok::<_, Rejection>(())

@@ -1,4 +1,4 @@
-//! Certificates that were taken back.
+//! Revoked certificates.
 
 use rcgen::{
     CertificateRevocationListParams, Issuer, KeyIdMethod, RevocationReason, RevokedCertParams,
@@ -25,7 +25,7 @@ pub(crate) fn list(shop: &Shop, revoked: &[&str]) -> (String, Vec<u8>) {
     };
     let params = CertificateRevocationListParams {
         this_update: date_time_ymd(2026, 1, 1),
-        // Over long ago: dates do not count.
+        // Long expired: dates are ignored.
         next_update: date_time_ymd(2026, 1, 2),
         crl_number: SerialNumber::from_slice(&[1]),
         issuing_distribution_point: None,
@@ -97,7 +97,7 @@ async fn the_same_serial_of_another_issuer_is_not_on_the_list() {
 #[tokio::test]
 async fn a_revoked_certificate_of_the_chain_counts() {
     let shop = Shop::new();
-    // An intermediate CA of ours, revoked, and a leaf of it.
+    // A revoked intermediate CA of ours, and a leaf below it.
     let root_key = rcgen::KeyPair::from_pem(&shop.read("ca.key")).expect("key");
     let mut root = rcgen::CertificateParams::default();
     root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -127,7 +127,7 @@ async fn a_revoked_certificate_of_the_chain_counts() {
     assert!(rejection.error.starts_with("transport: certificate serial "), "{rejection:?}");
 }
 
-/// A server's pair by the CA that is in `ca.crt` now.
+/// A server's pair from the CA that is in `ca.crt` now.
 fn rcgen_server(shop: &Shop) -> PairSource {
     let key = rcgen::KeyPair::from_pem(&shop.read("ca.key")).expect("key");
     let issuer = Issuer::from_ca_cert_pem(&shop.read("ca.crt"), key).expect("issuer");
@@ -143,7 +143,7 @@ fn lists_that_are_none_or_forged() {
     let (shop, other) = (Shop::new(), Shop::new());
     shop.issue("alice", LeafKind::Client, &[]);
     other.issue("alice", LeafKind::Client, &[]);
-    // Same name of the CA, another key.
+    // The same CA name with another key.
     shop.write("crl", &list(&other, &["alice"]).0);
     let fault = |result: Result<ServerTls, TlsError>| match result {
         Err(TlsError::File { fault, path }) => {

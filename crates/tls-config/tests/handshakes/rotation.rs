@@ -1,5 +1,5 @@
-//! The whole chain is replaced again and again under clients that never stop:
-//! not one handshake fails.
+//! The whole chain is replaced repeatedly under clients that never stop: no
+//! handshake fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use crate::fixture::{Shop, load, shake};
 const CLIENTS: usize = 8;
 const ROTATIONS: usize = 10;
 
-/// A client's files, and how many handshakes it has done.
+/// A client's files, and the number of handshakes it has done.
 struct Visitor {
     tls: ClientTls,
     done: AtomicU64,
@@ -27,7 +27,8 @@ async fn visit(server: ServerTls, visitor: Arc<Visitor>, stop: Arc<AtomicBool>) 
     }
 }
 
-/// Until every client has begun and ended a handshake after this moment.
+/// Waits until every client has begun and completed a handshake after this
+/// call.
 async fn settle(visitors: &[Arc<Visitor>]) {
     let counts = || visitors.iter().map(|v| v.done.load(Ordering::SeqCst)).collect::<Vec<_>>();
     let before = counts();
@@ -70,8 +71,9 @@ async fn a_rotation_costs_no_handshake() {
         let next = Shop::new();
         next.issue("member", LeafKind::Peer, &["localhost"]);
         let new = next.read("ca.crt");
-        // Everyone learns to believe both, then shows the new, then forgets the
-        // old; a step ends when nobody is still in the one before.
+        // All sides first trust both CAs, then present the new certificates,
+        // then drop the old CA; a step ends when nobody is still in the
+        // previous one.
         shop.write("ca.crt", &format!("{old}{new}"));
         look();
         settle(&visitors).await;

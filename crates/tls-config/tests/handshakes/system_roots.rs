@@ -1,6 +1,6 @@
 //! Client certificates without a CA file are verified against the system's
-//! roots. In a process of its own, because an environment variable says where
-//! these are.
+//! roots. In a separate process, because an environment variable sets their
+//! location.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use t4_tls_config::{LeafKind, ServerOptions, ServerTls, TlsError};
 
 use crate::fixture::{Shop, load, shake};
 
-/// Where the second process finds its files.
+/// The variable with the directory of the second process's files.
 const DIRECTORY: &str = "T4_TLS_TEST_ROOTS";
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Two members in two processes, over TCP, by the configurations of a peer port.
+//! Two members in two processes, over TCP, with the configurations of a peer
+//! port.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -13,16 +14,17 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::fixture::{Shop, owned};
 
-/// Where the second process finds its files; only it has this.
+/// The variable with the directory of the second process's files; only that
+/// process has it.
 const DIRECTORY: &str = "T4_TLS_TEST_DIRECTORY";
-/// What it says before the address that it listens on, and before what came of
-/// each connection.
+/// The prefixes of the lines with its address, and with the result of each
+/// connection.
 const LISTENS: &str = "listens on ";
 const ACCEPTED: &str = "accepted ";
 const REJECTED: &str = "rejected ";
 
-/// The other member: its peer port lets in three, whoever they are. Run as a
-/// process by the tests below.
+/// The other member: reports the result of every connection to its peer port.
+/// Run as a process by the tests below.
 #[test]
 #[ignore = "the second process of the tests of this file, which start it"]
 fn other_member() {
@@ -53,7 +55,7 @@ fn other_member() {
     });
 }
 
-/// The second process, ended when dropped.
+/// The second process, killed when dropped.
 struct OtherMember {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
@@ -126,11 +128,12 @@ async fn members_know_each_other_and_nobody_else() {
         (None, "rejected tls: client didn't provide a certificate"),
     ] {
         let client = shop.client_with(ClientOptions { pair, ..ClientOptions::default() });
-        // Over TLS 1.3 a refused client may learn it after its own part is done.
+        // With TLS 1.3 a rejected client may learn of it after its own part is
+        // done.
         let _ = dial(&member, &client, "127.0.0.1").await;
         assert_eq!(member.says(), said);
     }
-    // And the one that dials looks, too.
+    // The dialing side verifies, too.
     let m2 = shop.client(Some(m2));
     let wrong = dial(&member, &m2, "m9.local").await.expect_err("another name");
     assert!(wrong.error.contains("m9.local"), "{wrong}");

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 pub(crate) struct Prng(u64);
 
 impl Prng {
-    /// The generator that starts from `seed`.
+    /// A generator that starts from `seed`.
     pub(crate) fn new(seed: u64) -> Self {
         Prng(seed)
     }

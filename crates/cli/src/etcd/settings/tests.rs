@@ -1,5 +1,5 @@
-//! What etcd's flags become, and what is refused, in etcd's words where etcd
-//! has some.
+//! What etcd's flags are converted to, and which are rejected, with etcd's
+//! messages where etcd has one.
 
 use super::*;
 use crate::etcd::command_line::{Asked, parse};

@@ -1,4 +1,4 @@
-//! Who the members are.
+//! Flags about the members of the cluster.
 
 use crate::etcd::flag::Kind::{Choice, Duration, List, Signed, Switch, Text, Urls};
 use crate::etcd::flag::{Flag, empty, governed, honoured};

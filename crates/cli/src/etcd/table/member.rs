@@ -1,4 +1,4 @@
-//! What one member is, holds and takes.
+//! Flags about one member: its data, listeners and limits.
 
 use crate::etcd::flag::Kind::{Choice, Duration, List, Signed, Switch, Text, Unsigned, Urls};
 use crate::etcd::flag::{Flag, empty, governed, honoured};

@@ -1,4 +1,4 @@
-//! How it is watched, and what concerns etcd's inside.
+//! Flags about monitoring, and about etcd's internals.
 
 use crate::etcd::flag::Kind::{Choice, Duration, List, Signed, Switch, Text, Unsigned, Urls};
 use crate::etcd::flag::{Flag, Meaning, given_up, governed, honoured, never};

@@ -1,4 +1,4 @@
-//! TLS, and who may do what.
+//! Flags about TLS and access control.
 
 use crate::etcd::flag::Kind::{List, Switch, Text, Unsigned};
 use crate::etcd::flag::{Flag, honoured};

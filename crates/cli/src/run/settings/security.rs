@@ -1,5 +1,5 @@
-//! From the texts of `t4 run`'s security flags to what they ask for, and which
-//! of them do not go together.
+//! Converts `t4 run`'s security flags into settings, and rejects combinations
+//! that do not work.
 
 use t4_server::{AuthConfig, ListenAddress};
 
@@ -9,12 +9,12 @@ use crate::sources::Sources;
 use crate::usage::UsageError;
 use crate::value;
 
-/// Years that a certificate of ours may be valid: more is a mistake.
+/// Maximum validity of a generated certificate, in years: more is a mistake.
 pub(crate) const SELF_SIGNED_YEARS_MAX: u32 = 100;
-/// What bcrypt takes.
+/// The costs that bcrypt supports.
 pub(crate) const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=31;
 
-/// What `args` and what is behind them say.
+/// Resolves the settings from `args` and the sources after them.
 pub(super) fn resolve(
     args: &SecurityArgs,
     sources: &Sources<'_>,
@@ -49,7 +49,7 @@ pub(super) fn resolve(
         client,
         peer,
         versions,
-        // T4's peers have one version, whatever clients speak.
+        // T4's peers use one version, whatever clients use.
         peer_versions: Versions { min: TlsVersion::Tls13, max: TlsVersion::Tls13 },
         cipher_suites,
         self_signed_years: years.unwrap_or(1),
@@ -189,7 +189,7 @@ fn auth(args: &SecurityArgs, sources: &Sources<'_>) -> Result<AuthConfig, UsageE
     })
 }
 
-/// What the listeners ask of TLS, and what TLS asks of the listeners.
+/// Checks that listeners and TLS settings fit each other.
 pub(super) fn check_listeners(
     client: &Surface,
     listen: &[ListenAddress],

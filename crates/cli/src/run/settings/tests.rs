@@ -13,7 +13,7 @@ struct Alone {
     args: RunArgs,
 }
 
-/// Settles `flags` with variables of the environment.
+/// Resolves `flags` with environment variables.
 fn with(flags: &[&str], variables: &[(&str, &str)]) -> Result<Settings, UsageError> {
     let alone = Alone::try_parse_from(["t4"].iter().chain(flags)).expect("known flags");
     let environment = |name: &str| {
@@ -124,7 +124,8 @@ fn a_level_is_taken_in_capitals_and_by_its_long_name() {
 
 #[test]
 fn every_flag_has_a_variable_and_a_key() {
-    // A value that no setting but these takes, so that each must have looked.
+    // A value that only these settings accept: the others fail, which shows that
+    // they parsed it.
     let takes_any = [
         "data-dir",
         "node-id",
@@ -142,7 +143,7 @@ fn every_flag_has_a_variable_and_a_key() {
         let variable = crate::sources::variable(&flag);
         let wrong = with(&[], &[(&variable, "?:/ wrong")]);
         if takes_any.contains(&flag.as_str()) {
-            // Taken, or refused with what it needs beside.
+            // Accepted, or rejected with the option that it requires.
             let told = wrong.map_or_else(|error| error.to_string(), |_| flag.clone());
             assert!(told.contains(&flag), "{told}");
             continue;
@@ -158,7 +159,7 @@ fn every_flag_has_a_variable_and_a_key() {
     }
 }
 
-/// Settles a config file and flags.
+/// Resolves a config file and flags.
 fn in_file(text: &str, flags: &[&str]) -> Result<Settings, UsageError> {
     let scratch = tempfile::tempdir().expect("a directory");
     let path = scratch.path().join("t4.yaml");
@@ -310,7 +311,7 @@ fn what_needs_a_cluster_is_refused_with_the_reason_wherever_it_is_written() {
     file.write_all(b"listen: 127.0.0.1:1\nadvertise-peer: node-a:3380\n").expect("write");
     let written = told(&["--config-file", file.path().to_str().expect("UTF-8")]);
     assert!(written.contains("line 2) ") && written.contains(reason), "{written}");
-    // What starts one node with the Go implementation does so here.
+    // Settings that start a single node with the Go implementation do so here.
     sound(&["--peer-listen=", "--advertise-peer", ""]);
     with(&[], &[("T4_PEER_LISTEN", ""), ("T4_ADVERTISE_PEER", "")]).expect("unset");
 }

@@ -1,4 +1,4 @@
-//! Chains of enterprises: what they say of policies, marked critical.
+//! Enterprise chains with critical policy extensions.
 
 use rcgen::{CustomExtension, GeneralSubtree, NameConstraints};
 
@@ -28,7 +28,7 @@ fn mapping(from: &[u8], to: &[u8]) -> CustomExtension {
     critical(MAPPINGS, sequence(&sequence(&[from, to].concat())))
 }
 
-/// requireExplicitPolicy after so many certificates.
+/// requireExplicitPolicy after `skip` certificates.
 fn explicit_after(skip: u8) -> CustomExtension {
     critical(CONSTRAINTS, sequence(&[0x80, 1, skip]))
 }
@@ -46,7 +46,8 @@ struct Below {
     intermediates: Vec<CertificateDer<'static>>,
 }
 
-/// A leaf with the last of these sets of extensions, below a CA for each other.
+/// A leaf with the last of these sets of extensions, below one CA for each
+/// other set.
 fn below(root: &Issuer<'static, KeyPair>, levels: &[&[CustomExtension]]) -> Below {
     let (leaf, cas) = levels.split_last().expect("a leaf");
     let mut intermediates = Vec::new();
@@ -76,18 +77,19 @@ fn critical_policies_are_understood() {
         verify(&below.leaf, &below.intermediates, &roots, Purpose::Client, now)
     };
     let believed: &[&[&[CustomExtension]]] = &[
-        // What the reports had.
+        // The chains from the bug reports.
         &[&[policies(&[ANY])], &[]],
         &[&[policies(&[P1])], &[]],
         &[&[policies(&[P1])]],
         &[&[], &[policies(&[P1, P2])]],
         &[&[policies(&[P1]), no_any()], &[]],
         &[&[policies(&[P1]), explicit_after(0)], &[policies(&[P1])]],
-        // An explicit policy that all have, or that anyPolicy stands for.
+        // An explicit policy that all certificates have, or that anyPolicy
+        // covers.
         &[&[policies(&[ANY]), explicit_after(0)], &[policies(&[P2])]],
         &[&[policies(&[P1]), explicit_after(0)], &[policies(&[ANY])]],
         &[&[policies(&[P1, P2]), explicit_after(0)], &[policies(&[P2])], &[policies(&[P2])]],
-        // Required only from where the chain has ended already.
+        // Required only beyond the end of the chain.
         &[&[policies(&[P1]), explicit_after(2)], &[policies(&[P2])]],
         &[&[policies(&[P1]), mapping(P1, P2), explicit_after(0)], &[policies(&[P2])]],
     ];
@@ -100,9 +102,10 @@ fn critical_policies_are_understood() {
         &[&[policies(&[P1]), explicit_after(0)], &[], &[policies(&[P1])]],
         &[&[explicit_after(0)], &[policies(&[P1])]],
         &[&[policies(&[P1]), explicit_after(1)], &[], &[]],
-        // anyPolicy does not count below a CA that inhibits it.
+        // anyPolicy is ignored below a CA that inhibits it.
         &[&[policies(&[P1]), explicit_after(0), no_any()], &[policies(&[ANY])]],
-        // What was mapped away is gone; where mapping is inhibited, too.
+        // A policy that was mapped to another is gone, also where mapping is
+        // inhibited.
         &[&[policies(&[P1]), mapping(P1, P2), explicit_after(0)], &[policies(&[P1])]],
         &[
             &[policies(&[P1]), no_mapping()],
@@ -139,8 +142,8 @@ fn every_bit_of_a_certificate_with_critical_policies_counts() {
         let middle = bent(middle, bit / 8, 1 << (bit % 8));
         assert!(check(&below.leaf, &middle).is_err(), "bit {bit} of the CA does not count");
     }
-    // As webpki is shown it: the same bytes in a certificate of their own are
-    // signed by nobody.
+    // As presented to webpki: the same bytes as a separate certificate have no
+    // valid signature.
     let at = below.leaf.windows(5).position(|window| window == [0x55, 0x1d, 0x20, 1, 1]);
     let shown = bent(&below.leaf, at.expect("critical policies") + 5, 0xff);
     assert!(check(&shown, middle).is_err());
@@ -159,7 +162,7 @@ fn an_extension_that_nobody_handles_is_named() {
     }
 }
 
-/// A leaf of version 1 has no names that constraints could be on.
+/// A version 1 leaf has no names that constraints could apply to.
 #[test]
 fn a_version_1_leaf_is_believed_below_constrained_names() {
     let now = SystemTime::now();
@@ -186,7 +189,7 @@ fn a_version_1_leaf_is_believed_below_constrained_names() {
     assert_eq!(verdict(directory(), true), Err(ChainError::UnknownAuthority));
 }
 
-/// Go and OpenSSL take a CA's own certificate as a client's.
+/// Go and OpenSSL accept a CA's own certificate as a client certificate.
 #[test]
 fn a_ca_with_constrained_names_may_be_a_client() {
     let (root, roots) = ca("ca");

@@ -1,4 +1,5 @@
-//! What the security flags of `t4 run` ask for, and what does not go together.
+//! What the security flags of `t4 run` are converted to, and which combinations
+//! are rejected.
 
 use std::time::Duration;
 
