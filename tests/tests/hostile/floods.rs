@@ -12,6 +12,8 @@ use crate::{MIB, assert_served};
 
 const MEMORY: u64 = 1024 * MIB;
 const ETCD_MEMORY: u64 = 3 * MEMORY;
+/// How often an attack is tried that others seem to have noticed.
+const CHANCES: u32 = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_are_served_during_every_attack() {
@@ -49,11 +51,10 @@ fn in_one_gib() -> T4Options {
     }
 }
 
-/// The attack is endured: at the first or the second time, as the machine has
-/// moods. Gives the peak of the memory.
+/// The attack is endured: not always at the first time, as the machine has moods. Gives the peak of the memory.
 async fn withstand(t4: &mut T4, target: &Target, attack: Attack, etcd: &mut Rival) -> u64 {
     let mut peak = 0;
-    for chance in 1..=2 {
+    for chance in 1..=CHANCES {
         let ours = endure(target, t4.memory(), attack).await;
         tell("  t4", &ours);
         peak = peak.max(ours.peak);
@@ -69,7 +70,7 @@ async fn withstand(t4: &mut T4, target: &Target, attack: Attack, etcd: &mut Riva
         if is_no_worse(&ours.during, &theirs.during) {
             break;
         }
-        assert!(chance == 1, "{}: others wait, and with etcd they do not", attack.name);
+        assert!(chance < CHANCES, "{}: others wait, and with etcd they do not", attack.name);
     }
     peak
 }
