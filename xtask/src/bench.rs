@@ -5,12 +5,14 @@
 //! run writes `docs/benchmarks.md`; a partial or quick run must not overwrite
 //! the results of a full one.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
 use t4_testkit::{EtcdDistro, target_dir};
 
+use crate::floods::{PAGE, UNDER_ATTACK};
 use crate::{cargo, succeed};
 
 /// Runs the verb. The arguments go to `t4-bench` unchanged; the binaries and
@@ -31,10 +33,15 @@ pub(crate) fn run(args: Vec<String>) -> Result<()> {
     if !has(&args, "--etcd-bin") {
         bench.arg("--etcd-bin").arg(EtcdDistro::fetch()?.etcd());
     }
-    if let Some(page) = page(&args) {
-        bench.arg("--doc").arg(page);
+    let Some(page) = page(&args) else { return succeed(&mut bench) };
+    // Not measured here, and so kept.
+    let under_attack = UNDER_ATTACK.take_from(&fs::read_to_string(&page).unwrap_or_default());
+    succeed(bench.arg("--doc").arg(&page))?;
+    if let Some(body) = under_attack {
+        let text = fs::read_to_string(&page)?;
+        fs::write(&page, UNDER_ATTACK.put_into(&text, &body))?;
     }
-    succeed(&mut bench)
+    Ok(())
 }
 
 /// The path of the page, unless the arguments set another one or make the run
@@ -42,7 +49,7 @@ pub(crate) fn run(args: Vec<String>) -> Result<()> {
 fn page(args: &[String]) -> Option<PathBuf> {
     let partial = ["--doc", "--quick", "--only", "--rounds", "--t4-bin", "--etcd-bin"];
     let whole = !partial.iter().any(|flag| has(args, flag));
-    whole.then(|| crate::root().join("docs/benchmarks.md"))
+    whole.then(|| crate::root().join(PAGE))
 }
 
 fn has(args: &[String], flag: &str) -> bool {

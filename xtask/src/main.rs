@@ -7,9 +7,11 @@ mod bench;
 mod certs;
 mod ci;
 mod codegen;
+mod floods;
 #[cfg(test)]
 mod layers;
 mod protoc;
+mod section;
 mod test;
 
 use std::path::Path;
@@ -27,6 +29,7 @@ const VERBS: &[Verb] = &[
     ("test", "fetch etcd, build t4, run every test; arguments go to `cargo test`", test::run),
     ("ci", "check format and lints, then test; `lints`: only those", ci::run),
     ("bench", "compare T4 with a real etcd, and write docs/benchmarks.md", bench::run),
+    ("floods", "attack T4 and a real etcd, and write \"Under attack\" in that page", floods::run),
 ];
 
 fn main() -> ExitCode {

@@ -260,6 +260,105 @@ async fn a_full_queue_refuses_and_recovers() {
     node.stop().await;
 }
 
+/// Under overload what gives back room does not wait for it: revocations and
+/// compactions have a reserve and go ahead of the puts that wait; a renewal does
+/// not even need the log.
+#[tokio::test]
+async fn under_overload_what_gives_back_room_goes_ahead() {
+    const PLACES: usize = 64;
+    let scratch = tempfile::tempdir().unwrap();
+    let mut config = Config::new(scratch.path());
+    config.commit_queue_requests_max = PLACES;
+    let (node, gate) = gated_log::open(config).await;
+    for id in [7, 8] {
+        node.lease_grant(LeaseId(id), 600).await.unwrap();
+    }
+    let leased = PutRequest { lease: LeaseId(7), ..put("leased", "v") };
+    let before = node.put(leased).await.unwrap().revision;
+    gate.close();
+    let spawn_put = |key: String| {
+        let node = node.clone();
+        tokio::spawn(async move { node.put(put(key, "v")).await.unwrap().revision })
+    };
+    let first = spawn_put("first".to_owned());
+    gate.sync_waits().await;
+    let waiting: Vec<_> = (1..PLACES).map(|n| spawn_put(format!("{n}"))).collect();
+    pending(&node, PLACES).await;
+    assert_eq!(node.put(put("late", "v")).await.unwrap_err(), OpError::TooManyRequests);
+
+    let revoking = tokio::spawn({
+        let node = node.clone();
+        async move { node.lease_revoke(LeaseId(7)).await.unwrap() }
+    });
+    pending(&node, PLACES + 1).await;
+    let compacting = tokio::spawn({
+        let node = node.clone();
+        async move { node.compact(before, false).await }
+    });
+    pending(&node, PLACES + 2).await;
+    // The log still hangs.
+    assert_eq!(node.lease_keep_alive(LeaseId(8)).await, Ok(600));
+    assert!(!revoking.is_finished() && !compacting.is_finished());
+    gate.open();
+    compacting.await.unwrap().unwrap();
+    assert_eq!(first.await.unwrap(), before.next());
+    assert_eq!(revoking.await.unwrap(), before.next().next(), "ahead of all that wait");
+    for put in waiting {
+        assert!(put.await.unwrap() > before.next().next());
+    }
+    node.stop().await;
+}
+
+/// However much goes ahead, puts have their turn.
+#[tokio::test]
+async fn what_goes_ahead_does_not_starve_puts() {
+    const LEASES: i64 = 1_000;
+    let scratch = tempfile::tempdir().unwrap();
+    let (node, gate) = gated_log::open(Config::new(scratch.path())).await;
+    for id in 1..=LEASES {
+        node.lease_grant(LeaseId(id), 600).await.unwrap();
+        let leased = PutRequest { lease: LeaseId(id), ..put(format!("{id}"), "v") };
+        node.put(leased).await.unwrap();
+    }
+    let before = node.revision();
+    gate.close();
+    let spawn_put = |key: &'static str| {
+        let node = node.clone();
+        tokio::spawn(async move { node.put(put(key, "v")).await.unwrap().revision })
+    };
+    let first = spawn_put("first");
+    gate.sync_waits().await;
+    let revoking: Vec<_> = (1..=LEASES)
+        .map(|id| {
+            let node = node.clone();
+            tokio::spawn(async move { node.lease_revoke(LeaseId(id)).await.unwrap() })
+        })
+        .collect();
+    pending(&node, 1 + LEASES as usize).await;
+    let waiting = spawn_put("waiting");
+    pending(&node, 2 + LEASES as usize).await;
+    gate.open();
+    first.await.unwrap();
+    let ahead = waiting.await.unwrap().0 - before.0;
+    assert!(ahead <= LEASES / 3, "{ahead} of {LEASES} went ahead of a put");
+    for revoked in revoking {
+        revoked.await.unwrap();
+    }
+    assert_eq!(node.revision().0 - before.0, LEASES + 2);
+    node.stop().await;
+}
+
+/// Waits until so many requests are admitted and not answered.
+async fn pending(node: &Node, count: usize) {
+    let there = async {
+        while node.status().pending != count {
+            tokio::task::yield_now().await;
+        }
+    };
+    let there = tokio::time::timeout(Duration::from_secs(60), there).await;
+    there.unwrap_or_else(|_| panic!("{} are pending, not {count}", node.status().pending));
+}
+
 /// What it needs is recent enough to be served without reading, and nothing
 /// happens afterwards that would wake its stream by chance.
 #[tokio::test]

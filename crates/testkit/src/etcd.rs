@@ -1,11 +1,13 @@
 //! A real etcd on free ports, in a directory of its own.
 
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::{EtcdDistro, PairFiles, Program, Scratch, free_port};
+use crate::{EtcdDistro, Memory, MemoryGroup, PairFiles, Program, Scratch, free_port};
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -21,11 +23,22 @@ pub struct EtcdOptions {
     pub tls: Option<PairFiles>,
     /// More flags, as they are. Default: none.
     pub flags: Vec<String>,
+    /// Another etcd than the one of [`EtcdDistro`]. Default: that one.
+    pub binary: Option<PathBuf>,
+    /// What bounds its memory. Default: nothing.
+    pub group: Option<Arc<MemoryGroup>>,
 }
 
 impl Default for EtcdOptions {
     fn default() -> Self {
-        EtcdOptions { fsync: true, quota_backend_bytes: None, tls: None, flags: Vec::new() }
+        EtcdOptions {
+            fsync: true,
+            quota_backend_bytes: None,
+            tls: None,
+            flags: Vec::new(),
+            binary: None,
+            group: None,
+        }
     }
 }
 
@@ -34,7 +47,7 @@ impl Default for EtcdOptions {
 pub struct Etcd {
     program: Option<Program>,
     options: EtcdOptions,
-    distro: EtcdDistro,
+    binary: PathBuf,
     endpoint: String,
     peer_url: String,
     // Last: the directory goes away after the process.
@@ -47,10 +60,14 @@ impl Etcd {
     /// # Errors
     /// When there is no etcd to start, or it does not serve within a minute.
     pub fn start(options: EtcdOptions) -> anyhow::Result<Etcd> {
+        let binary = match &options.binary {
+            Some(binary) => binary.clone(),
+            None => EtcdDistro::find()?.etcd(),
+        };
         let mut etcd = Etcd {
             program: None,
             options,
-            distro: EtcdDistro::find()?,
+            binary,
             endpoint: format!("127.0.0.1:{}", free_port()),
             peer_url: format!("http://127.0.0.1:{}", free_port()),
             scratch: Scratch::new("etcd")?,
@@ -71,6 +88,15 @@ impl Etcd {
     /// After [`kill`](Self::kill) and before [`start_again`](Self::start_again).
     pub fn program(&mut self) -> &mut Program {
         self.program.as_mut().expect("etcd is running")
+    }
+
+    /// The memory of its process, until it is started again.
+    ///
+    /// # Panics
+    /// As [`program`](Self::program).
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        Memory::of(self.program.as_ref().expect("etcd is running"))
     }
 
     /// SIGKILL. The data directory stays.
@@ -110,7 +136,10 @@ impl Etcd {
     fn command(&self) -> Command {
         let scheme = if self.options.tls.is_some() { "https" } else { "http" };
         let client_url = format!("{scheme}://{}", self.endpoint);
-        let mut command = Command::new(self.distro.etcd());
+        let mut command = match &self.options.group {
+            Some(group) => group.command(&self.binary),
+            None => Command::new(&self.binary),
+        };
         // etcd takes ETCD_ variables for flags: the suite's environment must not steer it.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ETCD") {

@@ -11,7 +11,9 @@
 //! * [`Etcd`], [`EtcdDistro`]: the real etcd 3.5.1, fetched with pip.
 //! * [`T4`]: the real `t4` binary, killed and restarted at will.
 //! * [`Rpc`]: raw gRPC clients of every etcd service, with or without TLS.
+//! * [`requests`]: the requests that every suite makes.
 //! * [`Metrics`]: what a server counts.
+//! * [`Memory`], [`MemoryGroup`]: what a program has in RAM, and a bound on it.
 //! * [`TestAuthority`]: certificates for both.
 //! * [`poll_until`]: wait for a condition, never for a duration.
 //!
@@ -21,10 +23,13 @@
 mod certificates;
 mod distro;
 mod etcd;
+mod memory;
+mod memory_group;
 mod metrics;
 mod poll;
 mod ports;
 mod program;
+pub mod requests;
 mod rng;
 mod rpc;
 mod scratch;
@@ -36,6 +41,8 @@ mod workspace;
 pub use certificates::{PairFiles, TestAuthority};
 pub use distro::{ETCD_VERSION, EtcdDistro};
 pub use etcd::{Etcd, EtcdOptions};
+pub use memory::Memory;
+pub use memory_group::MemoryGroup;
 pub use metrics::Metrics;
 pub use poll::{poll_until, poll_until_async};
 pub use ports::free_port;

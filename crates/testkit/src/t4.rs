@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::{PairFiles, Program, Scratch, free_port, target_dir};
+use crate::{Memory, MemoryGroup, PairFiles, Program, Scratch, free_port, target_dir};
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
@@ -39,6 +40,17 @@ pub struct T4Options {
     pub flags: Vec<String>,
     /// Environment variables. Default: none.
     pub env: Vec<(String, String)>,
+    /// What bounds its memory. Default: nothing.
+    pub group: Option<Arc<MemoryGroup>>,
+}
+
+impl T4Options {
+    /// These flags of `t4 run`, in plain text.
+    #[must_use]
+    pub fn flags(flags: &[&str]) -> T4Options {
+        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        T4Options { flags, ..T4Options::default() }
+    }
 }
 
 /// A running `t4 run`. Killed when dropped.
@@ -109,6 +121,15 @@ impl T4 {
         self.program.as_mut().expect("t4 is running")
     }
 
+    /// The memory of its process, until it is started again.
+    ///
+    /// # Panics
+    /// As [`program`](Self::program).
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        Memory::of(self.program.as_ref().expect("t4 is running"))
+    }
+
     /// SIGKILL, and waits until the process is gone. The data stays.
     ///
     /// # Errors
@@ -161,7 +182,10 @@ impl T4 {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = match &self.options.group {
+            Some(group) => group.command(&self.binary),
+            None => Command::new(&self.binary),
+        };
         // T4_ variables are configuration to t4; those of the suites must not reach it.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("T4_") {

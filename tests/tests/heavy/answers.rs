@@ -5,14 +5,14 @@ use t4_proto::etcdserverpb as pb;
 use t4_proto::etcdserverpb::request_op::Request;
 use tonic::Code;
 
-use crate::{MIB, Memory, all, assert_served, connect, count, put_op, t4};
+use crate::{MIB, assert_served, connect, count, get_prefix, put_op, t4};
 
 /// 36 values of 1 MiB, and each of up to 128 ranges of a transaction over all
 /// of them: 4.5 GiB.
 const VALUES: usize = 36;
 
 fn list() -> pb::RequestOp {
-    pb::RequestOp { request: Some(Request::RequestRange(all("big/"))) }
+    pb::RequestOp { request: Some(Request::RequestRange(get_prefix("big/"))) }
 }
 
 fn nested(success: Vec<pb::RequestOp>) -> pb::RequestOp {
@@ -30,11 +30,11 @@ async fn an_answer_of_gigabytes_is_refused_and_nothing_is_done() {
         let put = pb::PutRequest { key: key.into(), value: value.clone(), ..Default::default() };
         rpc.kv.put(put).await.expect("a put");
     }
-    let memory = Memory::of(&mut t4);
+    let memory = t4.memory();
     let before = memory.begin_peak();
     let put = || put_op("new".to_owned(), Bytes::new(), 0);
     let delete = || {
-        let list = all("big/");
+        let list = get_prefix("big/");
         let delete =
             pb::DeleteRangeRequest { key: list.key, range_end: list.range_end, prev_kv: true };
         pb::RequestOp { request: Some(Request::RequestDeleteRange(delete)) }

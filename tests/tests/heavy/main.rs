@@ -4,27 +4,27 @@
 //!
 //! * `answers`: answers of gigabytes.
 //! * `names`: users, roles and permissions of megabytes.
-//! * `keys`: deletes of many keys, leases with many keys, many leases.
+//! * `keys`: deletes of many keys, leases with many keys.
+//! * `leases`: 50,000 leases that expire within a second.
 //!
-//! With `T4_LONG=1` at full size: a million keys, 50,000 leases.
+//! With `T4_LONG=1` at full size: a million keys.
 
 mod answers;
 mod keys;
+mod leases;
 mod names;
-
-use std::fs;
 
 use bytes::Bytes;
 use t4_proto::etcdserverpb as pb;
 use t4_proto::etcdserverpb::request_op::Request;
-use t4_testkit::{Rpc, T4, T4Options};
+use t4_testkit::requests::get_prefix;
+use t4_testkit::{Rpc, T4, T4Options, requests};
 use tokio::task::JoinSet;
 
 const MIB: u64 = 1 << 20;
 
 fn t4(flags: &[&str]) -> T4 {
-    let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-    T4::start(T4Options { flags, ..T4Options::default() }).expect("start t4")
+    T4::start(T4Options::flags(flags)).expect("start t4")
 }
 
 async fn connect(endpoint: &str) -> Rpc {
@@ -41,15 +41,8 @@ fn put_op(key: String, value: Bytes, lease: i64) -> pb::RequestOp {
     pb::RequestOp { request: Some(Request::RequestPut(put)) }
 }
 
-/// The keys that start with `prefix`.
-fn all(prefix: &str) -> pb::RangeRequest {
-    let mut end = prefix.as_bytes().to_vec();
-    *end.last_mut().expect("a prefix") += 1;
-    pb::RangeRequest { key: prefix.to_owned().into(), range_end: end.into(), ..Default::default() }
-}
-
 async fn count(rpc: &mut Rpc, prefix: &str) -> i64 {
-    let request = pb::RangeRequest { count_only: true, ..all(prefix) };
+    let request = pb::RangeRequest { count_only: true, ..get_prefix(prefix) };
     rpc.kv.range(request).await.expect("a count").into_inner().count
 }
 
@@ -72,38 +65,5 @@ async fn write_all(rpc: &Rpc, txns: impl Iterator<Item = Vec<pb::RequestOp>>) {
 
 /// Everybody else.
 async fn assert_served(rpc: &mut Rpc) {
-    let put = pb::PutRequest { key: "bystander".into(), value: "v".into(), ..Default::default() };
-    rpc.kv.put(put).await.expect("a put of somebody else");
-    let get = pb::RangeRequest { key: "bystander".into(), ..Default::default() };
-    let found = rpc.kv.range(get).await.expect("a get of somebody else").into_inner();
-    assert_eq!(found.kvs[0].value, "v");
-}
-
-/// The memory of a process.
-struct Memory {
-    pid: u32,
-}
-
-impl Memory {
-    fn of(t4: &mut T4) -> Memory {
-        Memory { pid: t4.program().pid() }
-    }
-
-    /// Forgets the peak that was. What it has in RAM now, in bytes.
-    fn begin_peak(&self) -> u64 {
-        fs::write(format!("/proc/{}/clear_refs", self.pid), "5").expect("reset the peak");
-        self.field("VmRSS:")
-    }
-
-    /// The most that it has had in RAM since, in bytes.
-    fn peak(&self) -> u64 {
-        self.field("VmHWM:")
-    }
-
-    fn field(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("status");
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the field");
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        kib * 1024
-    }
+    requests::write_and_read(rpc, "v").await.expect("others are served");
 }

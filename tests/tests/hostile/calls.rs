@@ -12,7 +12,7 @@ use t4_proto::etcdserverpb::{RangeResponse, WatchCreateRequest, WatchRequest, Wa
 use tonic::Code;
 
 use crate::raw::{RawConnection, framed, next_chunk};
-use crate::{MIB, Memory, assert_log_is_calm, assert_served, connect, get, put, t4};
+use crate::{MIB, assert_log_is_calm, assert_served, connect, get, put, t4};
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
 
@@ -184,9 +184,8 @@ async fn gzip_is_taken_and_given() {
     assert_eq!(event.kv.expect("a pair").value.len(), 300_000);
 
     // A small message that would be a large one is refused before it is.
-    let memory = Memory::of(&mut t4);
-    memory.begin_peak();
-    let before = memory.peak();
+    let memory = t4.memory();
+    let before = memory.begin_peak();
     for _ in 0..20 {
         let bomb = zipped(&vec![0; 64 << 20]);
         let answer = raw.call(RANGE, &gzip, bomb).await.expect("an answer");

@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use t4_testkit::{T4, poll_until_async};
 
 use crate::frames::hello;
-use crate::{DEADLINE, MIB, Memory, assert_log_is_calm, assert_served, connect, t4};
+use crate::{DEADLINE, MIB, assert_log_is_calm, assert_served, connect, t4};
 
 const WANTED: u64 = 10_000;
 const FEWEST: u64 = 1_000;
@@ -27,7 +27,7 @@ const BYTES_PER_CONNECTION_MAX: u64 = 48 * 1024;
 async fn ten_thousand_idle_connections_cost_little_and_leave_nothing() {
     let count = connections_allowed(WANTED);
     let mut t4 = t4(&[]);
-    let memory = Memory::of(&mut t4);
+    let memory = t4.memory();
     let mut rpc = connect(t4.endpoint()).await;
     assert_served(&mut rpc, "before").await;
     let files_before = open_files(&mut t4);

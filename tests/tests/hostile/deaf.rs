@@ -12,7 +12,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 use crate::raw::{RawConnection, framed, next_chunk, read};
-use crate::{DEADLINE, MIB, Memory, assert_log_is_calm, assert_served, connect, get, put, t4};
+use crate::server::Transport;
+use crate::{DEADLINE, MIB, assert_log_is_calm, assert_served, get, get_prefix, put, t4_over};
 
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
 const RANGE: &str = "/etcdserverpb.KV/Range";
@@ -36,18 +37,22 @@ fn watch_all() -> WatchRequest {
     WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watcher_that_does_not_read_costs_little_and_misses_nothing() {
-    let mut t4 = t4(&[]);
-    let memory = Memory::of(&mut t4);
-    let rpc = connect(t4.endpoint()).await;
+over_both_transports! {
+    a_watcher_that_does_not_read_costs_little_and_misses_nothing,
+    answers_that_are_not_read_hold_back_the_next,
+}
+
+async fn a_watcher_that_does_not_read_costs_little_and_misses_nothing(transport: Transport) {
+    let (mut t4, target) = t4_over(transport, &[]);
+    let memory = t4.memory();
+    let rpc = target.rpc().await;
     // What the store needs for such writes.
     write_events(&rpc).await;
     memory.begin_peak();
     let first = write_events(&rpc).await + 1;
     let without = memory.peak();
 
-    let deaf = RawConnection::open(t4.endpoint()).await;
+    let deaf = RawConnection::open(&target).await;
     let mut calls = Vec::new();
     for _ in 0..DEAF_WATCHES {
         let (response, mut requests) = deaf.begin(WATCH, &[]).await;
@@ -57,7 +62,7 @@ async fn a_watcher_that_does_not_read_costs_little_and_misses_nothing() {
         let response = response.await.expect("a response");
         calls.push((requests, response.into_body()));
     }
-    let hearing = tokio::spawn(hear(connect(t4.endpoint()).await));
+    let hearing = tokio::spawn(hear(target.rpc().await));
     wait_for_watchers(t4.metrics_endpoint(), DEAF_WATCHES + 1).await;
     memory.begin_peak();
     let last = write_events(&rpc).await;
@@ -159,22 +164,20 @@ const LARGE_VALUE_BYTES: usize = 1 << 20;
 /// All answers would be 800 MiB.
 const DEAF_LIST_BYTES_MAX: u64 = 80 * MIB;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_are_not_read_hold_back_the_next() {
-    let mut t4 = t4(&[]);
-    let memory = Memory::of(&mut t4);
-    let mut rpc = connect(t4.endpoint()).await;
+async fn answers_that_are_not_read_hold_back_the_next(transport: Transport) {
+    let (mut t4, target) = t4_over(transport, &[]);
+    let memory = t4.memory();
+    let mut rpc = target.rpc().await;
     for key in 0..4 {
         let value = vec![b'v'; LARGE_VALUE_BYTES];
         rpc.kv.put(put(&format!("large/{key}"), value)).await.expect("put");
     }
-    let list = t4_proto::etcdserverpb::RangeRequest { range_end: "large0".into(), ..get("large/") };
+    let list = get_prefix("large/");
     // What one such answer takes is no part of what is measured.
     rpc.kv.range(list.clone()).await.expect("a list");
-    memory.begin_peak();
-    let before = memory.peak();
+    let before = memory.begin_peak();
 
-    let deaf = RawConnection::open(t4.endpoint()).await;
+    let deaf = RawConnection::open(&target).await;
     let mut answers = Vec::new();
     for _ in 0..LISTS {
         answers.push(deaf.send(RANGE, &[], framed(&list)).await);
@@ -212,7 +215,7 @@ async fn answers_that_are_not_read_hold_back_the_next() {
 
     // Who goes without reading leaves nothing behind, and may go on with other
     // calls, as a program does that cancels all that it has begun.
-    let rude = RawConnection::open(t4.endpoint()).await;
+    let rude = RawConnection::open(&target).await;
     for _ in 0..LISTS {
         drop(rude.send(RANGE, &[], framed(&list)).await);
     }

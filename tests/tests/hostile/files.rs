@@ -1,31 +1,39 @@
 //! Clients that open connections until no file can be opened any more.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::ensure;
-use t4_testkit::{Metrics, Program, Rpc, Scratch, free_port, poll_until, t4_binary};
+use t4_testkit::{Metrics, PairFiles, Program, Scratch, free_port, poll_until, t4_binary};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use crate::frames::hello;
+use crate::server::{Target, Transport};
 use crate::{DEADLINE, get, put};
 
 const READY: &str = "ready to serve client requests";
 /// Values of this size make a segment of 2 MiB every four of them.
 const LARGE: usize = 512 << 10;
 const WRITES: usize = 90;
+/// A connection that is not served within this waits for others to go. They are
+/// accepted in order: none behind the first that waits is served either.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE_BEHIND: Duration = Duration::from_millis(50);
+/// So many of them wait in the end.
+const WAITING: usize = 20;
 
 /// `t4 run` with so many open files.
 struct Limited {
     program: Program,
-    endpoint: String,
+    target: Target,
     metrics: String,
     _scratch: Scratch,
 }
 
 impl Limited {
-    fn start(files: u64, flags: &[&str]) -> Limited {
+    fn start(transport: Transport, files: u64, flags: &[&str]) -> Limited {
         let scratch = Scratch::new("files").expect("scratch");
         let [endpoint, metrics] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port()));
         let mut command = Command::new("sh");
@@ -38,9 +46,13 @@ impl Limited {
         }
         command.args(["run", "--listen", &endpoint]).args(flags);
         command.args(["--metrics-addr", &metrics, "--data-dir"]).arg(scratch.join("data"));
+        let (shown, target) = transport.target(&endpoint);
+        if let Some(PairFiles { cert, key }) = shown {
+            command.arg("--client-tls-cert").arg(cert).arg("--client-tls-key").arg(key);
+        }
         let program = Program::start("t4", command, &scratch.join("t4.log")).expect("start");
         program.wait_for_line(READY, DEADLINE).expect("ready");
-        Limited { program, endpoint, metrics, _scratch: scratch }
+        Limited { program, target, metrics, _scratch: scratch }
     }
 
     fn metric(&self, name: &str) -> u64 {
@@ -48,38 +60,46 @@ impl Limited {
     }
 }
 
-/// Connects until nobody answers any more. The last ones wait to be accepted: they
-/// are accepted in order, so that none behind one that is not will be.
-fn crowd(endpoint: &str, most: usize) -> (Vec<TcpStream>, usize) {
-    let mut crowd = Vec::new();
-    let mut served = 0;
-    let mut patience = Duration::from_secs(10);
+/// Connects until nobody answers any more. The last ones wait to be accepted. They
+/// end when what is returned is dropped.
+async fn crowd(target: &Target, most: usize) -> (JoinSet<()>, usize) {
+    let (mut crowd, mut served) = (JoinSet::new(), 0);
+    let mut patience = PATIENCE;
     for _ in 0..most {
-        let mut stream = TcpStream::connect(endpoint).expect("the kernel takes it");
-        stream.write_all(&hello()).expect("say hello");
-        stream.set_read_timeout(Some(patience)).expect("a socket");
-        let greeted = stream.read_exact(&mut [0; 9]).is_ok();
-        served += usize::from(greeted);
-        if !greeted {
-            patience = Duration::from_millis(50);
+        let (greeted, served_now) = oneshot::channel();
+        let target = target.clone();
+        crowd.spawn(async move {
+            // The kernel takes it in any case.
+            let mut stream = target.stream().await.expect("connect");
+            stream.write_all(&hello()).await.expect("say hello");
+            stream.read_exact(&mut [0; 9]).await.expect("a greeting");
+            let _ = greeted.send(());
+            std::future::pending().await
+        });
+        let served_now = tokio::time::timeout(patience, served_now).await.is_ok();
+        served += usize::from(served_now);
+        if !served_now {
+            patience = PATIENCE_BEHIND;
         }
-        crowd.push(stream);
-        if !greeted && crowd.len() >= served + 20 {
+        if !served_now && crowd.len() >= served + WAITING {
             break;
         }
     }
     (crowd, served)
 }
 
-#[tokio::test]
-async fn connections_up_to_the_limit_of_open_files_stop_no_write() {
+over_both_transports! {
+    connections_up_to_the_limit_of_open_files_stop_no_write,
+}
+
+async fn connections_up_to_the_limit_of_open_files_stop_no_write(transport: Transport) {
     // Small segments are many files: too many for 64.
     let small: &[&str] = &["--segment-max-size-mb=2"];
     for (files, flags) in [(64, &[] as &[&str]), (256, small), (1024, small)] {
-        let mut t4 = Limited::start(files, flags);
-        let mut rpc = Rpc::connect(&t4.endpoint).await.expect("connect");
+        let mut t4 = Limited::start(transport, files, flags);
+        let mut rpc = t4.target.rpc().await;
         let max = t4.metric("t4_connections_max");
-        let (crowd, served) = crowd(&t4.endpoint, files as usize + 100);
+        let (crowd, served) = crowd(&t4.target, files as usize + 100).await;
         println!("{files} open files: {served} connections served, {max} allowed");
         assert!(served as u64 + 4 >= max && served as u64 <= max, "{served} of {max}");
         assert!(files < 1024 || max > files - 280, "{max} of {files}: the reserve is too large");
@@ -105,10 +125,10 @@ async fn connections_up_to_the_limit_of_open_files_stop_no_write() {
 
         // Those that have waited are served when the others go.
         drop(crowd);
-        let mut late = Rpc::connect(&t4.endpoint).await.expect("connect when there is room");
+        let mut late = t4.target.rpc().await;
         late.kv.put(put("late", vec![])).await.expect("a write of a new client");
         let room = poll_until("there is room again", DEADLINE, || {
-            TcpStream::connect(&t4.endpoint)?;
+            std::net::TcpStream::connect(t4.target.endpoint())?;
             ensure!(told(&t4, "there is room for connections again") == 1, "not told");
             Ok(())
         });

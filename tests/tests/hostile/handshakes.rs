@@ -12,7 +12,7 @@ use t4_tls_config::{ClientOptions, ClientTls, KeyType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::crowd::connections_allowed;
-use crate::{DEADLINE, MIB, Memory, assert_served};
+use crate::{DEADLINE, MIB, assert_served};
 
 /// Of each kind in a round.
 const FAILURES: usize = 400;
@@ -114,8 +114,8 @@ async fn client_hello(client: &ClientTls) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handshakes_that_fail_leave_nothing() {
-    let mut parties = Parties::meet();
-    let memory = Memory::of(&mut parties.t4);
+    let parties = Parties::meet();
+    let memory = parties.t4.memory();
     let mut rpc = parties.connect().await;
     let hello = client_hello(&parties.known).await;
     let mut residents = Vec::new();
@@ -149,8 +149,8 @@ async fn handshakes_that_fail_leave_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_silent_peers_than_may_shake_hands() {
-    let mut parties = Parties::meet();
-    let memory = Memory::of(&mut parties.t4);
+    let parties = Parties::meet();
+    let memory = parties.t4.memory();
     let mut rpc = parties.connect().await;
     let silent = connections_allowed(SILENT);
     let before = memory.resident();

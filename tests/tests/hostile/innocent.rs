@@ -16,7 +16,8 @@ use crate::frames::{
     frames_in, hello,
 };
 use crate::raw::{RawConnection, framed, next_chunk};
-use crate::{DEADLINE, assert_log_is_calm, get, put, t4};
+use crate::server::Transport;
+use crate::{DEADLINE, assert_log_is_calm, get, put, t4, t4_over};
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
 const PUT: &str = "/etcdserverpb.KV/Put";
@@ -55,10 +56,13 @@ async fn assert_open(raw: &RawConnection) {
     assert_eq!(answer.status, Some((Code::Ok, String::new())));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_small_messages_at_once_are_served() {
-    let mut t4 = t4(&[]);
-    let raw = RawConnection::open(t4.endpoint()).await;
+over_both_transports! {
+    many_small_messages_at_once_are_served,
+}
+
+async fn many_small_messages_at_once_are_served(transport: Transport) {
+    let (mut t4, target) = t4_over(transport, &[]);
+    let raw = RawConnection::open(&target).await;
     let renewals = (1..=MESSAGES as i64).map(|id| framed(&LeaseKeepAliveRequest { id }));
     burst(&raw, KEEP_ALIVE, renewals.collect()).await;
     assert_open(&raw).await;

@@ -1,6 +1,10 @@
 //! Clients that mean harm, or whose network or author does: a real server
 //! withstands them, in bounded memory, and nobody else notices.
 //!
+//! * `attacks`: floods, and what is begun and not ended, as any server can be made
+//!   to endure; with `endure`, `bystander` and `server`, which measure it.
+//! * `floods`: each of them against a T4 that has a GiB of memory: what others notice.
+//! * `comparison`: each of them against T4 and a real etcd, as a table.
 //! * `crowd`: ten thousand connections that do nothing.
 //! * `deaf`: clients that ask and do not read.
 //! * `files`: connections until no file can be opened.
@@ -8,18 +12,38 @@
 //! * `handshakes`: TLS that fails, in every way.
 //! * `noise`: what is not HTTP/2, and what is a flood of it.
 //! * `calls`: HTTP/2 that is not gRPC, or not quite.
-//! * `floods`: floods that last, and what others notice of them.
 //! * `innocent`: much at once from clients that do nothing wrong.
 //! * `unread`: what many clients do not read, or do not end.
-//! * `watchers`: a hundred thousand of them.
 //! * `values`: good gRPC that asks for what cannot be.
 //!
 //! Memory is measured as the kernel counts it for the server's process.
 
+/// Makes two tests of each function of a transport: in plain text and over TLS.
+macro_rules! over_both_transports {
+    ($($test:ident,)+) => {
+        mod plain {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(crate::server::Transport::Plain).await;
+            })+
+        }
+
+        mod tls {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(crate::server::Transport::Tls).await;
+            })+
+        }
+    };
+}
+
+mod attacks;
 mod bystander;
 mod calls;
+mod comparison;
 mod crowd;
 mod deaf;
+mod endure;
 mod files;
 mod floods;
 mod frames;
@@ -27,80 +51,38 @@ mod handshakes;
 mod innocent;
 mod noise;
 mod raw;
+mod server;
 mod silent;
 mod unread;
 mod values;
-mod watchers;
 
-use std::fs;
 use std::time::Duration;
 
-use bytes::Bytes;
-use t4_proto::etcdserverpb::{PutRequest, RangeRequest};
-use t4_testkit::{Rpc, T4, T4Options};
+use t4_testkit::requests::{get, get_prefix, put};
+use t4_testkit::{Rpc, T4, T4Options, requests};
+
+use crate::server::{Target, Transport};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const MIB: u64 = 1 << 20;
 
 fn t4(flags: &[&str]) -> T4 {
-    let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-    T4::start(T4Options { flags, ..T4Options::default() }).expect("start t4")
+    T4::start(T4Options::flags(flags)).expect("start t4")
+}
+
+/// One that is spoken to so.
+fn t4_over(transport: Transport, flags: &[&str]) -> (T4, Target) {
+    println!("over {transport:?}");
+    transport.t4(T4Options::flags(flags))
 }
 
 async fn connect(endpoint: &str) -> Rpc {
     Rpc::connect(endpoint).await.expect("connect")
 }
 
-fn put(key: &str, value: Vec<u8>) -> PutRequest {
-    PutRequest {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        value: value.into(),
-        ..PutRequest::default()
-    }
-}
-
-fn get(key: &str) -> RangeRequest {
-    RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..RangeRequest::default() }
-}
-
 /// Everybody else: writes and reads back what was written.
 async fn assert_served(rpc: &mut Rpc, value: &str) {
-    rpc.kv.put(put("bystander", value.into())).await.expect("a put of somebody else");
-    let found = rpc.kv.range(get("bystander")).await.expect("a get of somebody else").into_inner();
-    assert_eq!(found.kvs[0].value, value.as_bytes());
-}
-
-/// The memory of a process.
-struct Memory {
-    pid: u32,
-}
-
-impl Memory {
-    fn of(t4: &mut T4) -> Memory {
-        Memory { pid: t4.program().pid() }
-    }
-
-    /// What it has in RAM now, in bytes.
-    fn resident(&self) -> u64 {
-        self.field("VmRSS:")
-    }
-
-    /// Forgets the peak that was.
-    fn begin_peak(&self) {
-        fs::write(format!("/proc/{}/clear_refs", self.pid), "5").expect("reset the peak");
-    }
-
-    /// The most that it has had in RAM since, in bytes.
-    fn peak(&self) -> u64 {
-        self.field("VmHWM:")
-    }
-
-    fn field(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("status");
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the field");
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        kib * 1024
-    }
+    requests::write_and_read(rpc, value).await.expect("others are served");
 }
 
 /// That a client does harm is no reason to call a person, and at most one line

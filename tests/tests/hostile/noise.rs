@@ -1,18 +1,17 @@
 //! What is not HTTP/2, and what is a flood of it.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use t4_testkit::{Rng, Rpc, Seed};
-use tokio::task::spawn_blocking;
+use t4_testkit::{Memory, Rng, Rpc, Seed};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, PRIORITY,
     PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, call, call_headers, frame, header, hello,
     kinds, random_frame,
 };
-use crate::{DEADLINE, MIB, Memory, assert_log_is_calm, assert_served, connect, t4};
+use crate::server::{Stream, Target, Transport};
+use crate::{DEADLINE, MIB, assert_log_is_calm, assert_served, t4_over};
 
 const COMMAND: &str = "cargo test -p t4-tests --test hostile noise";
 const ROUNDS: u64 = 300;
@@ -33,19 +32,23 @@ const DEAF_FLOOD_BYTES_MAX: usize = 64 << 20;
 /// what it has said is read.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn noise_ends_its_own_connection_only() {
+over_both_transports! {
+    noise_ends_its_own_connection_only,
+    floods_are_bounded,
+    open_calls_are_as_many_as_the_operator_allows,
+}
+
+async fn noise_ends_its_own_connection_only(transport: Transport) {
     let seed = Seed::announce("noise", COMMAND);
-    let mut t4 = t4(&[]);
-    let memory = Memory::of(&mut t4);
-    let mut rpc = connect(t4.endpoint()).await;
+    let (mut t4, target) = t4_over(transport, &[]);
+    let memory = t4.memory();
+    let mut rpc = target.rpc().await;
     assert_served(&mut rpc, "before").await;
-    memory.begin_peak();
-    let before = memory.peak();
+    let before = memory.begin_peak();
 
     for round in 0..ROUNDS {
         let bytes = noise(&mut seed.round(round).rng());
-        say(t4.endpoint(), bytes).await;
+        say(&target, bytes).await;
         assert_served(&mut rpc, &format!("seed {seed}, round {round}")).await;
     }
     let peak = memory.peak();
@@ -55,19 +58,17 @@ async fn noise_ends_its_own_connection_only() {
     assert_log_is_calm(&mut t4, ROUNDS as usize);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn floods_are_bounded() {
-    let mut t4 = t4(&[]);
-    let memory = Memory::of(&mut t4);
-    let mut rpc = connect(t4.endpoint()).await;
+async fn floods_are_bounded(transport: Transport) {
+    let (mut t4, target) = t4_over(transport, &[]);
+    let memory = t4.memory();
+    let mut rpc = target.rpc().await;
     assert_served(&mut rpc, "before").await;
 
     let floods = floods();
     let attacks = floods.len();
     for (name, bytes) in floods {
-        memory.begin_peak();
-        let before = memory.peak();
-        let heard = kinds(&say(t4.endpoint(), bytes).await);
+        let before = memory.begin_peak();
+        let heard = kinds(&say(&target, bytes).await);
         told(name, &heard, before, &memory, NOISE_BYTES_MAX);
         assert_served(&mut rpc, name).await;
         if name == "endless headers" {
@@ -75,98 +76,86 @@ async fn floods_are_bounded() {
         }
     }
     for (name, unit) in echoes() {
-        memory.begin_peak();
-        let before = memory.peak();
-        let _open = shout(t4.endpoint(), unit).await;
+        let before = memory.begin_peak();
+        let _open = shout(&target, unit).await;
         told(name, &[], before, &memory, NOISE_BYTES_MAX);
         assert_served(&mut rpc, name).await;
     }
-    still_serves(&mut rpc, t4.endpoint()).await;
+    still_serves(&mut rpc, &target).await;
     assert!(t4.program().is_running().expect("a process"));
     assert_log_is_calm(&mut t4, attacks);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn open_calls_are_as_many_as_the_operator_allows() {
+async fn open_calls_are_as_many_as_the_operator_allows(transport: Transport) {
     let bounds = [
         (vec![], u64::from(FLOOD) * OPEN_CALL_BYTES_MAX),
         (vec!["--max-concurrent-streams=500"], NOISE_BYTES_MAX / 4),
     ];
     for (flags, bytes_max) in bounds {
-        let mut t4 = t4(&flags);
-        let memory = Memory::of(&mut t4);
-        let mut rpc = connect(t4.endpoint()).await;
+        let (mut t4, target) = t4_over(transport, &flags);
+        let memory = t4.memory();
+        let mut rpc = target.rpc().await;
         assert_served(&mut rpc, "before").await;
-        memory.begin_peak();
-        let before = memory.peak();
+        let before = memory.begin_peak();
         let head = call_headers(RANGE);
         let open = |number| frame(HEADERS, END_HEADERS, 2 * number + 1, &head);
-        let heard = kinds(&say(t4.endpoint(), repeated(open)).await);
+        let heard = kinds(&say(&target, repeated(open)).await);
         told("open calls", &heard, before, &memory, bytes_max);
-        still_serves(&mut rpc, t4.endpoint()).await;
+        still_serves(&mut rpc, &target).await;
         assert_log_is_calm(&mut t4, 1);
     }
 }
 
 fn told(name: &str, heard: &[u8], before: u64, memory: &Memory, bytes_max: u64) {
     let peak = memory.peak();
-    println!("{name}: {} frames back, {} KiB more at most", heard.len(), (peak - before) / 1024);
+    println!(
+        "{name}: {} frames back, {} KiB more at most",
+        heard.len(),
+        peak.saturating_sub(before) / 1024
+    );
     assert!(peak <= before + bytes_max, "{name}: {before} B, then {peak} B");
 }
 
-async fn still_serves(rpc: &mut Rpc, endpoint: &str) {
+async fn still_serves(rpc: &mut Rpc, target: &Target) {
     assert_served(rpc, "after").await;
-    assert_served(&mut connect(endpoint).await, "a new connection").await;
+    assert_served(&mut target.rpc().await, "a new connection").await;
 }
 
 /// Says all of it, hears all that comes back until the server closes.
-async fn say(endpoint: &str, bytes: Vec<u8>) -> Vec<u8> {
-    let stream = TcpStream::connect(endpoint).expect("connect");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
-    stream.set_write_timeout(Some(DEADLINE)).expect("a socket");
-    let mut ear = stream.try_clone().expect("a socket");
-    let hearing = spawn_blocking(move || {
+async fn say(target: &Target, bytes: Vec<u8>) -> Vec<u8> {
+    let (mut ear, mut mouth) = tokio::io::split(target.stream().await.expect("connect"));
+    let hearing = async move {
         let mut heard = Vec::new();
         let mut buffer = vec![0; 64 * 1024];
-        loop {
-            match ear.read(&mut buffer) {
-                Ok(0) => return Ok(heard),
-                Ok(length) => heard.extend_from_slice(&buffer[..length]),
-                Err(error) if is_timeout(&error) => return Err("the server does not close"),
-                // Reset: it closed without hearing us out.
-                Err(_) => return Ok(heard),
-            }
+        // Reset: it closed without hearing us out.
+        while let Ok(length) = ear.read(&mut buffer).await
+            && length > 0
+        {
+            heard.extend_from_slice(&buffer[..length]);
         }
-    });
-    let speaking = spawn_blocking(move || {
-        let mut stream = stream;
+        heard
+    };
+    let speaking = async move {
         // It may well close before it has heard everything.
-        let _ = stream.write_all(&bytes);
-        let _ = stream.shutdown(Shutdown::Write);
-    });
-    speaking.await.expect("speak");
-    hearing.await.expect("hear").expect("an end")
+        let _ = mouth.write_all(&bytes).await;
+        let _ = mouth.shutdown().await;
+    };
+    let both = async { tokio::join!(hearing, speaking).0 };
+    tokio::time::timeout(DEADLINE, both).await.expect("the server closes")
 }
 
 /// Says `unit` again and again without hearing, until the server takes no more.
-async fn shout(endpoint: &str, unit: Vec<u8>) -> TcpStream {
-    let mut stream = TcpStream::connect(endpoint).expect("connect");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
-    spawn_blocking(move || {
-        let chunk: Vec<u8> = unit.iter().copied().cycle().take(unit.len() * 2000).collect();
-        let mut said = 0;
-        let _ = stream.write_all(&hello());
-        while said < DEAF_FLOOD_BYTES_MAX && stream.write_all(&chunk).is_ok() {
-            said += chunk.len();
-        }
-        stream
-    })
-    .await
-    .expect("shout")
-}
-
-fn is_timeout(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+async fn shout(target: &Target, unit: Vec<u8>) -> Box<dyn Stream> {
+    let mut stream = target.stream().await.expect("connect");
+    let chunk: Vec<u8> = unit.iter().copied().cycle().take(unit.len() * 2000).collect();
+    let mut said = 0;
+    let _ = stream.write_all(&hello()).await;
+    while said < DEAF_FLOOD_BYTES_MAX
+        && let Ok(Ok(())) = tokio::time::timeout(PATIENCE, stream.write_all(&chunk)).await
+    {
+        said += chunk.len();
+    }
+    stream
 }
 
 /// Frames that want an answer each.

@@ -1,12 +1,14 @@
 //! A gRPC client of which every frame, window and header is in the test's hand.
 
+use anyhow::Context;
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response, StatusCode};
 use prost::Message;
-use tokio::net::TcpStream;
 use tonic::{Code, Status};
+
+use crate::server::Target;
 
 /// One HTTP/2 connection, which ends when this is dropped.
 pub(crate) struct RawConnection {
@@ -33,18 +35,22 @@ pub(crate) struct Answer {
 impl RawConnection {
     /// Connects. The window of each call is 64 KiB and opens only as far as is
     /// read; that of the connection is so large that no call waits for another.
-    pub(crate) async fn open(endpoint: &str) -> RawConnection {
-        let stream = TcpStream::connect(endpoint).await.expect("connect");
+    pub(crate) async fn open(target: impl Into<Target>) -> RawConnection {
+        RawConnection::try_open(&target.into()).await.expect("connect")
+    }
+
+    /// The same, to a server that may refuse it.
+    pub(crate) async fn try_open(target: &Target) -> anyhow::Result<RawConnection> {
         let handshake = Builder::new()
             .initial_connection_window_size(1 << 30)
-            .handshake::<_, Bytes>(stream)
+            .handshake::<_, Bytes>(target.stream().await?)
             .await;
-        let (requests, connection) = handshake.expect("HTTP/2");
+        let (requests, connection) = handshake.context("HTTP/2")?;
         let driver = tokio::spawn(async move {
             // How it ends shows in the calls.
             let _ = connection.await;
         });
-        RawConnection { requests, driver }
+        Ok(RawConnection { requests, driver })
     }
 
     /// Begins a call with these headers beside the usual; the body is the
@@ -54,6 +60,15 @@ impl RawConnection {
         path: &str,
         headers: &[(&str, &str)],
     ) -> (ResponseFuture, SendStream<Bytes>) {
+        self.try_begin(path, headers).await.expect("the connection is open")
+    }
+
+    /// The same, on a connection that the server may have ended.
+    pub(crate) async fn try_begin(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
         let mut request = Request::post(format!("http://t4{path}"));
         for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")] {
             if !headers.iter().any(|(other, _)| *other == name) {
@@ -64,8 +79,8 @@ impl RawConnection {
             request = request.header(*name, *value);
         }
         let request = request.body(()).expect("a request");
-        let mut requests = self.requests.clone().ready().await.expect("the connection is open");
-        requests.send_request(request, false).expect("send")
+        let mut requests = self.requests.clone().ready().await?;
+        requests.send_request(request, false)
     }
 
     /// A call with these bytes as its body.

@@ -12,7 +12,8 @@ use tonic::Code;
 
 use crate::bystander::Bystander;
 use crate::raw::{RawConnection, framed, read};
-use crate::{DEADLINE, MIB, Memory, assert_log_is_calm, connect, get, put, t4};
+use crate::server::{Target, Transport};
+use crate::{DEADLINE, MIB, assert_log_is_calm, get, get_prefix, put, t4_over};
 
 const PUT: &str = "/etcdserverpb.KV/Put";
 const RANGE: &str = "/etcdserverpb.KV/Range";
@@ -34,12 +35,12 @@ async fn store_values(rpc: &mut Rpc) {
 
 /// 32 MiB.
 fn all_values() -> RangeRequest {
-    RangeRequest { range_end: "v0".into(), ..get("v/") }
+    get_prefix("v/")
 }
 
 /// Lists that are begun and not read. They go with their connection.
-async fn unread(t4: &T4, path: &str, calls: usize) -> (RawConnection, Vec<ResponseFuture>) {
-    let raw = RawConnection::open(t4.endpoint()).await;
+async fn unread(target: &Target, path: &str, calls: usize) -> (RawConnection, Vec<ResponseFuture>) {
+    let raw = RawConnection::open(target).await;
     let mut lists = Vec::new();
     for _ in 0..calls {
         lists.push(raw.send(path, &[], framed(&all_values())).await);
@@ -60,20 +61,26 @@ async fn wait_for(t4: &T4, name: &str, least: u64) {
     found.await.expect(name);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unread_lists_of_many_are_bounded_in_all() {
-    const CONNECTIONS: usize = 24;
-    let mut t4 = t4(&[HELD_FLAG]);
-    let memory = Memory::of(&mut t4);
-    let mut rpc = connect(t4.endpoint()).await;
-    store_values(&mut rpc).await;
-    memory.begin_peak();
-    let before = memory.peak();
+over_both_transports! {
+    unread_lists_of_many_are_bounded_in_all,
+    unread_streams_of_many_are_bounded_in_all,
+    paused_streams_hold_up_no_other,
+    announced_bodies_cost_nothing,
+    unfinished_requests_are_bounded,
+}
 
-    let bystander = Bystander::begin(&rpc);
+async fn unread_lists_of_many_are_bounded_in_all(transport: Transport) {
+    const CONNECTIONS: usize = 24;
+    let (mut t4, target) = t4_over(transport, &[HELD_FLAG]);
+    let memory = t4.memory();
+    let mut rpc = target.rpc().await;
+    store_values(&mut rpc).await;
+    let before = memory.begin_peak();
+
+    let bystander = Bystander::begin(&target).await;
     let mut crowd = Vec::new();
     for _ in 0..CONNECTIONS {
-        crowd.push(unread(&t4, RANGE, 2).await);
+        crowd.push(unread(&target, RANGE, 2).await);
     }
     // Those that come too late wait. They would have 1.5 GiB.
     wait_for(&t4, "t4_client_memory_waits_total", CONNECTIONS as u64 / 2).await;
@@ -90,28 +97,26 @@ async fn unread_lists_of_many_are_bounded_in_all() {
     assert_eq!(found.kvs.len(), 2);
     // When the crowd has gone, everything is.
     drop(crowd);
-    let reader = RawConnection::open(t4.endpoint()).await;
+    let reader = RawConnection::open(&target).await;
     let answer = tokio::time::timeout(DEADLINE, reader.call(RANGE, &[], framed(&all_values())));
     let answer = answer.await.expect("in time").expect("an answer");
     assert_eq!(answer.status, Some((Code::Ok, String::new())));
     assert_log_is_calm(&mut t4, 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unread_streams_of_many_are_bounded_in_all() {
+async fn unread_streams_of_many_are_bounded_in_all(transport: Transport) {
     const CONNECTIONS: usize = 10;
     const STREAMS: usize = 40;
-    let mut t4 = t4(&[HELD_FLAG]);
-    let memory = Memory::of(&mut t4);
-    let mut rpc = connect(t4.endpoint()).await;
+    let (mut t4, target) = t4_over(transport, &[HELD_FLAG]);
+    let memory = t4.memory();
+    let mut rpc = target.rpc().await;
     store_values(&mut rpc).await;
-    memory.begin_peak();
-    let before = memory.peak();
+    let before = memory.begin_peak();
 
-    let bystander = Bystander::begin(&rpc);
+    let bystander = Bystander::begin(&target).await;
     let mut crowd = Vec::new();
     for _ in 0..CONNECTIONS {
-        crowd.push(unread(&t4, RANGE_STREAM, STREAMS).await);
+        crowd.push(unread(&target, RANGE_STREAM, STREAMS).await);
     }
     wait_for(&t4, "t4_client_memory_waits_total", CONNECTIONS as u64).await;
     bystander.assert_served("unread streams").await;
@@ -140,12 +145,11 @@ async fn unread_streams_of_many_are_bounded_in_all() {
 }
 
 /// However many streams of a connection are not read, another one is.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn paused_streams_hold_up_no_other() {
-    let mut t4 = t4(&[]);
-    let mut rpc = connect(t4.endpoint()).await;
+async fn paused_streams_hold_up_no_other(transport: Transport) {
+    let (mut t4, target) = t4_over(transport, &[]);
+    let mut rpc = target.rpc().await;
     store_values(&mut rpc).await;
-    let (raw, paused) = unread(&t4, RANGE_STREAM, 8).await;
+    let (raw, paused) = unread(&target, RANGE_STREAM, 8).await;
     let mut begun = Vec::new();
     for stream in paused {
         begun.push(stream.await.expect("an answer"));
@@ -158,19 +162,16 @@ async fn paused_streams_hold_up_no_other() {
 }
 
 /// What a message says of its length costs nothing.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn announced_bodies_cost_nothing() {
+async fn announced_bodies_cost_nothing(transport: Transport) {
     const STREAMS: u64 = 4_000;
     const STREAM_BYTES_MAX: u64 = 16 << 10;
-    let mut t4 = t4(&[]);
-    let memory = Memory::of(&mut t4);
-    let rpc = connect(t4.endpoint()).await;
-    Bystander::begin(&rpc).assert_served("quiet").await;
-    memory.begin_peak();
-    let before = memory.peak();
+    let (mut t4, target) = t4_over(transport, &[]);
+    let memory = t4.memory();
+    Bystander::begin(&target).await.assert_served("quiet").await;
+    let before = memory.begin_peak();
 
-    let bystander = Bystander::begin(&rpc);
-    let raw = RawConnection::open(t4.endpoint()).await;
+    let bystander = Bystander::begin(&target).await;
+    let raw = RawConnection::open(&target).await;
     let announced = [&[0][..], &1_500_000_u32.to_be_bytes(), &[7; 10]].concat();
     let mut open = Vec::new();
     for _ in 0..STREAMS {
@@ -183,26 +184,23 @@ async fn announced_bodies_cost_nothing() {
     assert_eq!(found.status, Some((Code::Ok, String::new())));
     bystander.assert_served("announced bodies").await;
     let peak = memory.peak();
-    println!("{} KiB a stream", (peak - before) / STREAMS / 1024);
+    println!("{} KiB a stream", peak.saturating_sub(before) / STREAMS / 1024);
     assert!(peak <= before + STREAMS * STREAM_BYTES_MAX, "{before} B, then {peak} B");
     assert_log_is_calm(&mut t4, 0);
 }
 
 /// What has come of requests that are not ended counts, and beyond the share
 /// the call is refused. The connection goes on.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unfinished_requests_are_bounded() {
+async fn unfinished_requests_are_bounded(transport: Transport) {
     const STREAMS: usize = 600;
     const SENT: usize = 500_000;
-    let mut t4 = t4(&[HELD_FLAG]);
-    let memory = Memory::of(&mut t4);
-    let rpc = connect(t4.endpoint()).await;
-    Bystander::begin(&rpc).assert_served("quiet").await;
-    memory.begin_peak();
-    let before = memory.peak();
+    let (mut t4, target) = t4_over(transport, &[HELD_FLAG]);
+    let memory = t4.memory();
+    Bystander::begin(&target).await.assert_served("quiet").await;
+    let before = memory.begin_peak();
 
-    let bystander = Bystander::begin(&rpc);
-    let raw = RawConnection::open(t4.endpoint()).await;
+    let bystander = Bystander::begin(&target).await;
+    let raw = RawConnection::open(&target).await;
     let begun = [&[0][..], &1_500_000_u32.to_be_bytes(), &vec![7; SENT]].concat();
     let mut open = Vec::new();
     for _ in 0..STREAMS {

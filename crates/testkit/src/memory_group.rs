@@ -1,0 +1,72 @@
+//! A control group that bounds the memory of the programs started in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+
+use crate::poll_until;
+
+/// How long the kernel may take to notice that a killed program has left.
+const EMPTY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A control group of its own, removed when dropped. Programs in it that need
+/// more memory than it allows are killed by the kernel.
+#[derive(Debug)]
+pub struct MemoryGroup {
+    dir: PathBuf,
+}
+
+impl MemoryGroup {
+    /// Makes one that allows so many bytes, in either version of control
+    /// groups. The kernel counts the page cache too, and takes it back first.
+    ///
+    /// # Errors
+    /// When the system does not let this process make one, as in most
+    /// containers and for users other than root.
+    pub fn create(bytes: u64) -> anyhow::Result<MemoryGroup> {
+        let name = format!("t4-test-{}-{}", std::process::id(), crate::free_port());
+        let mut reasons = Vec::new();
+        for (root, limit) in
+            [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")]
+        {
+            match Self::create_in(&Path::new(root).join(&name), limit, bytes) {
+                Ok(group) => return Ok(group),
+                Err(reason) => reasons.push(format!("{reason:#}")),
+            }
+        }
+        bail!("no control group for memory can be made: {}", reasons.join("; "))
+    }
+
+    fn create_in(dir: &Path, limit: &str, bytes: u64) -> anyhow::Result<MemoryGroup> {
+        fs::create_dir(dir).with_context(|| dir.display().to_string())?;
+        let group = MemoryGroup { dir: dir.to_path_buf() };
+        let limit = dir.join(limit);
+        // Where the controller is missing the folder is there, and not the file.
+        ensure!(limit.is_file(), "{} is not there", limit.display());
+        fs::write(&limit, bytes.to_string()).with_context(|| limit.display().to_string())?;
+        Ok(group)
+    }
+
+    /// A command that moves itself into the group, and becomes this one. Its
+    /// arguments and environment are still to be added.
+    #[must_use]
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg("echo $$ > \"$0\" && exec \"$@\"");
+        command.arg(self.dir.join("cgroup.procs")).arg(program);
+        command
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        let removed =
+            poll_until("the group is empty", EMPTY_DEADLINE, || Ok(fs::remove_dir(&self.dir)?));
+        if let Err(error) = removed {
+            eprintln!("{}: {error:#}", self.dir.display());
+        }
+    }
+}
