@@ -28,6 +28,7 @@ use crate::login::{LoginStats, Logins};
 use crate::memory::ClientMemory;
 use crate::metadata::{self, Metadata};
 use crate::method::{CallKind, Method};
+use crate::open_calls::OpenCall;
 use crate::proof::Proof;
 use crate::sink::Sink;
 use crate::slow::{self, Ended, SlowCalls};
@@ -101,6 +102,26 @@ impl Services {
         &self.caller
     }
 
+    /// Counts a call with this metadata as open until it is dropped. `None`: the
+    /// connection has too many for its share of the memory, and the call is to be
+    /// answered with [`Self::too_many_calls`].
+    pub fn open_call(&self, headers: &HeaderMap) -> Option<OpenCall> {
+        let metadata = headers.values().map(http::HeaderValue::len).sum();
+        self.backlog.calls().begin(metadata)
+    }
+
+    /// Whether the connection may have another call open.
+    #[must_use]
+    pub fn may_open_call(&self) -> bool {
+        self.backlog.calls().has_room()
+    }
+
+    /// The answer to a call for which there is no room.
+    #[must_use]
+    pub fn too_many_calls() -> Response<ResponseBody> {
+        wire::error_response(&errors::too_many_calls())
+    }
+
     /// What was counted so far.
     #[must_use]
     pub fn stats(&self) -> &Arc<GrpcStats> {
@@ -146,14 +167,25 @@ impl Services {
     {
         // All that needs no wait is done before: what the future holds is
         // copied whenever it is moved.
-        let begun = self.begin(request);
-        let services = self.clone();
+        let serving = self.serving(request);
         async move {
-            match begun {
-                Begun::Answered(response) => response,
-                Begun::Unary(method, metadata, proof, body) => {
-                    serve_unary(&services, method, metadata, &proof, pin!(body)).await
-                }
+            match serving {
+                Serving::Answered(response) => response,
+                Serving::Unary(call) => call.answer().await,
+            }
+        }
+    }
+
+    /// The same, with responses that are there already apart from those that are
+    /// to be made.
+    pub fn serving<B>(&self, request: Request<B>) -> Serving<B>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+    {
+        match self.begin(request) {
+            Begun::Answered(response) => Serving::Answered(response),
+            Begun::Unary(method, metadata, proof, body) => {
+                Serving::Unary(UnaryCall { services: self.clone(), method, metadata, proof, body })
             }
         }
     }
@@ -191,6 +223,35 @@ impl Services {
             return Begun::Unary(method, metadata, proof, body);
         }
         Begun::Answered(serve_stream(self.clone(), method, metadata, proof, body))
+    }
+}
+
+/// A request that is served.
+pub enum Serving<B> {
+    /// Its response is there: a refusal, or a stream, which is as small as can be
+    /// while it waits.
+    Answered(Response<ResponseBody>),
+    /// Its response is to be made.
+    Unary(UnaryCall<B>),
+}
+
+/// A unary call of which the head was read.
+///
+/// This is small, and what [`answer`](Self::answer) gives is large: a future that
+/// is passed into another one is in it twice.
+pub struct UnaryCall<B> {
+    services: Services,
+    method: Method,
+    metadata: Metadata,
+    proof: Proof,
+    body: B,
+}
+
+impl<B: Body<Data = Bytes> + Send + 'static> UnaryCall<B> {
+    /// Makes the response.
+    pub async fn answer(self) -> Response<ResponseBody> {
+        let UnaryCall { services, method, metadata, proof, body } = self;
+        serve_unary(&services, method, metadata, &proof, pin!(body)).await
     }
 }
 
@@ -266,10 +327,10 @@ async fn serve_unary<B: Body<Data = Bytes>>(
 ) -> Response<ResponseBody> {
     let Services { api, caller, backlog, .. } = services;
     let mut meter = Meter::start(&api.stats, method);
-    let mut request = Bytes::new();
+    let mut received = Received::default();
     let from = From { proof, caller };
     let call = Call { api, backlog, method, metadata, from, meter: &meter };
-    let result = wire::within(metadata.timeout, pin!(call.unary(body, &mut request))).await;
+    let result = wire::within(metadata.timeout, pin!(call.unary(body, &mut received))).await;
     if let Ok(frame) = &result {
         meter.sent(frame.len());
     }
@@ -277,6 +338,7 @@ async fn serve_unary<B: Body<Data = Bytes>>(
     if let Some(took) = meter.finish(code)
         && api.slow_calls.is_slow(took)
     {
+        let request = received.shown;
         let ended = Ended { method, took, request, result: result.as_ref(), caller };
         api.slow_calls.tell(&ended, meter.is_read_only(), api.node.counters());
     }
@@ -317,6 +379,15 @@ struct From<'a> {
     caller: &'a Caller,
 }
 
+/// What is kept of a request until its call ends.
+#[derive(Default)]
+struct Received {
+    /// Its bytes, if the log may show of what is in it.
+    shown: Bytes,
+    /// That it counts.
+    held: Option<OpenCall>,
+}
+
 /// One call on its way.
 #[derive(Clone, Copy)]
 struct Call<'a> {
@@ -333,17 +404,17 @@ struct Call<'a> {
 ///
 /// With a test for requests whose answer may be large, those take turns.
 macro_rules! answered {
-    ($call:expr, $body:expr, $raw:expr, |$request:ident| $served:expr) => {{
+    ($call:expr, $body:expr, $received:expr, |$request:ident| $served:expr) => {{
         $call.backlog.room().await;
-        let $request = $call.receive($body, $raw).await?;
+        let $request = $call.receive($body, $received).await?;
         let frame = $served.await?.into_frame()?;
         Ok($call.backlog.count($call.encoded(frame).await))
     }};
-    ($call:expr, $body:expr, $raw:expr, |$request:ident| $served:expr, $is_large:path) => {{
+    ($call:expr, $body:expr, $received:expr, |$request:ident| $served:expr, $is_large:path) => {{
         $call.backlog.room().await;
-        let $request = $call.receive($body, $raw).await?;
+        let $request = $call.receive($body, $received).await?;
         if $is_large(&$request) {
-            let turn = $call.backlog.large_turn($request.encoded_len()).await;
+            let turn = $call.backlog.large_turn().await;
             // What it waited for is what its own client does not read.
             $call.meter.begin();
             match $served.await.and_then(Answer::into_frame) {
@@ -362,18 +433,18 @@ macro_rules! answered {
 
 /// Answers with a method of [`Api`].
 macro_rules! answer {
-    ($call:expr, $body:expr, $raw:expr, $serve:ident) => {
-        answered!($call, $body, $raw, |request| $call.api.$serve(request))
+    ($call:expr, $body:expr, $received:expr, $serve:ident) => {
+        answered!($call, $body, $received, |request| $call.api.$serve(request))
     };
 }
 
 /// The same with a method that asks on whose behalf.
 macro_rules! answer_for {
-    ($call:expr, $body:expr, $raw:expr, $serve:ident $(, if large $is_large:path)?) => {
+    ($call:expr, $body:expr, $received:expr, $serve:ident $(, if large $is_large:path)?) => {
         answered!(
             $call,
             $body,
-            $raw,
+            $received,
             |request| $call.api.$serve($call.from.proof, request)
             $(, $is_large)?
         )
@@ -383,36 +454,35 @@ macro_rules! answer_for {
 impl Call<'_> {
     /// The methods that are called all the time. The others share one box, so
     /// that these have a small future.
-    /// `raw` takes the bytes of the request, if the log may show of what is in it.
     async fn unary<B: Body<Data = Bytes>>(
         self,
         body: Pin<&mut B>,
-        raw: &mut Bytes,
+        received: &mut Received,
     ) -> Result<Bytes, Status> {
         match self.method {
-            Method::Range => self.range(body, raw).await,
-            Method::Put => answer_for!(self, body, raw, put),
+            Method::Range => self.range(body, received).await,
+            Method::Put => answer_for!(self, body, received, put),
             Method::Txn => answered!(
                 self,
                 body,
-                raw,
+                received,
                 |request| self.api.framed_txn(self.from.proof, request, || self.meter.only_reads()),
                 answer_size::txn_is_large
             ),
             Method::DeleteRange => {
-                answer_for!(self, body, raw, framed_delete_range, if large answer_size::delete_is_large)
+                answer_for!(self, body, received, framed_delete_range, if large answer_size::delete_is_large)
             }
-            _ => Box::pin(self.rare_unary(body, raw)).await,
+            _ => Box::pin(self.rare_unary(body, received)).await,
         }
     }
 
     async fn range<B: Body<Data = Bytes>>(
         self,
         body: Pin<&mut B>,
-        raw: &mut Bytes,
+        received: &mut Received,
     ) -> Result<Bytes, Status> {
         self.backlog.room().await;
-        let request = self.receive(body, raw).await?;
+        let request = self.receive(body, received).await?;
         if answer_size::range_is_large(&request) {
             return Box::pin(self.large_range(request)).await;
         }
@@ -423,7 +493,7 @@ impl Call<'_> {
     /// An answer for which there is no room is not kept, but made anew when
     /// there is.
     async fn large_range(self, request: pb::RangeRequest) -> Result<Bytes, Status> {
-        let turn = self.backlog.large_turn(request.encoded_len()).await;
+        let turn = self.backlog.large_turn().await;
         // What it waited for is what its own client does not read.
         self.meter.begin();
         let make = |request| async { self.api.range(self.from.proof, request).await?.into_frame() };
@@ -463,54 +533,56 @@ impl Call<'_> {
     async fn rare_unary<B: Body<Data = Bytes>>(
         self,
         body: Pin<&mut B>,
-        raw: &mut Bytes,
+        received: &mut Received,
     ) -> Result<Bytes, Status> {
         match self.method {
-            Method::Compact => answer_for!(self, body, raw, compact),
-            Method::LeaseGrant => answer_for!(self, body, raw, lease_grant),
-            Method::LeaseRevoke => answer_for!(self, body, raw, lease_revoke),
-            Method::LeaseTimeToLive => answer_for!(self, body, raw, lease_time_to_live),
-            Method::LeaseLeases => answer_for!(self, body, raw, lease_leases),
-            Method::Lock => answer_for!(self, body, raw, lock),
-            Method::Unlock => answer_for!(self, body, raw, unlock),
-            Method::Campaign => answer_for!(self, body, raw, campaign),
-            Method::Proclaim => answer_for!(self, body, raw, proclaim),
-            Method::Leader => answer_for!(self, body, raw, leader),
-            Method::Resign => answer_for!(self, body, raw, resign),
-            Method::MemberAdd => answer!(self, body, raw, member_add),
-            Method::MemberRemove => answer!(self, body, raw, member_remove),
-            Method::MemberUpdate => answer_for!(self, body, raw, member_update),
-            Method::MemberList => answer!(self, body, raw, member_list),
-            Method::MemberPromote => answer!(self, body, raw, member_promote),
-            Method::Alarm => answer_for!(self, body, raw, alarm),
-            Method::Status => answer!(self, body, raw, status),
-            Method::Defragment => answer!(self, body, raw, defragment),
-            Method::Hash => answer!(self, body, raw, hash),
-            Method::HashKv => answer!(self, body, raw, hash_kv),
-            Method::MoveLeader => answer!(self, body, raw, move_leader),
-            Method::Downgrade => answer!(self, body, raw, downgrade),
-            Method::HealthCheck => answer!(self, body, raw, health_check),
-            Method::AuthStatus => answer_for!(self, body, raw, auth_status),
+            Method::Compact => answer_for!(self, body, received, compact),
+            Method::LeaseGrant => answer_for!(self, body, received, lease_grant),
+            Method::LeaseRevoke => answer_for!(self, body, received, lease_revoke),
+            Method::LeaseTimeToLive => answer_for!(self, body, received, lease_time_to_live),
+            Method::LeaseLeases => answer_for!(self, body, received, lease_leases),
+            Method::Lock => answer_for!(self, body, received, lock),
+            Method::Unlock => answer_for!(self, body, received, unlock),
+            Method::Campaign => answer_for!(self, body, received, campaign),
+            Method::Proclaim => answer_for!(self, body, received, proclaim),
+            Method::Leader => answer_for!(self, body, received, leader),
+            Method::Resign => answer_for!(self, body, received, resign),
+            Method::MemberAdd => answer!(self, body, received, member_add),
+            Method::MemberRemove => answer!(self, body, received, member_remove),
+            Method::MemberUpdate => answer_for!(self, body, received, member_update),
+            Method::MemberList => answer!(self, body, received, member_list),
+            Method::MemberPromote => answer!(self, body, received, member_promote),
+            Method::Alarm => answer_for!(self, body, received, alarm),
+            Method::Status => answer!(self, body, received, status),
+            Method::Defragment => answer!(self, body, received, defragment),
+            Method::Hash => answer!(self, body, received, hash),
+            Method::HashKv => answer!(self, body, received, hash_kv),
+            Method::MoveLeader => answer!(self, body, received, move_leader),
+            Method::Downgrade => answer!(self, body, received, downgrade),
+            Method::HealthCheck => answer!(self, body, received, health_check),
+            Method::AuthStatus => answer_for!(self, body, received, auth_status),
             Method::Authenticate => {
-                let request = self.receive(body, raw).await?;
+                let request = self.receive(body, received).await?;
                 let response = self.api.authenticate(self.origin(), request).await?;
                 Ok(self.encoded(wire::encode_frame(&response)?).await)
             }
-            Method::AuthEnable => answer_for!(self, body, raw, auth_enable),
-            Method::AuthDisable => answer_for!(self, body, raw, auth_disable),
-            Method::UserAdd => answer_for!(self, body, raw, user_add),
-            Method::UserGet => answer_for!(self, body, raw, user_get),
-            Method::UserList => answer_for!(self, body, raw, user_list),
-            Method::UserDelete => answer_for!(self, body, raw, user_delete),
-            Method::UserChangePassword => answer_for!(self, body, raw, user_change_password),
-            Method::UserGrantRole => answer_for!(self, body, raw, user_grant_role),
-            Method::UserRevokeRole => answer_for!(self, body, raw, user_revoke_role),
-            Method::RoleAdd => answer_for!(self, body, raw, role_add),
-            Method::RoleGet => answer_for!(self, body, raw, role_get),
-            Method::RoleList => answer_for!(self, body, raw, role_list),
-            Method::RoleDelete => answer_for!(self, body, raw, role_delete),
-            Method::RoleGrantPermission => answer_for!(self, body, raw, role_grant_permission),
-            Method::RoleRevokePermission => answer_for!(self, body, raw, role_revoke_permission),
+            Method::AuthEnable => answer_for!(self, body, received, auth_enable),
+            Method::AuthDisable => answer_for!(self, body, received, auth_disable),
+            Method::UserAdd => answer_for!(self, body, received, user_add),
+            Method::UserGet => answer_for!(self, body, received, user_get),
+            Method::UserList => answer_for!(self, body, received, user_list),
+            Method::UserDelete => answer_for!(self, body, received, user_delete),
+            Method::UserChangePassword => answer_for!(self, body, received, user_change_password),
+            Method::UserGrantRole => answer_for!(self, body, received, user_grant_role),
+            Method::UserRevokeRole => answer_for!(self, body, received, user_revoke_role),
+            Method::RoleAdd => answer_for!(self, body, received, role_add),
+            Method::RoleGet => answer_for!(self, body, received, role_get),
+            Method::RoleList => answer_for!(self, body, received, role_list),
+            Method::RoleDelete => answer_for!(self, body, received, role_delete),
+            Method::RoleGrantPermission => answer_for!(self, body, received, role_grant_permission),
+            Method::RoleRevokePermission => {
+                answer_for!(self, body, received, role_revoke_permission)
+            }
             Method::Range
             | Method::Put
             | Method::Txn
@@ -524,36 +596,53 @@ impl Call<'_> {
         }
     }
 
+    /// Each in a box of its own: a stream that waits is as large as it must be.
     async fn stream<B: Body<Data = Bytes>>(self, body: B, sink: &Sink<'_>) -> Result<(), Status> {
-        let api = self.api;
-        let election_timeout = api.config.election_timeout;
-        let leader = LeaderWatch::new(self.metadata.requires_leader, election_timeout);
+        let (api, proof) = (self.api, self.from.proof);
         match self.method {
             Method::Watch => {
                 self.admit_stream()?;
-                api.watch(self.from.proof, self.requests(body), leader, sink).await
+                Box::pin(api.watch(proof, self.requests(body), self.leader(), sink)).await
             }
             Method::LeaseKeepAlive => {
                 self.admit_stream()?;
-                api.lease_keep_alive(self.from.proof, self.requests(body), leader, sink).await
+                let requests = self.requests(body);
+                Box::pin(api.lease_keep_alive(proof, requests, self.leader(), sink)).await
             }
+            _ => Box::pin(self.server_stream(body, sink)).await,
+        }
+    }
+
+    /// A stream with one request.
+    async fn server_stream<B: Body<Data = Bytes>>(
+        self,
+        body: B,
+        sink: &Sink<'_>,
+    ) -> Result<(), Status> {
+        let (api, proof) = (self.api, self.from.proof);
+        let (body, mut received) = (pin!(body), Received::default());
+        match self.method {
             Method::RangeStream => {
-                let request = self.receive(pin!(body), &mut Bytes::new()).await?;
-                api.range_stream(self.from.proof, request, sink).await
+                let request = self.receive(body, &mut received).await?;
+                api.range_stream(proof, request, sink).await
             }
             Method::Observe => {
-                let request = self.receive(pin!(body), &mut Bytes::new()).await?;
-                api.observe(self.from.proof, request, leader, sink).await
+                let request = self.receive(body, &mut received).await?;
+                api.observe(proof, request, self.leader(), sink).await
             }
             Method::HealthWatch => {
-                let request = self.receive(pin!(body), &mut Bytes::new()).await?;
+                let request = self.receive(body, &mut received).await?;
                 api.health_watch(request, sink).await
             }
             _ => {
-                self.receive::<B, ()>(pin!(body), &mut Bytes::new()).await?;
+                self.receive::<B, ()>(body, &mut received).await?;
                 Err(ApiError::SnapshotUnsupported.status())
             }
         }
+    }
+
+    fn leader(self) -> LeaderWatch {
+        LeaderWatch::new(self.metadata.requires_leader, self.api.config.election_timeout)
     }
 
     fn requests<B: Body<Data = Bytes>, M: Message + Default>(self, body: B) -> Requests<B, M> {
@@ -568,18 +657,21 @@ impl Call<'_> {
         }
     }
 
-    /// The one message of a request, once the call is admitted.
-    async fn receive<B, M>(self, body: Pin<&mut B>, raw: &mut Bytes) -> Result<M, Status>
+    /// The one message of a request, once the call is admitted. It counts as long
+    /// as `received` is there.
+    async fn receive<B, M>(self, body: Pin<&mut B>, received: &mut Received) -> Result<M, Status>
     where
         B: Body<Data = Bytes>,
         M: Message + Default,
     {
         let (message, bytes) = wire::read_unary(body, self.reading()).await?;
         self.meter.received(bytes.len());
+        let held = self.backlog.calls().hold(bytes.len());
+        received.held = Some(held.ok_or_else(errors::too_many_calls)?);
         if self.method.kind() == CallKind::Unary {
             self.meter.begin();
             if slow::can_be_shown(self.method) {
-                *raw = bytes;
+                received.shown = bytes;
             }
         }
         match self.method.kind() {

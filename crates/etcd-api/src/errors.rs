@@ -224,6 +224,11 @@ api_errors! {
     /// The members cannot be changed.
     MembershipUnsupported = Unimplemented,
         "t4: this version runs clusters of one member; its membership cannot be changed";
+    /// The watchers of a connection, with their keys, are beyond its share of the
+    /// memory.
+    TooManyWatchers = ResourceExhausted,
+        "t4: the watchers of this connection hold more than its share of the server's memory for \
+         clients; cancel some, watch ranges instead of keys, or raise --client-memory-bytes";
     /// The store cannot be copied out.
     SnapshotUnsupported = Unimplemented,
         "t4: this version does not stream snapshots; back up the data directory instead";
@@ -425,6 +430,13 @@ pub(crate) fn metadata_too_large(found: usize, limit: usize) -> Status {
 /// A client has begun more requests than there is memory for, and ended none.
 pub(crate) fn too_much_unfinished() -> Status {
     Status::resource_exhausted("grpc: too many bytes in unfinished requests of this connection")
+}
+
+/// A connection has so many calls open that another one is beyond its share of
+/// the memory. etcd's text, with the code that its clients have for it: they try
+/// again later.
+pub(crate) fn too_many_calls() -> Status {
+    Status::resource_exhausted("etcdserver: too many requests")
 }
 
 /// The path of a request does not name a method.

@@ -66,6 +66,7 @@ mod maintenance;
 mod memory;
 mod metadata;
 mod method;
+mod open_calls;
 mod proof;
 mod range_stream;
 mod recipe;
@@ -80,7 +81,7 @@ mod wire;
 
 pub use caller::Caller;
 pub use config::{ApiConfig, AuthConfig, ETCD_VERSION, Tokens};
-pub use dispatch::{Services, services};
+pub use dispatch::{Services, Serving, UnaryCall, services};
 pub use errors::{ApiError, refused};
 pub use latency::{
     HANDLING_BOUNDS, Latency, LatencyBounds, LatencySnapshot, RANGE_BOUNDS, REQUEST_BOUNDS,
@@ -88,5 +89,6 @@ pub use latency::{
 pub use login::LoginStats;
 pub use memory::ClientMemory;
 pub use method::{CallKind, Method};
+pub use open_calls::OpenCall;
 pub use stats::{ClientVersions, GrpcStats, MethodStats};
 pub use wire::{FrameReader, ResponseBody};
