@@ -110,7 +110,11 @@ async fn open_calls_are_as_many_as_the_operator_allows() {
 
 fn told(name: &str, heard: &[u8], before: u64, memory: &Memory, bytes_max: u64) {
     let peak = memory.peak();
-    println!("{name}: {} frames back, {} KiB more at most", heard.len(), peak.saturating_sub(before) / 1024);
+    println!(
+        "{name}: {} frames back, {} KiB more at most",
+        heard.len(),
+        peak.saturating_sub(before) / 1024
+    );
     assert!(peak <= before + bytes_max, "{name}: {before} B, then {peak} B");
 }
 
