@@ -13,8 +13,9 @@
 //! no keep-alive. Parts of streamed ranges: a client may well pause one of them
 //! until it has the answer to another call. Requests of which more is to come:
 //! these cannot wait, as what they wait for may be behind them in the socket, so
-//! that those beyond the share are refused. Other streams are not counted: what
-//! they hold is bounded where it is made (`t4-watch-hub`).
+//! that those beyond the share are refused. So are calls that are open
+//! (`open_calls`), with the requests that came with them, and watchers. History that
+//! watchers catch up with waits as parts do.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::memory::{Account, ClientMemory, Held};
+use crate::open_calls::OpenCalls;
 
 /// Bytes of answers that a connection may leave unread, of small and of large
 /// ones, before its next call of that kind waits.
@@ -55,6 +57,11 @@ pub(crate) struct Backlog {
     parts: Arc<Account>,
     part_turns: Semaphore,
     unfinished: Arc<Account>,
+    calls: Arc<OpenCalls>,
+    watchers: Arc<Account>,
+    history: Arc<Account>,
+    /// Streams that wait for history do so one by one, in order.
+    history_line: Semaphore,
 }
 
 impl Backlog {
@@ -78,6 +85,10 @@ impl Backlog {
             parts: Account::new(memory, usize::MAX),
             part_turns: Semaphore::new(LARGE_AT_A_TIME),
             unfinished: Account::new(memory, usize::MAX),
+            calls: OpenCalls::new(memory),
+            watchers: Account::new(memory, usize::MAX),
+            history: Account::new(memory, usize::MAX),
+            history_line: Semaphore::new(1),
         }
     }
 
@@ -94,18 +105,14 @@ impl Backlog {
         count(&self.small, answer)
     }
 
-    /// Waits until an answer that may be large can be made for the request.
-    /// A request that has to wait is counted as an answer is, so that requests
-    /// cannot pile up instead.
-    pub(crate) async fn large_turn(&self, request_bytes: usize) -> LargeTurn {
+    /// Waits until an answer that may be large can be made.
+    pub(crate) async fn large_turn(&self) -> LargeTurn {
         let turn = self.large_turns.clone().try_acquire_owned().ok();
         if let Some(turn) = turn
             && self.large.has_room(0)
         {
             return LargeTurn::new(&self.large, Some(turn));
         }
-        let counts = request_bytes >= COUNTED_BYTES_MIN;
-        let _waiting = counts.then(|| self.small.hold(request_bytes));
         Box::pin(async {
             // Never closed: there is always one, some time.
             let turn = self.large_turns.clone().acquire_owned().await.ok();
@@ -126,6 +133,25 @@ impl Backlog {
     /// What a request holds until it is there as a whole: nothing so far.
     pub(crate) fn unfinished(&self) -> Held {
         self.unfinished.hold(0)
+    }
+
+    /// The calls that are open.
+    pub(crate) fn calls(&self) -> &Arc<OpenCalls> {
+        &self.calls
+    }
+
+    /// What the watchers of a stream hold: nothing so far.
+    pub(crate) fn watchers(&self) -> Held {
+        self.watchers.hold(0)
+    }
+
+    /// Waits until a watch stream may have a piece of history of so many bytes,
+    /// and counts it. A connection that holds none has one, whatever others hold,
+    /// so that those who read come by it.
+    pub(crate) async fn history_room(&self, bytes: usize) -> Held {
+        let _first = self.history_line.acquire().await;
+        self.history.first_or_room(bytes).await;
+        self.history.hold(bytes)
     }
 }
 
@@ -292,14 +318,12 @@ mod tests {
     #[tokio::test]
     async fn large_answers_wait_for_one_another_and_for_nothing_else() {
         let backlog = backlog();
-        let list = backlog.large_turn(10).await.count(answer(2 * HELD_BYTES_MAX)).await;
-        let mut waiting = Box::pin(backlog.large_turn(50_000));
+        let list = backlog.large_turn().await.count(answer(2 * HELD_BYTES_MAX)).await;
+        let mut waiting = Box::pin(backlog.large_turn());
         assert!(!is_done(&mut waiting));
-        assert_eq!(backlog.small.held(), 50_000, "the request waits here");
         assert!(is_done(&mut Box::pin(backlog.room())), "others are served");
         drop(list);
         let turn = waiting.await;
-        assert_eq!(backlog.small.held(), 0);
         assert_eq!(turn.count(answer(3)).await, answer(3));
     }
 
@@ -308,9 +332,9 @@ mod tests {
         let backlog = backlog();
         let mut turns = Vec::new();
         for _ in 0..LARGE_AT_A_TIME {
-            turns.push(backlog.large_turn(0).await);
+            turns.push(backlog.large_turn().await);
         }
-        let mut waiting = Box::pin(backlog.large_turn(0));
+        let mut waiting = Box::pin(backlog.large_turn());
         assert!(!is_done(&mut waiting));
         turns.pop().expect("a turn").end();
         assert!(is_done(&mut waiting));
@@ -320,14 +344,14 @@ mod tests {
     async fn a_turn_that_is_given_up_rests() {
         let backlog = backlog();
         for _ in 0..LARGE_AT_A_TIME {
-            drop(backlog.large_turn(0).await);
+            drop(backlog.large_turn().await);
         }
         let before = tokio::time::Instant::now();
-        backlog.large_turn(0).await.end();
+        backlog.large_turn().await.end();
         assert!(before.elapsed() >= REST_MIN);
         // One that ended well does not.
         let before = tokio::time::Instant::now();
-        backlog.large_turn(0).await.end();
+        backlog.large_turn().await.end();
         assert_eq!(before.elapsed(), Duration::ZERO);
     }
 
@@ -336,12 +360,12 @@ mod tests {
         let backlog = backlog();
         let mut turns = Vec::new();
         for _ in 0..LARGE_AT_A_TIME {
-            turns.push(backlog.large_turn(0).await);
+            turns.push(backlog.large_turn().await);
         }
         let (last, small) = (turns.pop().expect("a turn"), turns.pop().expect("a turn"));
         let mut counting = Box::pin(last.count(answer(LARGE_BYTES)));
         assert!(!is_done(&mut counting), "it yields first");
-        let mut waiting = Box::pin(backlog.large_turn(0));
+        let mut waiting = Box::pin(backlog.large_turn());
         assert!(!is_done(&mut waiting));
         assert!(is_done(&mut Box::pin(small.count(answer(LARGE_BYTES - 1)))));
         assert!(is_done(&mut waiting));
@@ -361,11 +385,33 @@ mod tests {
         let mut waiting = Box::pin(backlog.part_turn(1 << 20));
         assert!(!is_done(&mut waiting));
         assert!(is_done(&mut Box::pin(backlog.room())), "gets go on");
-        assert!(is_done(&mut Box::pin(backlog.large_turn(0))), "lists go on");
+        assert!(is_done(&mut Box::pin(backlog.large_turn())), "lists go on");
         let other = Backlog::new(&memory);
         assert!(is_done(&mut Box::pin(other.part_turn(1 << 20))), "others go on");
         drop(parts);
         assert!(is_done(&mut waiting));
+    }
+
+    #[tokio::test]
+    async fn history_waits_for_its_own_connection_and_for_no_other() {
+        const PIECE: usize = 1 << 20;
+        let memory = Arc::new(ClientMemory::new(8 << 20));
+        let [backlog, other] = [(); 2].map(|()| Backlog::new(&memory));
+        let mut pieces = Vec::new();
+        for _ in 0..4 {
+            pieces.push(backlog.history_room(PIECE).await);
+        }
+        let mut first = Box::pin(backlog.history_room(PIECE));
+        let mut second = Box::pin(backlog.history_room(PIECE));
+        assert!(!is_done(&mut first) && !is_done(&mut second));
+        // One that has none has one, though all is spent.
+        let _much = Account::new(&memory, usize::MAX).hold(100 << 20);
+        let one = other.history_room(PIECE).await;
+        assert!(!is_done(&mut Box::pin(other.history_room(PIECE))));
+        drop((one, _much));
+        pieces.pop();
+        assert!(!is_done(&mut second), "in order");
+        assert!(is_done(&mut first));
     }
 
     #[test]
@@ -390,7 +436,7 @@ mod tests {
                 let backlog = backlog.clone();
                 tokio::spawn(async move {
                     backlog.room().await;
-                    let turn = backlog.large_turn(5000).await;
+                    let turn = backlog.large_turn().await;
                     let list = turn.count(answer(HELD_BYTES_MAX / 2)).await;
                     let get = backlog.count(answer(HELD_BYTES_MAX / 8));
                     if number % 2 == 0 {

@@ -7,7 +7,7 @@
 
 use bytes::{Bytes, BytesMut};
 use t4_kv_types as kv;
-use t4_kv_types::{KeyRange, LeaseId, Revision};
+use t4_kv_types::{KeyRange, LeaseId, RangeEnd, Revision};
 use t4_proto::etcdserverpb as pb;
 use t4_proto::mvccpb;
 
@@ -32,6 +32,16 @@ pub(crate) fn owned_pair(key: Bytes, value: Bytes) -> (Bytes, Bytes) {
 /// A key that is to be kept, in memory that holds nothing else.
 pub(crate) fn owned(key: &Bytes) -> Bytes {
     Bytes::copy_from_slice(key)
+}
+
+/// The same for both ends of a range.
+pub(crate) fn owned_range(range: &KeyRange) -> KeyRange {
+    let end = match &range.end {
+        RangeEnd::Before(end) => RangeEnd::Before(owned(end)),
+        RangeEnd::Single => RangeEnd::Single,
+        RangeEnd::Open => RangeEnd::Open,
+    };
+    KeyRange { start: owned(&range.start), end }
 }
 
 /// A range read that was validated.

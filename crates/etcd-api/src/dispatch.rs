@@ -15,10 +15,11 @@ use crate::answer_size;
 use crate::api::Api;
 use crate::backlog::Backlog;
 use crate::caller::Caller;
-use crate::errors::ApiError;
+use crate::errors::{self, ApiError};
 use crate::leader_watch::LeaderWatch;
 use crate::metadata::Metadata;
 use crate::method::Method;
+use crate::open_calls::OpenCall;
 use crate::proof::Proof;
 use crate::sink::Sink;
 use crate::stats::Meter;
@@ -57,7 +58,7 @@ macro_rules! answered {
     ($call:expr, $bytes:expr, |$request:ident| $served:expr, $is_large:path) => {{
         let $request = $call.request($bytes)?;
         if $is_large(&$request) {
-            let turn = $call.backlog.large_turn($request.encoded_len()).await;
+            let turn = $call.backlog.large_turn().await;
             // What it waited for is what its own client does not read.
             $call.meter.begin();
             match $served.await.and_then(Answer::into_frame) {
@@ -125,7 +126,7 @@ impl Call<'_> {
     /// An answer for which there is no room is not kept, but made anew when
     /// there is.
     async fn large_range(self, request: pb::RangeRequest) -> Result<Bytes, Status> {
-        let turn = self.backlog.large_turn(request.encoded_len()).await;
+        let turn = self.backlog.large_turn().await;
         // What it waited for is what its own client does not read.
         self.meter.begin();
         let make = |request| async { self.api.range(self.from.proof, request).await?.into_frame() };
@@ -222,40 +223,56 @@ impl Call<'_> {
         }
     }
 
+    /// Each in a box of its own: a stream that waits is no larger than it must be.
     pub(crate) async fn stream<B: Body<Data = Bytes>>(
         self,
         body: B,
         sink: &Sink<'_>,
     ) -> Result<(), Status> {
-        let api = self.api;
-        let election_timeout = api.config.election_timeout;
-        let leader = LeaderWatch::new(self.metadata.requires_leader, election_timeout);
+        let (api, proof) = (self.api, self.from.proof);
         match self.method {
             Method::Watch => {
                 self.admit_stream()?;
-                api.watch(self.from.proof, self.requests(body), leader, sink).await
+                Box::pin(api.watch(proof, self.requests(body), self.leader(), sink)).await
             }
             Method::LeaseKeepAlive => {
                 self.admit_stream()?;
-                api.lease_keep_alive(self.from.proof, self.requests(body), leader, sink).await
+                let requests = self.requests(body);
+                Box::pin(api.lease_keep_alive(proof, requests, self.leader(), sink)).await
             }
-            Method::RangeStream => {
-                let request = self.receive(body).await?;
-                api.range_stream(self.from.proof, request, sink).await
-            }
+            _ => Box::pin(self.server_stream(body, sink)).await,
+        }
+    }
+
+    /// A stream with one request, which counts until the stream ends.
+    async fn server_stream<B: Body<Data = Bytes>>(
+        self,
+        body: B,
+        sink: &Sink<'_>,
+    ) -> Result<(), Status> {
+        let (api, proof) = (self.api, self.from.proof);
+        let bytes = wire::read_unary(pin!(body), self.reading()).await?;
+        let _held = self.held(bytes.len())?;
+        match self.method {
+            Method::RangeStream => api.range_stream(proof, self.stream_request(bytes)?, sink).await,
             Method::Observe => {
-                let request = self.receive(body).await?;
-                api.observe(self.from.proof, request, leader, sink).await
+                api.observe(proof, self.stream_request(bytes)?, self.leader(), sink).await
             }
-            Method::HealthWatch => {
-                let request = self.receive(body).await?;
-                api.health_watch(request, sink).await
-            }
+            Method::HealthWatch => api.health_watch(self.stream_request(bytes)?, sink).await,
             _ => {
-                self.receive::<B, ()>(body).await?;
+                self.stream_request::<()>(bytes)?;
                 Err(ApiError::SnapshotUnsupported.status())
             }
         }
+    }
+
+    /// Counts a request of so many bytes for its connection until this is dropped.
+    pub(crate) fn held(self, bytes: usize) -> Result<OpenCall, Status> {
+        self.backlog.calls().hold(bytes).ok_or_else(errors::too_many_calls)
+    }
+
+    fn leader(self) -> LeaderWatch {
+        LeaderWatch::new(self.metadata.requires_leader, self.api.config.election_timeout)
     }
 
     fn requests<B: Body<Data = Bytes>, M: Message + Default>(self, body: B) -> Requests<B, M> {
@@ -270,13 +287,9 @@ impl Call<'_> {
         }
     }
 
-    /// The one message of a stream's request, once the call is admitted.
-    async fn receive<B, M>(self, body: B) -> Result<M, Status>
-    where
-        B: Body<Data = Bytes>,
-        M: Message + Default,
-    {
-        let (message, bytes) = wire::decode(wire::read_unary(pin!(body), self.reading()).await?)?;
+    /// The one request of a stream, once the call is admitted.
+    fn stream_request<M: Message + Default>(self, bytes: Bytes) -> Result<M, Status> {
+        let (message, bytes) = wire::decode(bytes)?;
         self.meter.received(bytes);
         self.admit_stream()?;
         Ok(message)

@@ -19,7 +19,7 @@ pub(crate) use grpc::{
     bad_compression_flag, bad_content_type, cannot_decompress, compressed_message,
     decompressed_too_large, malformed_message, malformed_timeout, message_too_large,
     metadata_too_large, missing_message, not_post, sent_message_too_large, surplus_message,
-    too_much_unfinished, truncated_message, unknown_path,
+    too_many_calls, too_much_unfinished, truncated_message, unknown_path,
 };
 pub(crate) use reasons::{as_reason, status_reason, watch_refusal};
 pub use refusals::refused;
@@ -239,6 +239,11 @@ api_errors! {
     /// The members cannot be changed.
     MembershipUnsupported = Unimplemented,
         "t4: this version runs clusters of one member; its membership cannot be changed";
+    /// The watchers of a connection, with their keys, are beyond its share of the
+    /// memory.
+    TooManyWatchers = ResourceExhausted,
+        "t4: the watchers of this connection hold more than its share of the server's memory for \
+         clients; cancel some, watch ranges instead of keys, or raise --client-memory-bytes";
     /// The store cannot be copied out.
     SnapshotUnsupported = Unimplemented,
         "t4: this version does not stream snapshots; back up the data directory instead";

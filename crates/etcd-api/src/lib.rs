@@ -67,6 +67,7 @@ mod maintenance;
 mod memory;
 mod metadata;
 mod method;
+mod open_calls;
 mod proof;
 mod range_stream;
 mod recipe;
@@ -89,6 +90,7 @@ pub use latency::{
 pub use login::LoginStats;
 pub use memory::ClientMemory;
 pub use method::{CallKind, Method};
-pub use services::{Services, services};
+pub use open_calls::OpenCall;
+pub use services::{Services, Serving, UnaryCall, services};
 pub use stats::{ClientVersions, GrpcStats, MethodStats};
 pub use wire::{FrameReader, ResponseBody};

@@ -111,7 +111,16 @@ impl Account {
 
     /// Waits until it may hold `bytes` more. The waiting order is the caller's.
     pub(crate) async fn room(&self, bytes: usize) {
-        if self.has_room(bytes) {
+        self.wait_until(|| self.has_room(bytes)).await;
+    }
+
+    /// The same; if it holds nothing it may, whatever the others hold.
+    pub(crate) async fn first_or_room(&self, bytes: usize) {
+        self.wait_until(|| self.held() == 0 || self.has_room(bytes)).await;
+    }
+
+    async fn wait_until(&self, is_ready: impl Fn() -> bool) {
+        if is_ready() {
             return;
         }
         self.memory.waits.fetch_add(1, SeqCst);
@@ -119,7 +128,7 @@ impl Account {
         loop {
             // Asked for first: what is freed after the look is told.
             let (own, any) = (self.freed.notified(), self.memory.freed.notified());
-            if self.has_room(bytes) {
+            if is_ready() {
                 return;
             }
             tokio::select! {
@@ -161,6 +170,16 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// As how many bytes this counts.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there is room for so many bytes more.
+    pub(crate) fn has_room(&self, more: usize) -> bool {
+        self.account.has_room(more)
+    }
+
     /// Counts as so many bytes from now on, whether there is room or not.
     pub(crate) fn set(&mut self, bytes: usize) {
         let before = std::mem::replace(&mut self.bytes, bytes);

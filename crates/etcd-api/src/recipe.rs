@@ -285,6 +285,8 @@ pub(crate) struct Changes {
 impl Changes {
     pub(crate) fn of(node: &Node, range: KeyRange, after: Revision) -> Self {
         let stream = node.watch();
+        // What was found in the store may be a slice of a block.
+        let range = convert::owned_range(&range);
         stream.create(None, WatchSpec { start: after.next(), ..WatchSpec::new(range) });
         Changes { stream, pending: VecDeque::new() }
     }

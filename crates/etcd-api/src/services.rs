@@ -24,6 +24,7 @@ use crate::login::{LoginStats, Logins};
 use crate::memory::ClientMemory;
 use crate::metadata::{self, Metadata};
 use crate::method::{CallKind, Method};
+use crate::open_calls::OpenCall;
 use crate::proof::Proof;
 use crate::sink::Sink;
 use crate::slow::{self, Ended, SlowCalls};
@@ -97,6 +98,26 @@ impl Services {
         &self.caller
     }
 
+    /// Counts a call with this metadata as open until it is dropped. `None`: the
+    /// connection has too many for its share of the memory, and the call is to be
+    /// answered with [`Self::too_many_calls`].
+    pub fn open_call(&self, headers: &HeaderMap) -> Option<OpenCall> {
+        let metadata = headers.values().map(http::HeaderValue::len).sum();
+        self.backlog.calls().begin(metadata)
+    }
+
+    /// Whether the connection may have another call open.
+    #[must_use]
+    pub fn may_open_call(&self) -> bool {
+        self.backlog.calls().has_room()
+    }
+
+    /// The answer to a call for which there is no room.
+    #[must_use]
+    pub fn too_many_calls() -> Response<ResponseBody> {
+        wire::error_response(&errors::too_many_calls())
+    }
+
     /// What was counted so far.
     #[must_use]
     pub fn stats(&self) -> &Arc<GrpcStats> {
@@ -142,14 +163,25 @@ impl Services {
     {
         // All that needs no wait is done before: what the future holds is
         // copied whenever it is moved.
-        let begun = self.begin(request);
-        let services = self.clone();
+        let serving = self.serving(request);
         async move {
-            match begun {
-                Begun::Answered(response) => response,
-                Begun::Unary(method, metadata, proof, body) => {
-                    serve_unary(&services, method, metadata, &proof, pin!(body)).await
-                }
+            match serving {
+                Serving::Answered(response) => response,
+                Serving::Unary(call) => call.answer().await,
+            }
+        }
+    }
+
+    /// The same, with responses that are there already apart from those that are
+    /// still to be made.
+    pub fn serving<B>(&self, request: Request<B>) -> Serving<B>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+    {
+        match self.begin(request) {
+            Begun::Answered(response) => Serving::Answered(response),
+            Begun::Unary(method, metadata, proof, body) => {
+                Serving::Unary(UnaryCall { services: self.clone(), method, metadata, proof, body })
             }
         }
     }
@@ -187,6 +219,35 @@ impl Services {
             return Begun::Unary(method, metadata, proof, body);
         }
         Begun::Answered(serve_stream(self.clone(), method, metadata, proof, body))
+    }
+}
+
+/// A request that is being served.
+pub enum Serving<B> {
+    /// Its response is there: an error, or a stream, which is as small as it can be
+    /// while it waits.
+    Answered(Response<ResponseBody>),
+    /// Its response is still to be made.
+    Unary(UnaryCall<B>),
+}
+
+/// A unary call of which the head was read.
+///
+/// This is small, and the future of [`answer`](Self::answer) is large: a future that
+/// is passed into another one takes its size twice.
+pub struct UnaryCall<B> {
+    services: Services,
+    method: Method,
+    metadata: Metadata,
+    proof: Proof,
+    body: B,
+}
+
+impl<B: Body<Data = Bytes> + Send + 'static> UnaryCall<B> {
+    /// Makes the response.
+    pub async fn answer(self) -> Response<ResponseBody> {
+        let UnaryCall { services, method, metadata, proof, body } = self;
+        serve_unary(&services, method, metadata, &proof, pin!(body)).await
     }
 }
 
@@ -265,11 +326,14 @@ async fn serve_unary<B: Body<Data = Bytes>>(
     let Services { api, caller, backlog, .. } = services;
     let mut meter = Meter::start(&api.stats, method);
     let mut shown = Bytes::new();
+    // The request counts until its call ends.
+    let mut held = None;
     let from = From { proof, caller };
     let call = Call { api, backlog, method, metadata, from, meter: &meter };
     let serving = async {
         backlog.room().await;
         let request = wire::read_unary(body, call.reading()).await?;
+        held = Some(call.held(request.len())?);
         if slow::can_be_shown(method) {
             shown = request.clone();
         }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use tonic::{Code, Status};
 
 use crate::backlog::{Backlog, LargeTurn, PartTurn};
+use crate::memory::Held;
 use crate::stats::{GrpcStats, Meter};
 use crate::wire::{Answer, Encoding, Outlet, encode_frame};
 
@@ -39,7 +40,7 @@ impl<'a> Sink<'a> {
     /// Waits until a part of about so many bytes can be made: the client has
     /// taken the last one, and there is memory for another.
     pub(crate) async fn part_turn(&self, bytes: usize) -> PartTurn<'a> {
-        self.outlet.ready().await;
+        self.ready().await;
         self.backlog.part_turn(bytes).await
     }
 
@@ -64,7 +65,23 @@ impl<'a> Sink<'a> {
 
     /// Waits until an answer that may be large can be made.
     pub(crate) async fn large_turn(&self) -> LargeTurn {
-        self.backlog.large_turn(0).await
+        self.backlog.large_turn().await
+    }
+
+    /// What the watchers of this stream hold: nothing so far.
+    pub(crate) fn watchers(&self) -> Held {
+        self.backlog.watchers()
+    }
+
+    /// Waits until what was sent before is on its way.
+    pub(crate) async fn ready(&self) {
+        self.outlet.ready().await;
+    }
+
+    /// Waits until a watch stream may have a piece of history of so many bytes,
+    /// and counts it.
+    pub(crate) async fn history_room(&self, bytes: usize) -> Held {
+        self.backlog.history_room(bytes).await
     }
 
     /// Whether messages are compressed on their way.

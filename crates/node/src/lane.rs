@@ -360,10 +360,14 @@ impl Lane {
     }
 }
 
+fn limits() -> Limits {
+    Limits { history_on_demand: true, ..Limits::default() }
+}
+
 impl Watching {
     fn new(published: Revision) -> Self {
         Watching {
-            hub: Hub::new(Limits::default(), published),
+            hub: Hub::new(limits(), published),
             published,
             compacted: Revision(0),
             waiting: HashMap::new(),

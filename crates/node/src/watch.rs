@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use t4_watch_hub::{Message, WatchSpec};
+use t4_watch_hub::{Heard, Message, WatchSpec};
 
 use crate::lane::{Lane, OpenStream};
 
@@ -46,24 +46,47 @@ impl WatchStream {
         self.lane.with_hub(&self.stream, |hub| hub.notify_progress(self.stream.id()));
     }
 
-    /// The next message if there is one already.
+    /// The next message if there is one already. It asks for no history:
+    /// [`next`](Self::next) does.
     pub fn try_next(&self) -> Option<Message> {
         self.lane.with_hub(&self.stream, |hub| hub.pop(self.stream.id())).flatten()
     }
 
     /// The next message; `None` once the node has stopped, or when the stream
     /// cannot be continued (its client should open a new one).
+    ///
+    /// Watchers that catch up are given as much history as there is room for in
+    /// the stream. [`hear`](Self::hear) leaves that to the caller.
     pub async fn next(&self) -> Option<Message> {
         loop {
-            let popped = self.lane.with_hub(&self.stream, |hub| hub.pop(self.stream.id()))?;
-            if popped.is_some() {
-                return popped;
+            match self.hear().await? {
+                Heard::Message(message) => return Some(message),
+                Heard::HistoryWanted => self.grant_history(usize::MAX),
+                Heard::HistoryEnds => {}
+            }
+        }
+    }
+
+    /// The next message, or what there is to know of the stream's history: it is
+    /// given none but what [`grant_history`](Self::grant_history) allows. `None`
+    /// as for [`next`](Self::next).
+    pub async fn hear(&self) -> Option<Heard> {
+        loop {
+            let heard = self.lane.with_hub(&self.stream, |hub| hub.hear(self.stream.id()))?;
+            if heard.is_some() {
+                return heard;
             }
             if self.lane.is_closed() {
                 return None;
             }
             self.stream.waiting.notified().await;
         }
+    }
+
+    /// Lets watchers that catch up have about so many bytes of events: more by one
+    /// read of history (1 MiB, or one revision) at most.
+    pub fn grant_history(&self, bytes: usize) {
+        self.lane.with_hub(&self.stream, |hub| hub.grant_history(self.stream.id(), bytes));
     }
 }
 

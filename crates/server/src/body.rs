@@ -16,6 +16,12 @@ pub(crate) enum ResponseBody {
     Text(Bytes),
 }
 
+impl From<t4_etcd_api::ResponseBody> for ResponseBody {
+    fn from(body: t4_etcd_api::ResponseBody) -> Self {
+        ResponseBody::Grpc(body)
+    }
+}
+
 /// A body of which all is there.
 pub(crate) struct Whole {
     pub(crate) data: Bytes,

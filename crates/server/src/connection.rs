@@ -147,7 +147,7 @@ where
 {
     let service = service_fn(move |request: Request<Incoming>| {
         let front = front.clone();
-        async move { Ok::<_, std::convert::Infallible>(front.answer(request, purpose).await) }
+        async move { Ok::<_, std::convert::Infallible>(front.answer(request, purpose).response().await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);

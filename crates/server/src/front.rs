@@ -1,6 +1,7 @@
 //! What a request is for: gRPC, metrics, health, version.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use http_body_util::BodyExt;
-use t4_etcd_api::{Caller, ETCD_VERSION, Services};
+use t4_etcd_api::{Caller, ETCD_VERSION, OpenCall, Services, Serving, UnaryCall};
 use t4_node::Node;
 
 use crate::access::{self, Access};
@@ -75,36 +76,57 @@ impl Front {
         self.services.caller().address
     }
 
+    /// Counts a call as open until it is dropped.
+    ///
+    /// # Errors
+    /// The answer, if the connection has too many.
+    pub(crate) fn open_call<B>(
+        &self,
+        request: &Request<B>,
+        purpose: Purpose,
+    ) -> Result<OpenCall, Response<ResponseBody>> {
+        self.services.open_call(request.headers()).ok_or_else(|| {
+            if is_for_grpc(request, purpose) {
+                Services::too_many_calls().map(ResponseBody::Grpc)
+            } else {
+                text(StatusCode::TOO_MANY_REQUESTS, PLAIN, "too many requests\n")
+            }
+        })
+    }
+
     /// A request on a listener with this purpose.
-    pub(crate) async fn answer<B: RequestBody>(
+    ///
+    /// Not an `async fn`, which would have the request several times in its
+    /// state: a call that waits should be small. What is not gRPC is in a box, as
+    /// what it takes would make the others larger.
+    pub(crate) fn answer<B: RequestBody>(
+        self: Arc<Self>,
+        request: Request<B>,
+        purpose: Purpose,
+    ) -> Answer<B> {
+        if is_for_grpc(&request, purpose) {
+            // What is no gRPC is refused there, in gRPC's own way.
+            return match self.services.serving(request) {
+                Serving::Answered(response) => Answer::There(response.map(ResponseBody::Grpc)),
+                Serving::Unary(call) => Answer::Unary(call),
+            };
+        }
+        Answer::Other(Box::pin(async move { self.answer_http(request, purpose).await }))
+    }
+
+    /// A request that is not for gRPC.
+    async fn answer_http<B: RequestBody>(
         &self,
         request: Request<B>,
         purpose: Purpose,
     ) -> Response<ResponseBody> {
         match purpose {
-            Purpose::Client | Purpose::Grpc => self.client(request, purpose).await,
-            Purpose::Http => self.http(request).await,
+            Purpose::Client | Purpose::Http => self.http(request).await,
+            Purpose::Grpc => {
+                text(StatusCode::HTTP_VERSION_NOT_SUPPORTED, PLAIN, "gRPC needs HTTP/2\n")
+            }
             Purpose::Metrics => self.metrics(request).await,
         }
-    }
-
-    /// A request on the client port.
-    async fn client<B: RequestBody>(
-        &self,
-        request: Request<B>,
-        purpose: Purpose,
-    ) -> Response<ResponseBody> {
-        // gRPC is on HTTP/2, which no page can speak here without TLS; anything
-        // like it on HTTP/1.1 may come from a browser.
-        let is_http2 = request.version() == Version::HTTP_2;
-        if is_http2 && (purpose == Purpose::Grpc || is_grpc(&request)) {
-            // What is no gRPC is refused there, in gRPC's own way.
-            return self.services.serve(request).await.map(ResponseBody::Grpc);
-        }
-        if purpose == Purpose::Grpc {
-            return text(StatusCode::HTTP_VERSION_NOT_SUPPORTED, PLAIN, "gRPC needs HTTP/2\n");
-        }
-        self.http(request).await
     }
 
     /// A request that is not gRPC, from whoever may be a browser.
@@ -203,6 +225,38 @@ async fn hear_out(body: &mut impl RequestBody) {
     };
     // Whoever sends more, or sends it later, is answered all the same.
     let _ = tokio::time::timeout(UNUSED_PATIENCE, all).await;
+}
+
+/// What answers a request.
+pub(crate) enum Answer<B> {
+    /// It is there; a stream has its work in its body.
+    There(Response<ResponseBody>),
+    /// A unary call of gRPC makes it.
+    Unary(UnaryCall<B>),
+    /// Something else makes it.
+    Other(Pin<Box<dyn Future<Output = Response<ResponseBody>> + Send>>),
+}
+
+impl<B: RequestBody> Answer<B> {
+    /// The response.
+    pub(crate) async fn response(self) -> Response<ResponseBody> {
+        match self {
+            Answer::There(response) => response,
+            Answer::Unary(call) => call.answer().await.map(ResponseBody::Grpc),
+            Answer::Other(work) => work.await,
+        }
+    }
+}
+
+/// gRPC is on HTTP/2, which no page can speak here without TLS; anything like it
+/// on HTTP/1.1 may come from a browser.
+fn is_for_grpc<B>(request: &Request<B>, purpose: Purpose) -> bool {
+    request.version() == Version::HTTP_2
+        && match purpose {
+            Purpose::Grpc => true,
+            Purpose::Client => is_grpc(request),
+            Purpose::Http | Purpose::Metrics => false,
+        }
 }
 
 fn is_grpc<B>(request: &Request<B>) -> bool {

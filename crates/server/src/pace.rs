@@ -6,8 +6,11 @@
 //! make it hold (streams that nobody has looked at, pieces of bodies). So a
 //! connection is read in turns of [`TURN_BYTES`]: after each its calls get on,
 //! and so do the other connections of the thread.
+//!
+//! A client that does not read, and has more calls than it may have, is not read
+//! either until it does: even to refuse a call takes memory until it is heard.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::time::{Duration, Instant};
@@ -23,6 +26,10 @@ pub(crate) struct Pace {
     begun: Instant,
     /// When the last bytes came, in microseconds since `begun`.
     heard_us: AtomicU64,
+    /// The socket does not take all that is written to it.
+    blocked: AtomicBool,
+    /// Nothing is read while it does not.
+    paused: AtomicBool,
 }
 
 impl Pace {
@@ -31,6 +38,8 @@ impl Pace {
             left: AtomicUsize::new(TURN_BYTES),
             begun: Instant::now(),
             heard_us: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
         }
     }
 
@@ -40,13 +49,42 @@ impl Pace {
     }
 
     /// Ready while the turn lasts. Otherwise the task is woken for its next one,
-    /// behind all that is ready to run.
+    /// behind all that is ready to run; in a pause, when that is over.
     pub(crate) fn poll_turn(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.paused.load(Ordering::Relaxed) && self.is_blocked() {
+            return Poll::Pending;
+        }
         if self.left.load(Ordering::Relaxed) > 0 {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Whether the socket does not take all that is written to it.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Something was written, or the socket is full.
+    pub(crate) fn wrote(&self, is_full: bool) {
+        if is_full {
+            self.blocked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// All that was written has left, or the socket is full.
+    pub(crate) fn flushed(&self, is_full: bool, cx: &Context<'_>) {
+        self.blocked.store(is_full, Ordering::Relaxed);
+        if !is_full && self.paused.swap(false, Ordering::Relaxed) {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Nothing is read any more while the socket does not take all that is
+    /// written to it.
+    pub(crate) fn pause_while_blocked(&self) {
+        self.paused.store(true, Ordering::Relaxed);
     }
 
     /// So many bytes came.
@@ -67,6 +105,26 @@ impl Pace {
 mod tests {
     use super::*;
     use std::task::Waker;
+
+    #[test]
+    fn a_pause_lasts_while_the_socket_is_full() {
+        let (pace, cx) = (Pace::new(), Context::from_waker(Waker::noop()));
+        pace.wrote(true);
+        assert!(pace.poll_turn(&cx).is_ready(), "calls within the bound are read");
+        pace.pause_while_blocked();
+        assert!(pace.poll_turn(&cx).is_pending());
+        pace.wrote(false);
+        assert!(pace.poll_turn(&cx).is_pending(), "there may be more to write");
+        pace.flushed(false, &cx);
+        assert!(pace.poll_turn(&cx).is_ready());
+        // The next time the socket is full is no pause.
+        pace.wrote(true);
+        assert!(pace.poll_turn(&cx).is_ready());
+        // A refusal that can be sent is none either.
+        pace.flushed(false, &cx);
+        pace.pause_while_blocked();
+        assert!(pace.poll_turn(&cx).is_ready());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_ends_and_the_next_one_begins() {

@@ -8,6 +8,7 @@ use t4_kv_types::Revision;
 
 pub use self::catch_up::{HistoryChunk, HistoryRequest};
 use crate::cohorts::Cohorts;
+use crate::grant::Heard;
 use crate::limits::Limits;
 use crate::matcher::Matcher;
 use crate::message::{CancelReason, Message, RefusalReason};
@@ -204,7 +205,11 @@ impl Hub {
             self.streams.stream_mut(ended.stream).congested = false;
         }
         if ended.standing != Standing::Live {
-            self.streams.stream_mut(ended.stream).behind -= 1;
+            let stream = self.streams.stream_mut(ended.stream);
+            stream.behind -= 1;
+            if stream.behind == 0 {
+                self.streams.end_grant(ended.stream);
+            }
         }
         self.tell_canceled(ended.stream, ended.id, reason);
     }
@@ -231,6 +236,9 @@ impl Hub {
         for count in [of_stream, &mut self.behind_count] {
             *count = if behind { *count + 1 } else { *count - 1 };
         }
+        if self.streams.stream(stream).behind == 0 {
+            self.streams.end_grant(stream);
+        }
     }
 
     fn tell_canceled(&mut self, stream: u32, id: i64, reason: CancelReason) {
@@ -248,13 +256,20 @@ impl Hub {
     pub fn pop(&mut self, stream: StreamId) -> Option<Message> {
         let slot = self.streams.slot(stream)?;
         let message = self.streams.pop(slot)?;
-        let state = self.streams.stream(slot);
-        if self.cohorts.has_parked(state.parked)
-            && state.has_room_for_history(self.streams.limits())
-        {
-            self.unpark(slot);
-        }
+        self.unpark_if_room(slot);
         Some(message)
+    }
+
+    /// Takes the oldest message for a stream; without one, what the driver is to
+    /// know of the stream's history, if that is on demand.
+    pub fn hear(&mut self, stream: StreamId) -> Option<Heard> {
+        if let Some(message) = self.pop(stream) {
+            return Some(Heard::Message(message));
+        }
+        let on_demand = self.streams.limits().history_on_demand;
+        let slot = self.streams.slot(stream).filter(|_| on_demand)?;
+        let state = self.streams.stream_mut(slot);
+        state.grant.news(state.behind > 0)
     }
 
     /// What waits for a stream; nothing, if it is closed.

@@ -43,11 +43,13 @@
 //!   and `roster` (who shares a range).
 //! * `cohorts`: the positions of catching-up and parked watchers.
 //! * `streams`: the bounded queues. `recent`: the newest revisions.
+//! * `grant`: how much history a stream may have, where the driver says so.
 //! * `parcel`: what one range gets of some revisions, shared by its watchers.
 //! * `limits`, `message`, `watcher`, `slots`: plain data.
 #![doc = include_str!("../README.md")]
 
 mod cohorts;
+mod grant;
 mod hub;
 mod interval_tree;
 mod limits;
@@ -60,6 +62,7 @@ mod slots;
 mod streams;
 mod watcher;
 
+pub use grant::Heard;
 pub use hub::{HistoryChunk, HistoryRequest, Hub, Stats};
 pub use limits::Limits;
 pub use message::{Batch, CancelReason, Message, Piece, RefusalReason, Selection};

@@ -24,6 +24,15 @@ pub struct Limits {
     /// `stream_queue_bytes` by default (1 MiB), so that one message of history
     /// does not take the room of the live watchers on the same stream.
     pub history_bytes: usize,
+    /// Bytes of events that may wait for all streams together. Beyond it a live
+    /// watcher falls behind if more waits for its stream than an equal part of
+    /// this for each stream that something waits for. Default 64 MiB.
+    pub queues_bytes: usize,
+    /// Watchers that catch up get only what the driver grants to their stream
+    /// ([`Hub::grant_history`](crate::Hub::grant_history)): so it can bound what
+    /// all hubs of a process hold, and have those wait that do not read.
+    /// Default false: whatever the bounds of the stream have room for.
+    pub history_on_demand: bool,
 }
 
 impl Default for Limits {
@@ -35,6 +44,8 @@ impl Default for Limits {
             recent_bytes: 4 << 20,
             history_revisions: 1000,
             history_bytes: 1 << 20,
+            queues_bytes: 64 << 20,
+            history_on_demand: false,
         }
     }
 }
@@ -49,6 +60,8 @@ impl Limits {
             recent_bytes: self.recent_bytes.max(1),
             history_revisions: self.history_revisions.max(1),
             history_bytes: self.history_bytes.max(1),
+            queues_bytes: self.queues_bytes.max(1),
+            history_on_demand: self.history_on_demand,
         }
     }
 }

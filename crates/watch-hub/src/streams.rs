@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use t4_kv_types::Revision;
 
+use crate::grant::Grant;
 use crate::limits::Limits;
 use crate::message::{Batch, Message};
 use crate::parcel::Parcel;
@@ -82,6 +83,11 @@ pub(crate) struct Stream {
     /// that those who wait are served before those who would take every place
     /// that comes free. Implies that a watcher is parked.
     pub(crate) congested: bool,
+    /// What it may have of history, if that is on demand.
+    pub(crate) grant: Grant,
+    /// The round in which history was queued last: one that begins within the
+    /// grant is queued as a whole, as its watchers share it.
+    history_round: u64,
 }
 
 /// Ids of ended watchers that a stream remembers, at most.
@@ -123,13 +129,18 @@ impl Stream {
     /// Whether at most half of the queue is used: then a watcher that catches up
     /// may queue events, and leaves the other half to the live ones.
     pub(crate) fn has_room_for_history(&self, limits: &Limits) -> bool {
-        self.queue.len() <= self.messages_max(limits) / 2
-            && self.bytes <= limits.stream_queue_bytes / 2
+        (self.grant.is_open() || !limits.history_on_demand) && self.is_half_free(limits)
     }
 
-    /// Whether a live watcher may queue events.
-    pub(crate) fn has_room_for_live(&self, limits: &Limits) -> bool {
-        !self.congested && !self.is_full(limits)
+    /// The same for a round that may have begun.
+    pub(crate) fn has_room_for_round(&self, limits: &Limits, round: Round) -> bool {
+        let has_begun = self.history_round == round.number;
+        self.has_room_for_history(limits) || has_begun && self.is_half_free(limits)
+    }
+
+    fn is_half_free(&self, limits: &Limits) -> bool {
+        self.queue.len() <= self.messages_max(limits) / 2
+            && self.bytes <= limits.stream_queue_bytes / 2
     }
 
     fn newest(&mut self) -> Option<&mut Message> {
@@ -166,8 +177,11 @@ pub(crate) struct Streams {
     next_serial: u32,
     ready: Vec<StreamId>,
     rounds: u64,
-    // The sum over the streams.
+    // The sums over the streams.
     events: usize,
+    bytes: usize,
+    // How many have messages.
+    waiting: usize,
 }
 
 impl Streams {
@@ -179,6 +193,8 @@ impl Streams {
             ready: Vec::new(),
             rounds: 0,
             events: 0,
+            bytes: 0,
+            waiting: 0,
         }
     }
 
@@ -213,6 +229,8 @@ impl Streams {
             behind: 0,
             parked,
             congested: false,
+            grant: Grant::Idle,
+            history_round: 0,
         });
         StreamId::new(serial, slot)
     }
@@ -221,6 +239,8 @@ impl Streams {
     pub(crate) fn close(&mut self, slot: u32) -> Option<Stream> {
         let stream = self.streams.remove(slot)?;
         self.events -= stream.events;
+        self.bytes -= stream.bytes;
+        self.waiting -= usize::from(!stream.queue.is_empty());
         Some(stream)
     }
 
@@ -279,9 +299,44 @@ impl Streams {
         self.tell(slot, Message::Progress { id: Message::ALL_WATCHERS, revision });
     }
 
+    /// Whether a live watcher may queue events.
+    pub(crate) fn has_room_for_live(&self, slot: u32) -> bool {
+        let stream = &self.streams[slot];
+        let all = self.limits.queues_bytes;
+        let is_within_all = self.bytes < all
+            || stream.bytes < all / self.waiting.max(1)
+            // It falls behind for what it has not taken, and not for others.
+            || stream.queue.is_empty();
+        !stream.congested && !stream.is_full(&self.limits) && is_within_all
+    }
+
     /// Whether a message that nobody asked for may be queued.
     pub(crate) fn has_room(&self, slot: u32) -> bool {
         !self.streams[slot].is_full(&self.limits)
+    }
+
+    /// The same for one that catches up, which takes of what was granted.
+    pub(crate) fn deliver_history(
+        &mut self,
+        watcher: &Watcher,
+        header_revision: Revision,
+        batch: Batch,
+        parcel: &Parcel,
+        round: Round,
+    ) {
+        let before = self.streams[watcher.stream].bytes;
+        self.deliver(watcher, header_revision, batch, parcel, round);
+        let stream = &mut self.streams[watcher.stream];
+        stream.history_round = round.number;
+        stream.grant.spend(stream.bytes - before);
+    }
+
+    /// No watcher of the stream is behind any more: what was granted to it is
+    /// free, and its driver is to hear of it.
+    pub(crate) fn end_grant(&mut self, slot: u32) {
+        if self.streams[slot].grant.end() {
+            self.name_ready(slot);
+        }
     }
 
     /// Queues events for a watcher of the stream.
@@ -308,10 +363,17 @@ impl Streams {
 
     fn push(&mut self, slot: u32, queued: Queued) {
         let stream = &mut self.streams[slot];
+        self.waiting += usize::from(stream.queue.is_empty());
+        self.bytes += queued.bytes;
         stream.bytes += queued.bytes;
         stream.events += queued.events as usize;
         self.events += queued.events as usize;
         stream.queue.push_back(queued);
+        self.name_ready(slot);
+    }
+
+    fn name_ready(&mut self, slot: u32) {
+        let stream = &mut self.streams[slot];
         if !std::mem::replace(&mut stream.ready, true) {
             self.ready.push(StreamId::new(stream.serial, slot));
         }
@@ -323,7 +385,9 @@ impl Streams {
         let queued = stream.queue.pop_front()?;
         stream.bytes -= queued.bytes;
         stream.events -= queued.events as usize;
+        self.bytes -= queued.bytes;
         self.events -= queued.events as usize;
+        self.waiting -= usize::from(stream.queue.is_empty());
         if stream.queue.is_empty() && stream.queue.capacity() > IDLE_CAPACITY_MAX {
             stream.queue = VecDeque::new();
         }

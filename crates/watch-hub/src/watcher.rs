@@ -1,12 +1,12 @@
 //! What a watcher asks for, and what the hub keeps of it.
 
-use bytes::Bytes;
-use t4_kv_types::{EventKind, KeyRange, RangeEnd, Revision};
+use t4_kv_types::{EventKind, KeyRange, Revision};
 
 /// What a watcher wants to see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchSpec {
-    /// Which keys.
+    /// Which keys. The watcher keeps these buffers, which should be no slices of
+    /// larger ones.
     pub range: KeyRange,
     /// From which revision on; 0: everything after the newest.
     pub start: Revision,
@@ -104,7 +104,7 @@ impl Watcher {
         Watcher {
             stream,
             id,
-            range: detached(&spec.range),
+            range: spec.range.clone(),
             standing: Standing::Live,
             next: spec.start,
             start: spec.start,
@@ -120,15 +120,4 @@ impl Watcher {
     pub(crate) fn starts_above(&self, revision: Revision) -> bool {
         self.start > revision
     }
-}
-
-/// The same range in buffers of its own size: the given ones may be slices of
-/// a network buffer, which a watcher would hold for as long as it lives.
-fn detached(range: &KeyRange) -> KeyRange {
-    let end = match &range.end {
-        RangeEnd::Before(end) => RangeEnd::Before(Bytes::copy_from_slice(end)),
-        RangeEnd::Single => RangeEnd::Single,
-        RangeEnd::Open => RangeEnd::Open,
-    };
-    KeyRange { start: Bytes::copy_from_slice(&range.start), end }
 }

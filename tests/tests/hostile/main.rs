@@ -12,7 +12,9 @@
 //! * `handshakes`: TLS that fails, in every way.
 //! * `noise`: what is not HTTP/2, and what is a flood of it.
 //! * `calls`: HTTP/2 that is not gRPC, or not quite.
+//! * `history`: watches that catch up and are not read.
 //! * `innocent`: much at once from clients that do nothing wrong.
+//! * `open_calls`: calls that are open, and watchers, beyond any number.
 //! * `unread`: what many clients do not read, or do not end.
 //! * `values`: good gRPC that asks for what cannot be.
 //!
@@ -48,8 +50,10 @@ mod files;
 mod floods;
 mod frames;
 mod handshakes;
+mod history;
 mod innocent;
 mod noise;
+mod open_calls;
 mod raw;
 mod server;
 mod silent;

@@ -80,6 +80,13 @@ pub(crate) fn too_much_unfinished() -> Status {
     Status::resource_exhausted("grpc: too many bytes in unfinished requests of this connection")
 }
 
+/// A connection has so many calls open that another one is beyond its share of
+/// the memory. etcd's text, with the code that its clients have for it: they try
+/// again later.
+pub(crate) fn too_many_calls() -> Status {
+    Status::resource_exhausted("etcdserver: too many requests")
+}
+
 /// The path of a request does not name a method.
 pub(crate) fn unknown_path(path: &str, service_is_known: impl Fn(&str) -> bool) -> Status {
     let name = path.strip_prefix('/').unwrap_or(path);

@@ -6,6 +6,7 @@
 
 mod encode;
 mod fragment;
+mod history;
 mod permits;
 
 use std::collections::HashMap;
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use http_body::Body;
 use t4_auth_rbac::Session;
 use t4_kv_types::{KeyRange, Revision};
-use t4_node::watch_hub::{CancelReason, Message};
+use t4_node::watch_hub::{CancelReason, Heard, Message};
 use t4_node::{AuthChanges, WatchSpec, WatchStream};
 use t4_proto::etcdserverpb as pb;
 use t4_proto::etcdserverpb::watch_create_request::FilterType;
@@ -27,11 +28,13 @@ use tonic::{Code, Status};
 
 pub(crate) use self::encode::EncodedBatches;
 use self::encode::Outbound;
-use self::permits::{Permit, Permits};
+use self::history::{History, PIECE_BYTES};
+use self::permits::{Permit, Permits, watcher_bytes};
 use crate::api::Api;
 use crate::convert;
 use crate::errors::{self, ApiError};
 use crate::leader_watch::LeaderWatch;
+use crate::memory::Held;
 use crate::proof::Proof;
 use crate::sink::Sink;
 use crate::wire::Requests;
@@ -51,7 +54,9 @@ impl Api {
         let mut changes = self.node.auth_changes();
         let permits = Permits::of_stream(self.opened_by(proof));
         let broken = HashMap::new();
-        let mut watching = Watching { stream: self.node.watch(), permits, broken };
+        let held = sink.watchers();
+        let mut watching = Watching { stream: self.node.watch(), permits, broken, held };
+        let mut history = History::default();
         let mut out = Outbound::new(self, sink);
         let mut ticks = ProgressTicks::default();
         let mut listening = true;
@@ -64,10 +69,17 @@ impl Api {
                     }
                     self.check(&mut watching, &mut changes)?;
                 }
-                message = watching.stream.next() => {
-                    let Some(message) = message else { return Err(ApiError::Stopped.status()) };
-                    self.tell(message, &mut watching, &mut changes, &mut out).await?;
-                }
+                heard = watching.stream.hear() => match heard {
+                    Some(Heard::Message(message)) => {
+                        history.step_aside();
+                        let sent = self.tell(message, &mut watching, &mut changes, &mut out);
+                        history.came(sent.await?);
+                    }
+                    Some(Heard::HistoryWanted) => history.want(),
+                    Some(Heard::HistoryEnds) => history.end(),
+                    None => return Err(ApiError::Stopped.status()),
+                },
+                () = history.next(sink) => watching.stream.grant_history(PIECE_BYTES),
                 request = requests.next(), if listening => {
                     match request.inspect_err(|status| count_failure(status, sink))? {
                         Some((request, bytes)) => {
@@ -87,7 +99,8 @@ impl Api {
         }
     }
 
-    /// Sends a message, and those that are there already in the same go.
+    /// Sends a message, and those that are there already in the same go. Answers
+    /// with the bytes of the largest piece of events.
     ///
     /// # Errors
     /// The stream may not go on.
@@ -97,8 +110,8 @@ impl Api {
         watching: &mut Watching,
         changes: &mut AuthChanges,
         out: &mut Outbound<'_>,
-    ) -> Result<(), Status> {
-        let mut next = Some(message);
+    ) -> Result<usize, Status> {
+        let (mut next, mut largest) = (Some(message), 0);
         while let Some(message) = next {
             // Events written after a change of users or roles arrive after the
             // notice of that change.
@@ -117,6 +130,7 @@ impl Api {
                                 continue;
                             }
                         };
+                        largest = largest.max(events.len());
                         let response = pb::WatchResponse {
                             header: Some(self.header(header_revision)),
                             watch_id: id,
@@ -130,7 +144,7 @@ impl Api {
             next = watching.stream.try_next();
         }
         out.flush().await;
-        Ok(())
+        Ok(largest)
     }
 
     async fn tell_control(
@@ -159,6 +173,7 @@ impl Api {
         {
             watching.stream.cancel(id);
         }
+        watching.held.set(watching.permits.bytes());
         self.tell_refusals(watching, out).await
     }
 
@@ -199,6 +214,7 @@ impl Api {
                 watching.stream.cancel(id);
             }
         }
+        watching.held.set(watching.permits.bytes());
         Ok(())
     }
 
@@ -211,12 +227,15 @@ impl Api {
         request: pb::WatchRequest,
         wants_progress: impl FnOnce(),
     ) {
-        let Watching { stream, permits, .. } = watching;
+        let Watching { stream, permits, held, .. } = watching;
         match request.request_union {
             Some(RequestUnion::CreateRequest(request)) => {
                 let spec = spec(&request);
                 match self.may_watch(proof, &spec.range) {
                     Err(error) => permits.refuse(error),
+                    Ok(_) if !held.try_set(permits.bytes() + watcher_bytes(&spec.range)) => {
+                        permits.refuse(ApiError::TooManyWatchers);
+                    }
                     Ok(permit) => {
                         if request.progress_notify {
                             wants_progress();
@@ -296,6 +315,8 @@ struct Watching {
     /// Watchers of which something could not be read, and why: until their end
     /// comes as a message.
     broken: HashMap<i64, String>,
+    /// Counts what the watchers hold.
+    held: Held,
 }
 
 impl Watching {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use t4_auth_rbac::Session;
-use t4_kv_types::KeyRange;
+use t4_kv_types::{KeyRange, RangeEnd};
 use t4_node::NumberedAuth;
 
 use crate::errors::ApiError;
@@ -18,6 +18,26 @@ pub(super) struct Permit {
     pub(super) range: KeyRange,
     /// The number of the state that it was given by; older ones do not matter.
     pub(super) given_at: u64,
+}
+
+/// What a watcher costs beside its keys, in bytes: in the hub and here. Measured
+/// by `tests/tests/hostile/watchers.rs`.
+const WATCHER_BYTES: usize = 1 << 10;
+
+impl Permit {
+    /// What the watcher holds.
+    pub(super) fn bytes(&self) -> usize {
+        watcher_bytes(&self.range)
+    }
+}
+
+/// What a watcher of this range holds.
+pub(super) fn watcher_bytes(range: &KeyRange) -> usize {
+    let end = match &range.end {
+        RangeEnd::Before(end) => end.len(),
+        RangeEnd::Single | RangeEnd::Open => 0,
+    };
+    WATCHER_BYTES + range.start.len() + end
 }
 
 /// A creation that was not answered yet.
@@ -40,6 +60,8 @@ pub(super) struct Permits {
     ending: BTreeMap<i64, ApiError>,
     /// That of the user that opened the stream, if there is one.
     opened_by: Option<Session>,
+    /// What the watchers that have a permit hold, and those that were asked for.
+    bytes: usize,
 }
 
 impl Permits {
@@ -48,8 +70,14 @@ impl Permits {
         Permits { opened_by, ..Permits::default() }
     }
 
+    /// What the watchers of the stream hold.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The node was asked for a watcher.
     pub(super) fn asked(&mut self, permit: Permit) {
+        self.bytes += permit.bytes();
         self.asked.push_back(Asked::Node(permit));
     }
 
@@ -85,12 +113,14 @@ impl Permits {
 
     /// The node has refused the watcher that was asked for first.
     pub(super) fn not_created(&mut self) {
-        self.asked.pop_front();
+        if let Some(Asked::Node(permit)) = self.asked.pop_front() {
+            self.bytes -= permit.bytes();
+        }
     }
 
     /// The node has ended a watcher; why, if it was for want of a permission.
     pub(super) fn canceled(&mut self, id: i64) -> Option<ApiError> {
-        self.watchers.remove(&id);
+        self.bytes -= self.watchers.remove(&id).map_or(0, |permit| permit.bytes());
         self.ending.remove(&id)
     }
 
@@ -107,14 +137,17 @@ impl Permits {
             permit.given_at < *number && !permit.session.still_reads(state, &permit.range)
         };
         for asked in &mut self.asked {
-            if matches!(asked, Asked::Node(permit) if gone(permit)) {
+            if let Asked::Node(permit) = asked
+                && gone(permit)
+            {
+                self.bytes -= permit.bytes();
                 *asked = Asked::Forbidden;
             }
         }
         let ids: Vec<i64> =
             self.watchers.iter().filter(|(_, permit)| gone(permit)).map(|(id, _)| *id).collect();
         for id in &ids {
-            self.watchers.remove(id);
+            self.bytes -= self.watchers.remove(id).map_or(0, |permit| permit.bytes());
             self.ending.insert(*id, ApiError::PermissionDenied);
         }
         ids
@@ -186,13 +219,14 @@ mod tests {
         change(&mut state, Command::UserRevokeRole { user, role });
         let before = (1, Arc::new(state.clone()));
         assert!(permits.forbidden(&before).is_empty(), "it was given at change 1");
+        assert_eq!(permits.bytes(), 2 * (WATCHER_BYTES + 1));
         assert_eq!(permits.forbidden(&then(&state)), [0]);
         assert!(!permits.allows(0) && permits.allows(7));
         assert!(permits.forbidden(&then(&state)).is_empty(), "each once");
         assert_eq!(permits.canceled(0), Some(ApiError::PermissionDenied));
         assert!(permits.allows(0), "another watcher may have the id");
         assert_eq!(permits.canceled(7), None);
-        assert_eq!(permits.sessions().count(), 0);
+        assert_eq!((permits.sessions().count(), permits.bytes()), (0, 0));
     }
 
     #[test]

@@ -8,73 +8,145 @@ use std::task::{Poll, ready};
 use bytes::Bytes;
 use h2::SendStream;
 use h2::server::SendResponse;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, header, response};
 use http_body::Body;
+use t4_etcd_api::OpenCall;
 
 use super::RequestBody;
+use super::unsent::{Unsent, with_call};
 use crate::body::{ResponseBody, Whole};
-use crate::front::{Front, Purpose};
+use crate::front::{Answer, Front, Purpose};
 
 /// From this on a part of a response is large: the next is made only when it
 /// is on its way.
 const LARGE_PART_BYTES: usize = 64 << 10;
 
-/// Serves a request. Ends early when the client resets the stream.
-pub(super) async fn exchange(
+/// A call on its way.
+pub(super) struct Call {
+    pub(super) respond: SendResponse<Bytes>,
+    /// Counts it as open, as long as it holds anything.
+    pub(super) open: OpenCall,
+    pub(super) unsent: Arc<Unsent>,
+}
+
+/// Begins to serve a request, in a task of its own.
+///
+/// What is made of it is made before the task is: what is passed into an `async
+/// fn`, and on from there, is in its state twice. And a stream, which may wait
+/// for long, has a task without what unary calls need.
+pub(super) fn begin(
     front: Arc<Front>,
     purpose: Purpose,
     request: Request<RequestBody>,
-    mut respond: SendResponse<Bytes>,
+    call: Call,
 ) {
+    match front.answer(request, purpose) {
+        Answer::There(response) => drop(tokio::spawn(deliver(response, call))),
+        Answer::Unary(unary) => drop(tokio::spawn(exchange(|| unary.answer(), call))),
+        Answer::Other(work) => drop(tokio::spawn(exchange(|| work, call))),
+    }
+}
+
+/// Answers a call with what the work makes. Ends early when the client resets the
+/// stream. The work begins here, as one that is passed in would be held twice.
+async fn exchange<Work, Body>(work: impl FnOnce() -> Work, mut call: Call)
+where
+    Work: Future<Output = Response<Body>>,
+    Body: Into<ResponseBody>,
+{
     let response = {
-        let mut work = pin!(front.answer(request, purpose));
+        let mut work = pin!(work());
         poll_fn(|cx| {
             // Before the work: what is cancelled already does not begin.
-            if respond.poll_reset(cx).is_ready() {
+            if call.respond.poll_reset(cx).is_ready() {
                 return Poll::Ready(None);
             }
             work.as_mut().poll(cx).map(Some)
         })
         .await
     };
-    let Some(response) = response else { return };
-    if let Err(error) = send(response, respond).await {
+    if let Some(response) = response {
+        deliver(response.map(Into::into), call).await;
+    }
+}
+
+async fn deliver(response: Response<ResponseBody>, call: Call) {
+    if let Err(error) = send(response, call).await {
         tracing::debug!(%error, "a response was not sent whole");
     }
 }
 
-async fn send(
+/// Answers a call that is not served. Its answer is there as a whole.
+pub(super) fn refuse(
     response: Response<ResponseBody>,
     mut respond: SendResponse<Bytes>,
 ) -> Result<(), h2::Error> {
     let (mut head, body) = response.into_parts();
+    let Ok(whole) = body.into_whole() else {
+        respond.send_response(Response::from_parts(head, ()), true)?;
+        return Ok(());
+    };
+    add_length(&mut head, &whole);
+    let mut stream = respond.send_response(Response::from_parts(head, ()), false)?;
+    send_whole(&mut stream, whole)
+}
+
+async fn send(response: Response<ResponseBody>, call: Call) -> Result<(), h2::Error> {
+    let Call { mut respond, open, unsent } = call;
+    let (mut head, body) = response.into_parts();
     if body.is_end_stream() {
         respond.send_response(Response::from_parts(head, ()), true)?;
+        unsent.keep(open);
         return Ok(());
     }
     match body.into_whole() {
-        Ok(Whole { data, trailers }) => {
-            if trailers.is_none() {
-                let length = HeaderValue::from(data.len());
-                head.headers.insert(header::CONTENT_LENGTH, length);
-            }
+        Ok(mut whole) => {
+            add_length(&mut head, &whole);
             let mut stream = respond.send_response(Response::from_parts(head, ()), false)?;
             // The library keeps what the client's window has no room for. A
             // reset drops it.
-            stream.send_data(data, trailers.is_none())?;
-            trailers.map_or(Ok(()), |trailers| stream.send_trailers(trailers))
+            if has_room(&mut stream, whole.data.len()) {
+                send_whole(&mut stream, whole)?;
+                unsent.keep(open);
+                return Ok(());
+            }
+            whole.data = with_call(whole.data, open.into());
+            send_whole(&mut stream, whole)
         }
         Err(body) => {
             let stream = respond.send_response(Response::from_parts(head, ()), false)?;
-            send_parts(body, stream).await
+            let open = Arc::new(open);
+            send_parts(body, stream, &open).await?;
+            unsent.keep(open);
+            Ok(())
         }
     }
+}
+
+/// What is not gRPC says how long it is.
+fn add_length(head: &mut response::Parts, whole: &Whole) {
+    if whole.trailers.is_none() {
+        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.data.len()));
+    }
+}
+
+fn send_whole(stream: &mut SendStream<Bytes>, whole: Whole) -> Result<(), h2::Error> {
+    let Whole { data, trailers } = whole;
+    stream.send_data(data, trailers.is_none())?;
+    trailers.map_or(Ok(()), |trailers| stream.send_trailers(trailers))
+}
+
+/// Whether the client's window has room for so many bytes now.
+fn has_room(stream: &mut SendStream<Bytes>, bytes: usize) -> bool {
+    stream.reserve_capacity(bytes);
+    stream.capacity() >= bytes
 }
 
 /// Sends a body part by part, as fast as the client takes them.
 async fn send_parts(
     mut body: ResponseBody,
     mut stream: SendStream<Bytes>,
+    open: &Arc<OpenCall>,
 ) -> Result<(), h2::Error> {
     loop {
         let frame = poll_fn(|cx| {
@@ -91,7 +163,7 @@ async fn send_parts(
         };
         match frame.into_data() {
             Ok(part) => {
-                if !send_part(&mut stream, part).await? {
+                if !send_part(&mut stream, part, open).await? {
                     return Ok(());
                 }
             }
@@ -108,7 +180,11 @@ async fn send_parts(
 ///
 /// The next part is asked for before room for it is, as room that is held for
 /// parts to come is kept from other streams of the connection.
-async fn send_part(stream: &mut SendStream<Bytes>, part: Bytes) -> Result<bool, h2::Error> {
+async fn send_part(
+    stream: &mut SendStream<Bytes>,
+    part: Bytes,
+    open: &Arc<OpenCall>,
+) -> Result<bool, h2::Error> {
     if part.is_empty() {
         return Ok(true);
     }
@@ -116,10 +192,14 @@ async fn send_part(stream: &mut SendStream<Bytes>, part: Bytes) -> Result<bool, 
         return Ok(false);
     }
     let is_large = part.len() >= LARGE_PART_BYTES;
-    stream.send_data(part, false)?;
     if !is_large {
+        // The call may end before it is sent.
+        let fits = has_room(stream, part.len());
+        let part = if fits { part } else { with_call(part, open.clone()) };
+        stream.send_data(part, false)?;
         return Ok(true);
     }
+    stream.send_data(part, false)?;
     let open = await_room(stream).await?;
     if open {
         stream.reserve_capacity(0);
@@ -142,4 +222,21 @@ async fn await_room(stream: &mut SendStream<Bytes>) -> Result<bool, h2::Error> {
         Poll::Ready(Ok(true))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output_bytes<A, B, Output>(_: impl Fn(A, B) -> Output) -> usize {
+        size_of::<Output>()
+    }
+
+    /// There may be a hundred thousand of them.
+    #[test]
+    fn a_stream_that_waits_is_small() {
+        let bytes = output_bytes(deliver);
+        println!("{bytes} B");
+        assert!(bytes <= 1 << 10, "{bytes} B");
+    }
 }

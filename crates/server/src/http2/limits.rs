@@ -66,6 +66,8 @@ pub(super) fn builder(config: &Config) -> Builder {
 
 /// How often a line about closed connections is logged, at most.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// The same for calls that are refused, of which a flood has many.
+const REFUSALS_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What became of HTTP/2 connections.
 #[derive(Debug, Default)]
@@ -73,6 +75,7 @@ pub(crate) struct Http2Stats {
     /// Closed at a limit of the library, by limit, in the order of [`LIMITS`].
     closed: [AtomicU64; LIMITS.len()],
     logged: Mutex<Option<Instant>>,
+    refusals_logged: Mutex<Option<Instant>>,
 }
 
 /// As the library names them to the client; the last stands for any other.
@@ -99,9 +102,7 @@ impl Http2Stats {
 
     fn closed_at_limit(&self, limit: usize, peer: Option<std::net::SocketAddr>) {
         self.closed[limit].fetch_add(1, Ordering::Relaxed);
-        let mut logged = self.logged.lock();
-        if logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
-            *logged = Some(Instant::now());
+        if is_due(&self.logged, LOG_INTERVAL) {
             let peer = peer.map(tracing::field::display);
             tracing::warn!(
                 peer,
@@ -111,11 +112,34 @@ impl Http2Stats {
         }
     }
 
+    /// A call was refused: its connection has too many open. Those that are
+    /// refused are counted with what else is, for want of memory.
+    pub(super) fn call_refused(&self, peer: Option<std::net::SocketAddr>) {
+        if is_due(&self.refusals_logged, REFUSALS_LOG_INTERVAL) {
+            let peer = peer.map(tracing::field::display);
+            tracing::warn!(
+                peer,
+                "calls are refused: a client has more open than its share of \
+                 --client-memory-bytes allows; t4_client_memory_refusals_total counts them"
+            );
+        }
+    }
+
     /// Connections that were closed at each limit.
     pub(crate) fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.closed.iter().map(|count| count.load(Ordering::Relaxed));
         LIMITS.into_iter().zip(counts)
     }
+}
+
+/// Whether a line may be logged again; it counts as logged.
+fn is_due(logged: &Mutex<Option<Instant>>, interval: Duration) -> bool {
+    let mut logged = logged.lock();
+    let is_due = logged.is_none_or(|logged| logged.elapsed() >= interval);
+    if is_due {
+        *logged = Some(Instant::now());
+    }
+    is_due
 }
 
 fn limit_in(text: &str) -> usize {
@@ -134,6 +158,14 @@ mod tests {
             assert_eq!(limit_in(&text), number);
         }
         assert_eq!(LIMITS[limit_in("connection error detected: calm")], "other");
+    }
+
+    #[test]
+    fn a_line_is_logged_now_and_then() {
+        let logged = Mutex::default();
+        assert!(is_due(&logged, REFUSALS_LOG_INTERVAL));
+        assert!(!is_due(&logged, REFUSALS_LOG_INTERVAL));
+        assert!(is_due(&logged, Duration::ZERO));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod exchange;
 mod keepalive;
 mod late;
 mod limits;
+mod unsent;
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -18,7 +19,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use h2::Reason;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
@@ -29,9 +32,13 @@ use crate::config::Config;
 use crate::front::{Front, Purpose};
 use crate::pace::Pace;
 use crate::socket::Connection;
-use exchange::exchange;
+use exchange::{Call, refuse};
 use keepalive::Keepalive;
 use late::LateBodies;
+use unsent::Unsent;
+
+/// Calls that begin in one turn of a connection, at most; then others have theirs.
+const CALLS_PER_TURN: usize = 256;
 
 /// Serves a connection until it ends, or until `drain` turns true and what is
 /// under way is done.
@@ -54,7 +61,18 @@ where
     };
     let pings = connection.ping_pong();
     let keepalive = pings.map(|pings| Keepalive::new(pings, config));
-    let mut serving = Serving { connection, keepalive, pace, late, purpose, front: front.clone() };
+    let unsent = Arc::new(Unsent::new(pace.clone()));
+    let front_of_calls = front.clone();
+    let mut serving = Serving {
+        connection,
+        keepalive,
+        pace,
+        late,
+        unsent,
+        purpose,
+        front: front_of_calls,
+        goes_on: false,
+    };
     let mut drained = pin!(async move { drain.wait_for(|drain| *drain).await.is_ok() });
     let mut draining = false;
     let outcome = poll_fn(|cx| {
@@ -76,14 +94,19 @@ struct Serving<S> {
     keepalive: Option<Keepalive>,
     pace: Arc<Pace>,
     late: LateBodies,
+    unsent: Arc<Unsent>,
     purpose: Purpose,
     front: Arc<Front>,
+    /// The last turn ended before all of its calls had begun.
+    goes_on: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     /// One turn: what came is taken, and its calls begin.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        self.pace.begin_turn();
+        if !std::mem::take(&mut self.goes_on) {
+            self.pace.begin_turn();
+        }
         if let Some(keepalive) = &mut self.keepalive
             && keepalive.poll_dead(cx, self.pace.last_heard()).is_ready()
         {
@@ -92,16 +115,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             let _ = self.connection.poll_closed(cx);
             return Poll::Ready(Ok(()));
         }
-        loop {
+        for _ in 0..CALLS_PER_TURN {
             match self.connection.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => {
-                    let late = self.late.clone();
-                    let request = request.map(|stream| RequestBody::new(stream, late));
-                    tokio::spawn(exchange(self.front.clone(), self.purpose, request, respond));
-                }
+                Poll::Ready(Some(Ok((request, respond)))) => self.begin(request, respond),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    self.unsent.end_turn();
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.goes_on = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// A call begins, in a task of its own, or is refused.
+    fn begin(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let late = self.late.clone();
+        let request = request.map(|stream| RequestBody::new(stream, late));
+        match self.front.open_call(&request, self.purpose) {
+            Ok(open) => {
+                let call = Call { respond, open, unsent: self.unsent.clone() };
+                exchange::begin(self.front.clone(), self.purpose, request, call);
+            }
+            Err(refusal) => {
+                self.front.http2.call_refused(self.front.peer());
+                // Refusals, too, take memory until they are sent.
+                self.pace.pause_while_blocked();
+                if let Err(error) = refuse(refusal, respond) {
+                    tracing::debug!(%error, "a refusal was not sent");
+                }
             }
         }
     }

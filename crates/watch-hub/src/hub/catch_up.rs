@@ -6,9 +6,11 @@ use std::sync::Arc;
 use t4_kv_types::{Event, Revision};
 
 use super::Hub;
+use crate::grant::Grant;
 use crate::message::CancelReason;
 use crate::parcel::Parcels;
 use crate::recent::RevisionEvents;
+use crate::streams::StreamId;
 use crate::watcher::Standing;
 
 /// What the hub needs to have read. Answer with [`Hub::history`],
@@ -177,21 +179,31 @@ impl Hub {
             let Some(parcel) = parcels[index].filtered(watcher.filter) else { continue };
             let Some(batch) = parcel.since(next) else { continue };
             let first = batch.pieces()[0].revision;
-            let has_room = |hub: &crate::streams::Streams, stream| {
-                hub.stream(stream).has_room_for_history(hub.limits())
-            };
-            if !has_room(&self.streams, watcher.stream) {
+            let stream = self.streams.stream(watcher.stream);
+            if !stream.has_room_for_round(self.streams.limits(), round) {
                 waiting.push((slot, first));
                 continue;
             }
             watcher.sent = true;
-            self.streams.deliver(watcher, self.published, batch, parcel, round);
+            self.streams.deliver_history(watcher, self.published, batch, parcel, round);
             // Without room for more, reading more for it would be in vain.
-            if through < self.published && !has_room(&self.streams, watcher.stream) {
+            let stream = self.streams.stream(watcher.stream);
+            if through < self.published && !stream.has_room_for_history(self.streams.limits()) {
                 waiting.push((slot, through.next()));
             }
         }
         waiting
+    }
+
+    /// Has so many bytes of history queued for a stream, and no more until it is
+    /// asked for again; a round of history is queued as a whole.
+    pub fn grant_history(&mut self, stream: StreamId, bytes: usize) {
+        let Some(slot) = self.streams.slot(stream) else { return };
+        let state = self.streams.stream_mut(slot);
+        if state.behind > 0 {
+            state.grant = Grant::Open(bytes.max(1));
+            self.unpark_if_room(slot);
+        }
     }
 
     pub(super) fn start_catching_up(&mut self, slot: u32) {
@@ -211,8 +223,18 @@ impl Hub {
         self.cohorts.park(self.streams.stream(watcher.stream).parked, slot);
     }
 
-    /// A stream has room again: those who waited for it go on catching up.
-    pub(super) fn unpark(&mut self, stream: u32) {
+    /// A stream may have room again: then those who waited for it go on catching
+    /// up.
+    pub(super) fn unpark_if_room(&mut self, stream: u32) {
+        let state = self.streams.stream(stream);
+        if self.cohorts.has_parked(state.parked)
+            && state.has_room_for_history(self.streams.limits())
+        {
+            self.unpark(stream);
+        }
+    }
+
+    fn unpark(&mut self, stream: u32) {
         let state = self.streams.stream_mut(stream);
         state.congested = false;
         for slot in self.cohorts.parked(state.parked) {

@@ -40,8 +40,7 @@ impl Hub {
                     continue;
                 }
                 let Some(parcel) = parcels.filtered(watcher.filter) else { continue };
-                let stream = self.streams.stream(watcher.stream);
-                if !stream.has_room_for_live(self.streams.limits()) {
+                if !self.streams.has_room_for_live(watcher.stream) {
                     without_room.push(slot);
                 } else if let Some(batch) = parcel.since(revision) {
                     watcher.sent = true;

@@ -34,7 +34,10 @@ impl Deeds {
             "history ahead of the hub",
             "history failed",
             "history compacted",
+            "history wanted",
+            "history ends",
             "full queue",
+            "all queues full",
             "closed with a backlog",
         ] {
             assert!(self.0.get(deed).is_some_and(|&count| count >= 20), "{deed}: {self:?}");

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use t4_kv_types::{Event, EventKind, KeyRange, KeyValue, RangeEnd, Revision};
-use t4_watch_hub::{HistoryChunk, HistoryRequest, Hub, Limits, Message, StreamId, WatchSpec};
+use t4_watch_hub::{
+    Heard, HistoryChunk, HistoryRequest, Hub, Limits, Message, StreamId, WatchSpec,
+};
 
 use crate::deeds::Deeds;
 use crate::dice::Dice;
@@ -36,6 +38,8 @@ pub(crate) struct World {
     peers: BTreeMap<StreamId, Peer>,
     // Streams that the hub named and that were not read to the end since.
     ready: BTreeSet<StreamId>,
+    // Streams that want history and were not granted it yet.
+    wanting: BTreeSet<StreamId>,
     events_made: i64,
     fault: Fault,
     pub(crate) planted: bool,
@@ -55,6 +59,8 @@ impl World {
             recent_bytes: 300 + dice.below(3_000),
             history_revisions: 1 + dice.below(8),
             history_bytes: 1_000,
+            queues_bytes: 300 + dice.below(20_000),
+            history_on_demand: dice.percent(50),
         };
         World {
             hub: Hub::new(limits.clone(), Revision::EMPTY_STORE),
@@ -68,6 +74,7 @@ impl World {
             request: None,
             peers: BTreeMap::new(),
             ready: BTreeSet::new(),
+            wanting: BTreeSet::new(),
             events_made: 0,
             fault,
             planted: false,
@@ -101,7 +108,8 @@ impl World {
             63..65 => self.tell_visible(),
             65..69 => return self.request_progress(),
             69..71 => self.notify_progress(),
-            71..81 => self.answer_history(),
+            71..78 => self.answer_history(),
+            78..81 => self.grant_some(),
             _ => return self.read_some(),
         }
         Ok(())
@@ -131,6 +139,7 @@ impl World {
             self.hub.close_stream(stream);
             self.peers.remove(&stream);
             self.ready.remove(&stream);
+            self.wanting.remove(&stream);
         }
     }
 
@@ -229,9 +238,15 @@ impl World {
         }
         self.hub.publish(revision, &told);
         self.visible = self.visible.max(revision);
+        let backlogs = self.peers.keys().map(|stream| self.hub.backlog(*stream).bytes);
+        let all_full = backlogs.sum::<usize>() >= self.limits.queues_bytes;
         for (stream, peer) in &mut self.peers {
             peer.client.published(revision, &events);
             let full = self.hub.backlog(*stream);
+            if all_full && full.messages > 0 {
+                peer.client.lagged = true;
+                self.deeds.count("all queues full");
+            }
             if full.messages >= self.limits.stream_queue_messages.max(1)
                 || full.bytes >= self.limits.stream_queue_bytes / 2
             {
@@ -285,6 +300,19 @@ impl World {
         if let Some(stream) = self.some_stream() {
             self.hub.notify_progress(stream);
         }
+    }
+
+    /// A stream that wants history is granted some.
+    fn grant_some(&mut self) {
+        let index = self.dice.below(self.wanting.len());
+        let Some(&stream) = self.wanting.iter().nth(index) else { return };
+        self.grant(stream);
+    }
+
+    fn grant(&mut self, stream: StreamId) {
+        self.wanting.remove(&stream);
+        let bytes = *self.dice.pick(&[1, 1_000, 10_000]);
+        self.hub.grant_history(stream, bytes);
     }
 
     /// The store answers the hub, sometimes.
@@ -355,9 +383,23 @@ impl World {
 
     fn read(&mut self, stream: StreamId, most: usize) -> Check {
         for _ in 0..most {
-            let Some(message) = self.hub.pop(stream) else {
-                self.ready.remove(&stream);
-                break;
+            let message = match self.hub.hear(stream) {
+                Some(Heard::Message(message)) => message,
+                Some(Heard::HistoryWanted) => {
+                    self.deeds.count("history wanted");
+                    let is_new = self.wanting.insert(stream);
+                    check(is_new, || format!("{stream:?}: history is asked for twice"))?;
+                    continue;
+                }
+                Some(Heard::HistoryEnds) => {
+                    self.deeds.count("history ends");
+                    self.wanting.remove(&stream);
+                    continue;
+                }
+                None => {
+                    self.ready.remove(&stream);
+                    break;
+                }
             };
             for seen in self.tampered(stream, seen(&message)) {
                 self.see(stream, &seen)?;
@@ -461,6 +503,9 @@ impl World {
             let streams: Vec<_> = self.ready.iter().copied().collect();
             for stream in &streams {
                 self.read(*stream, usize::MAX)?;
+            }
+            for stream in self.wanting.clone() {
+                self.grant(stream);
             }
             match self.request.take().or_else(|| self.hub.history_wanted()) {
                 Some(request) if self.compacted > request.from => {
