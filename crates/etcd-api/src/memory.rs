@@ -175,11 +175,6 @@ impl Held {
         self.bytes
     }
 
-    /// Whether there is room for so many bytes more.
-    pub(crate) fn has_room(&self, more: usize) -> bool {
-        self.account.has_room(more)
-    }
-
     /// Counts as so many bytes from now on, whether there is room or not.
     pub(crate) fn set(&mut self, bytes: usize) {
         let before = std::mem::replace(&mut self.bytes, bytes);

@@ -62,12 +62,6 @@ impl OpenCalls {
         (open <= self.allowed.load(SeqCst) || self.allow_more()).then_some(call)
     }
 
-    /// Whether another call may begin.
-    pub(crate) fn has_room(&self) -> bool {
-        let open = self.open.load(SeqCst) + CALL_BYTES;
-        open <= self.allowed.load(SeqCst) || self.counted.lock().has_room(STEP_BYTES)
-    }
-
     /// Has what is open by now counted for the process, if there is room.
     fn allow_more(&self) -> bool {
         let mut counted = self.counted.lock();
@@ -136,14 +130,13 @@ mod tests {
         let (greedy, mut open) = calls(&memory, usize::MAX);
         let most = (4 * MIB + STEP_BYTES) / CALL_BYTES;
         assert_eq!((open.len(), memory.refusals()), (most, 1), "half of the memory");
-        assert!(greedy.begin(0).is_none() && !greedy.has_room());
-        let (modest, _few) = calls(&memory, 100);
-        assert_eq!((_few.len(), modest.has_room()), (100, true), "others go on");
+        assert!(greedy.begin(0).is_none());
+        let (_, few) = calls(&memory, 100);
+        assert_eq!(few.len(), 100, "others go on");
         // What was refused holds nothing.
         open.truncate(most / 4);
-        assert!(greedy.has_room());
         assert!(greedy.begin(0).is_some());
-        drop((open, _few));
+        drop((open, few));
         assert_eq!(memory.held(), 0);
     }
 

