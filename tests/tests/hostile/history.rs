@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 
 use crate::bystander::Bystander;
 use crate::raw::{RawConnection, framed, next_chunk};
-use crate::{DEADLINE, MIB, Memory, assert_log_is_calm, connect, put, t4};
+use crate::server::Transport;
+use crate::{DEADLINE, MIB, assert_log_is_calm, put, t4_over};
 
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
 /// Revisions with a value each: 100 MiB of history.
@@ -60,11 +61,14 @@ async fn read_to(mut stream: Stream, last: i64) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_that_catch_up_unread_are_bounded_in_all() {
-    let mut t4 = t4(&["--client-memory-bytes=67108864"]);
-    let memory = Memory::of(&mut t4);
-    let mut rpc = connect(t4.endpoint()).await;
+over_both_transports! {
+    streams_that_catch_up_unread_are_bounded_in_all,
+}
+
+async fn streams_that_catch_up_unread_are_bounded_in_all(transport: Transport) {
+    let (mut t4, target) = t4_over(transport, &["--client-memory-bytes=67108864"]);
+    let memory = t4.memory();
+    let mut rpc = target.rpc().await;
     let mut last = 0;
     for number in 0..REVISIONS {
         let request = put(&format!("v/{}", number % 10), vec![7; VALUE_BYTES]);
@@ -73,15 +77,14 @@ async fn streams_that_catch_up_unread_are_bounded_in_all() {
     }
     let first = last - REVISIONS + 1;
     // One that reads, as a measure of what that takes.
-    let reader = RawConnection::open(t4.endpoint()).await;
+    let reader = RawConnection::open(&target).await;
     read_to(watch(&reader, first).await, last).await;
-    memory.begin_peak();
-    let before = memory.peak();
+    let before = memory.begin_peak();
 
-    let bystander = Bystander::begin(&rpc);
+    let bystander = Bystander::begin(&target).await;
     let mut crowd = Vec::new();
     for connection in 0..CONNECTIONS {
-        let raw = RawConnection::open(t4.endpoint()).await;
+        let raw = RawConnection::open(&target).await;
         let mut streams = Vec::new();
         for stream in 0..STREAMS {
             let at = first + (stream * CONNECTIONS + connection) % (REVISIONS - 40);

@@ -17,7 +17,8 @@ use crate::frames::{
     DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, call_headers, frame,
 };
 use crate::raw::{RawConnection, framed, next_chunk};
-use crate::{DEADLINE, MIB, Memory, assert_log_is_calm, assert_served, connect, get, put, t4};
+use crate::server::Transport;
+use crate::{DEADLINE, MIB, assert_log_is_calm, assert_served, get, put, t4_over};
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
@@ -47,53 +48,54 @@ async fn status_of_a_get(raw: &RawConnection) -> (Code, String) {
     answer.status.expect("a status")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_streams_cost_little() {
+over_both_transports! {
+    idle_streams_cost_little,
+    calls_beyond_the_share_are_refused_and_others_go_on,
+    the_keys_of_watchers_count,
+}
+
+async fn idle_streams_cost_little(transport: Transport) {
     const CONNECTIONS: usize = 5;
     const STREAMS: usize = 16_000;
-    let mut t4 = t4(&[]);
-    let memory = Memory::of(&mut t4);
-    let rpc = connect(t4.endpoint()).await;
-    Bystander::begin(&rpc).assert_served("quiet").await;
-    memory.begin_peak();
-    let before = memory.peak();
+    let (mut t4, target) = t4_over(transport, &[]);
+    let memory = t4.memory();
+    Bystander::begin(&target).await.assert_served("quiet").await;
+    let before = memory.begin_peak();
 
-    let bystander = Bystander::begin(&rpc);
+    let bystander = Bystander::begin(&target).await;
     let mut crowd = Vec::new();
     for _ in 0..CONNECTIONS {
-        let raw = RawConnection::open(t4.endpoint()).await;
+        let raw = RawConnection::open(&target).await;
         let open = open_streams(&raw, STREAMS).await;
         assert_eq!(status_of_a_get(&raw).await, (Code::Ok, String::new()));
         crowd.push((raw, open));
     }
     bystander.assert_served("idle streams").await;
-    let more = memory.peak() - before;
+    let more = memory.peak().saturating_sub(before);
     let streams = (CONNECTIONS * STREAMS) as u64;
     println!("{} B a stream, {} MiB in all", more / streams, more / MIB);
     assert!(more <= streams * STREAM_BYTES_MAX, "{more} B");
     assert_eq!(refusals(&t4), 0);
 
     // They go at once, and nobody waits for that.
-    let bystander = Bystander::begin(&rpc);
+    let bystander = Bystander::begin(&target).await;
     drop(crowd);
     bystander.assert_served("idle streams that end").await;
     assert_log_is_calm(&mut t4, 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_beyond_the_share_are_refused_and_others_go_on() {
+async fn calls_beyond_the_share_are_refused_and_others_go_on(transport: Transport) {
     const STREAMS: usize = 20_000;
     // A client within its share has hundreds, and all together thousands.
     const FEW: usize = 1_000;
-    let mut t4 = t4(&["--client-memory-bytes=33554432"]);
-    let memory = Memory::of(&mut t4);
-    let mut rpc = connect(t4.endpoint()).await;
+    let (mut t4, target) = t4_over(transport, &["--client-memory-bytes=33554432"]);
+    let memory = t4.memory();
+    let mut rpc = target.rpc().await;
     assert_served(&mut rpc, "quiet").await;
-    memory.begin_peak();
-    let before = memory.peak();
+    let before = memory.begin_peak();
 
-    let bystander = Bystander::begin(&rpc);
-    let greedy = RawConnection::open(t4.endpoint()).await;
+    let bystander = Bystander::begin(&target).await;
+    let greedy = RawConnection::open(&target).await;
     let mut open = open_streams(&greedy, STREAMS).await;
     let refused = (Code::ResourceExhausted, "etcdserver: too many requests".to_owned());
     assert_eq!(status_of_a_get(&greedy).await, refused);
@@ -103,7 +105,7 @@ async fn calls_beyond_the_share_are_refused_and_others_go_on() {
     let count = refusals(&t4);
     assert!((10_000..STREAMS as u64).contains(&count), "{count} refusals");
 
-    let modest = RawConnection::open(t4.endpoint()).await;
+    let modest = RawConnection::open(&target).await;
     let _few = open_streams(&modest, FEW).await;
     assert_eq!(status_of_a_get(&modest).await, (Code::Ok, String::new()));
     bystander.assert_served("too many calls").await;
@@ -156,17 +158,16 @@ fn ask_for_ever(mut stream: &TcpStream, request: &[u8], calls: u32) -> u32 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_never_reads_holds_its_share() {
     const CALLS: u32 = 300_000;
-    let mut t4 = t4(&["--client-memory-bytes=67108864"]);
-    let memory = Memory::of(&mut t4);
-    let mut rpc = connect(t4.endpoint()).await;
+    let (mut t4, target) = t4_over(Transport::Plain, &["--client-memory-bytes=67108864"]);
+    let memory = t4.memory();
+    let mut rpc = target.rpc().await;
     for key in 0..40 {
         rpc.kv.put(put(&format!("v/{key:03}"), vec![7; 512 << 10])).await.expect("put");
     }
     let list = RangeRequest { range_end: "v0".into(), ..get("v/") };
     for (what, request) in [("lists", framed(&list)), ("gets", framed(&get("v/000")))] {
-        memory.begin_peak();
-        let before = memory.peak();
-        let bystander = Bystander::begin(&rpc);
+        let before = memory.begin_peak();
+        let bystander = Bystander::begin(&target).await;
         let endpoint = t4.endpoint().to_owned();
         let asking = tokio::task::spawn_blocking(move || {
             let stream = deaf_connection(&endpoint);
@@ -207,18 +208,16 @@ fn watch(key: Vec<u8>) -> WatchRequest {
     WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_keys_of_watchers_count() {
+async fn the_keys_of_watchers_count(transport: Transport) {
     const WATCHERS: usize = 332;
     const KEY_BYTES: usize = 1_400_000;
-    let mut t4 = t4(&["--client-memory-bytes=134217728"]);
-    let memory = Memory::of(&mut t4);
-    let mut rpc = connect(t4.endpoint()).await;
+    let (mut t4, target) = t4_over(transport, &["--client-memory-bytes=134217728"]);
+    let memory = t4.memory();
+    let mut rpc = target.rpc().await;
     assert_served(&mut rpc, "quiet").await;
-    memory.begin_peak();
-    let before = memory.peak();
+    let before = memory.begin_peak();
 
-    let raw = RawConnection::open(t4.endpoint()).await;
+    let raw = RawConnection::open(&target).await;
     let (response, mut requests) = raw.begin(WATCH, &[]).await;
     let mut body = response.await.expect("a response").into_body();
     let (mut bytes, mut created) = (Vec::new(), 0);
