@@ -296,8 +296,7 @@ fn watch_from_before(history: &mut History, rng: &mut Rng) -> Option<()> {
 
 fn lease_key_too_few(history: &mut History, rng: &mut Rng) -> Option<()> {
     pick(history, rng, |_, _, response| match response {
-        // Three of three: there is no state in the call's time with two of them
-        // unless one was just put.
+        // The only key becomes another one, which the lease never had.
         Response::LeaseTimeToLive { keys, .. } if keys.len() == 1 => {
             keys[0] = Bytes::from_static(b"k/000");
             Some(())

@@ -285,15 +285,21 @@ impl WriteLoop {
                 self.revoke_refused = false;
                 self.revoking.push((id, keys));
             }
-            Err(why) if self.state.leases().lock().exists(id) => {
+            // A revocation of it is in flight, or applied by now. If the log has no
+            // room for the one in flight, this one is due again.
+            Err(OpError::LeaseNotFound) => self.revoke_later(id, now),
+            Err(why) => {
                 if !std::mem::replace(&mut self.revoke_refused, true) {
                     tracing::error!(%id, %why, "an expired lease cannot be revoked; it is tried again each second");
                 }
-                self.state.leases().lock().unreport(id, now + REVOKE_RETRY);
+                self.revoke_later(id, now);
             }
-            // It was revoked by its holder meanwhile.
-            Err(_) => {}
         }
+    }
+
+    /// Has an expired lease reported again, unless it is gone by then.
+    fn revoke_later(&mut self, id: LeaseId, now: Duration) {
+        self.state.leases().lock().unreport(id, now + REVOKE_RETRY);
     }
 
     /// Ends tokens whose time is over.
