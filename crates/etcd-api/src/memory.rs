@@ -3,17 +3,19 @@
 //!
 //! An [`Account`] is what one connection holds of one kind. While less than half
 //! of [`ClientMemory`] is held in all, accounts have only their own bounds.
-//! Beyond that each has an equal share of that half; whoever holds nothing may
+//! Beyond that each account that holds more than a little ([`SHARE_BYTES_MIN`]) has an
+//! equal share of what the others leave of that half; an account that holds nothing may
 //! still begin with something larger, as long as all of the memory is not spent.
 //! So clients that leave much unread slow themselves down, and what others ask
 //! for is served unless it is larger than their share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
-/// A share is never smaller than this, however many have one.
+/// A share is never smaller than this, however many have one, and accounts that hold
+/// no more take no share from others.
 const SHARE_BYTES_MIN: usize = 64 << 10;
 
 /// The memory of the process that clients may fill.
@@ -21,8 +23,11 @@ const SHARE_BYTES_MIN: usize = 64 << 10;
 pub struct ClientMemory {
     bytes_max: usize,
     held: AtomicUsize,
-    /// Accounts that hold something.
-    holders: AtomicUsize,
+    /// What accounts hold that hold at most [`SHARE_BYTES_MIN`]. Signed: accounts
+    /// change it in any order.
+    held_by_small: AtomicIsize,
+    /// Accounts that hold more.
+    large: AtomicIsize,
     /// Told when something is freed while somebody waits.
     freed: Notify,
     waiting: AtomicUsize,
@@ -36,7 +41,8 @@ impl ClientMemory {
         ClientMemory {
             bytes_max,
             held: AtomicUsize::new(0),
-            holders: AtomicUsize::new(0),
+            held_by_small: AtomicIsize::new(0),
+            large: AtomicIsize::new(0),
             freed: Notify::new(),
             waiting: AtomicUsize::new(0),
             waits: AtomicUsize::new(0),
@@ -76,10 +82,28 @@ impl ClientMemory {
         if all <= plenty {
             return true;
         }
-        let holders = self.holders.load(SeqCst) + usize::from(own == 0);
-        let share = (plenty / holders.max(1)).max(SHARE_BYTES_MIN);
+        let of_small = self.held_by_small.load(SeqCst).try_into().unwrap_or(0);
+        let large: usize = self.large.load(SeqCst).try_into().unwrap_or(0);
+        let sharing = large + usize::from(own <= SHARE_BYTES_MIN);
+        let share = (plenty.saturating_sub(of_small) / sharing.max(1)).max(SHARE_BYTES_MIN);
         let is_idle = held <= self.bytes_max / 16;
         own.saturating_add(bytes) <= share || own == 0 && (all <= self.bytes_max || is_idle)
+    }
+}
+
+impl ClientMemory {
+    /// An account holds so many bytes now, and held so many before.
+    fn account_changed(&self, before: usize, now: usize) {
+        let small = |bytes: usize| if bytes <= SHARE_BYTES_MIN { bytes as isize } else { 0 };
+        let change = small(now) - small(before);
+        if change != 0 {
+            self.held_by_small.fetch_add(change, SeqCst);
+        }
+        match (before > SHARE_BYTES_MIN, now > SHARE_BYTES_MIN) {
+            (false, true) => _ = self.large.fetch_add(1, SeqCst),
+            (true, false) => _ = self.large.fetch_sub(1, SeqCst),
+            _ => {}
+        }
     }
 }
 
@@ -182,15 +206,13 @@ impl Held {
         if bytes > before {
             let more = bytes - before;
             memory.held.fetch_add(more, SeqCst);
-            if account.held.fetch_add(more, SeqCst) == 0 {
-                memory.holders.fetch_add(1, SeqCst);
-            }
+            let held = account.held.fetch_add(more, SeqCst);
+            memory.account_changed(held, held + more);
         } else if bytes < before {
             let less = before - bytes;
             memory.held.fetch_sub(less, SeqCst);
-            if account.held.fetch_sub(less, SeqCst) == less {
-                memory.holders.fetch_sub(1, SeqCst);
-            }
+            let held = account.held.fetch_sub(less, SeqCst);
+            memory.account_changed(held, held - less);
             if memory.waiting.load(SeqCst) > 0 {
                 account.freed.notify_waiters();
                 memory.freed.notify_waiters();
@@ -276,6 +298,23 @@ mod tests {
     }
 
     #[test]
+    fn accounts_that_hold_little_take_no_share_from_others() {
+        let memory = Arc::new(ClientMemory::new(100 * MIB));
+        let crowd: Vec<_> = (0..1000).map(|_| Account::new(&memory, usize::MAX)).collect();
+        let few: Vec<_> = crowd.iter().map(|account| account.hold(1 << 10)).collect();
+        let [list, proxy] = [(); 2].map(|()| Account::new(&memory, usize::MAX));
+        let _list = list.hold(60 * MIB);
+        let mut calls = proxy.hold(0);
+        assert!(calls.try_set(24 * MIB), "half of what the little ones leave");
+        assert!(!calls.try_set(25 * MIB));
+        drop(few);
+        assert!(calls.try_set(25 * MIB), "half of all");
+        // They hold more, and share.
+        let _more: Vec<_> = crowd[..98].iter().map(|account| account.hold(MIB / 4)).collect();
+        assert!(!proxy.has_room(1));
+    }
+
+    #[test]
     fn whoever_waits_is_told_of_what_is_freed() {
         let memory = Arc::new(ClientMemory::new(100 * MIB));
         let [one, other] = [(); 2].map(|()| Account::new(&memory, usize::MAX));
@@ -318,6 +357,7 @@ mod tests {
         for task in tasks {
             task.await.unwrap();
         }
-        assert_eq!((memory.held(), memory.holders.load(SeqCst)), (0, 0));
+        let (large, of_small) = (memory.large.load(SeqCst), memory.held_by_small.load(SeqCst));
+        assert_eq!((memory.held(), large, of_small), (0, 0, 0));
     }
 }

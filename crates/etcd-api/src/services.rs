@@ -102,8 +102,7 @@ impl Services {
     /// connection has too many for its share of the memory, and the call is to be
     /// answered with [`Self::too_many_calls`].
     pub fn open_call(&self, headers: &HeaderMap) -> Option<OpenCall> {
-        let metadata = headers.values().map(http::HeaderValue::len).sum();
-        self.backlog.calls().begin(metadata)
+        self.backlog.calls().begin(metadata::header_bytes(headers))
     }
 
     /// The answer to a call for which there is no room.

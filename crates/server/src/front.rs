@@ -90,7 +90,8 @@ impl Front {
         if is_for_grpc(request, purpose) {
             Services::too_many_calls().map(ResponseBody::Grpc)
         } else {
-            text(StatusCode::TOO_MANY_REQUESTS, PLAIN, "too many requests\n")
+            // Without a body, which would wait for the client's window.
+            text(StatusCode::TOO_MANY_REQUESTS, PLAIN, "")
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Pace {
     begun: Instant,
     /// When the last bytes came, in microseconds since `begun`.
     heard_us: AtomicU64,
+    /// Bytes that were written.
+    written: AtomicU64,
     /// The socket does not take all that is written to it.
     blocked: AtomicBool,
     /// Nothing is read while it does not.
@@ -38,6 +40,7 @@ impl Pace {
             left: AtomicUsize::new(TURN_BYTES),
             begun: Instant::now(),
             heard_us: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             paused: AtomicBool::new(false),
         }
@@ -66,11 +69,17 @@ impl Pace {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Something was written, or the socket is full.
-    pub(crate) fn wrote(&self, is_full: bool) {
-        if is_full {
-            self.blocked.store(true, Ordering::Relaxed);
+    /// So many bytes were written, or the socket is full.
+    pub(crate) fn wrote(&self, bytes: Option<usize>) {
+        match bytes {
+            Some(bytes) => _ = self.written.fetch_add(bytes as u64, Ordering::Relaxed),
+            None => self.blocked.store(true, Ordering::Relaxed),
         }
+    }
+
+    /// Bytes that were written so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// All that was written has left, or the socket is full.
@@ -109,16 +118,16 @@ mod tests {
     #[test]
     fn a_pause_lasts_while_the_socket_is_full() {
         let (pace, cx) = (Pace::new(), Context::from_waker(Waker::noop()));
-        pace.wrote(true);
+        pace.wrote(None);
         assert!(pace.poll_turn(&cx).is_ready(), "calls within the bound are read");
         pace.pause_while_blocked();
         assert!(pace.poll_turn(&cx).is_pending());
-        pace.wrote(false);
+        pace.wrote(Some(7));
         assert!(pace.poll_turn(&cx).is_pending(), "there may be more to write");
         pace.flushed(false, &cx);
         assert!(pace.poll_turn(&cx).is_ready());
         // The next time the socket is full is no pause.
-        pace.wrote(true);
+        pace.wrote(None);
         assert!(pace.poll_turn(&cx).is_ready());
         // A refusal that can be sent is none either.
         pace.flushed(false, &cx);

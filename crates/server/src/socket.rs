@@ -168,7 +168,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         if let Some(pace) = &self.pace {
-            pace.wrote(outcome.is_pending());
+            match &outcome {
+                Poll::Pending => pace.wrote(None),
+                Poll::Ready(Ok(bytes)) => pace.wrote(Some(*bytes)),
+                Poll::Ready(Err(_)) => {}
+            }
         }
         outcome
     }

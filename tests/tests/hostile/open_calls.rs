@@ -15,6 +15,7 @@ use tonic::Code;
 use crate::bystander::Bystander;
 use crate::frames::{
     DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, call_headers, frame,
+    header,
 };
 use crate::raw::{RawConnection, framed, next_chunk};
 use crate::server::Transport;
@@ -184,6 +185,53 @@ async fn a_client_that_never_reads_holds_its_share() {
         drop(stream);
         assert_served(&mut rpc, what).await;
     }
+    assert_log_is_calm(&mut t4, 1);
+}
+
+/// Answers that wait for the client's window would be held for a client that has no
+/// more calls and opens no window. It reads the socket, so that nothing holds it back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_leaves_nothing_to_a_client_that_opens_no_window() {
+    const CALLS: u32 = 6_000;
+    const OTHERS: u32 = 120_000;
+    let (mut t4, target) = t4_over(Transport::Plain, &["--client-memory-bytes=33554432"]);
+    let memory = t4.memory();
+    let mut rpc = target.rpc().await;
+    assert_served(&mut rpc, "quiet").await;
+    let before = memory.begin_peak();
+
+    let endpoint = t4.endpoint().to_owned();
+    let asking = tokio::task::spawn_blocking(move || {
+        let stream = TcpStream::connect(&endpoint).expect("connect");
+        let no_window = [&4_u16.to_be_bytes()[..], &0_u32.to_be_bytes()].concat();
+        let hello = [PREFACE, &frame(SETTINGS, 0, 0, &no_window)];
+        (&stream).write_all(&hello.concat()).expect("the connection is open");
+        let mut reading = stream.try_clone().expect("a socket");
+        std::thread::spawn(move || std::io::copy(&mut reading, &mut std::io::sink()));
+        let page = [
+            header(":method", b"GET"),
+            header(":scheme", b"http"),
+            header(":path", b"/health"),
+            header(":authority", b"t4"),
+        ];
+        for number in 0..CALLS + OTHERS {
+            let id = 2 * number + 1;
+            let bytes = if number < CALLS {
+                frame(HEADERS, END_HEADERS, id, &call_headers(WATCH))
+            } else {
+                frame(HEADERS, END_HEADERS | END_STREAM, id, &page.concat())
+            };
+            (&stream).write_all(&bytes).expect("the connection is open");
+        }
+        stream
+    });
+    let stream = asking.await.expect("the client");
+    assert_served(&mut rpc, "refusals").await;
+    let peak = memory.peak();
+    println!("before {} MiB, peak {} MiB", before / MIB, peak / MIB);
+    assert!(refusals(&t4) > u64::from(OTHERS / 2), "{} refusals", refusals(&t4));
+    assert!(peak <= before + 64 * MIB, "{before} B, then {peak} B");
+    drop(stream);
     assert_log_is_calm(&mut t4, 1);
 }
 

@@ -6,14 +6,20 @@ use std::pin::Pin;
 use crate::memory::Held;
 use crate::sink::Sink;
 
-/// What a stream is granted of history at a time, in bytes.
-pub(super) const PIECE_BYTES: usize = 1 << 20;
+/// The first piece of history that a stream is granted, in bytes: it counts before
+/// anything is read, and a thousand clients may reconnect at the same time.
+const FIRST_PIECE_BYTES: usize = 64 << 10;
+/// Each piece is twice as large as the one before that the client has taken, up to
+/// this, in bytes.
+const PIECE_BYTES_MAX: usize = 1 << 20;
 
 /// What one stream holds of history, or waits for.
 #[derive(Default)]
 pub(super) struct History<'a> {
     /// Counts what was granted, until it is on its way to the client.
     held: Option<Held>,
+    /// The last piece that was granted, in bytes; 0 before the first.
+    piece: usize,
     next: Next<'a>,
 }
 
@@ -57,9 +63,9 @@ impl<'a> History<'a> {
         }
     }
 
-    /// Waits until the stream may be granted a piece. Dropping the future loses
-    /// nothing.
-    pub(super) async fn next(&mut self, sink: &'a Sink<'a>) {
+    /// Waits until the stream may be granted a piece, and answers with its size in
+    /// bytes. Dropping the future loses nothing.
+    pub(super) async fn next(&mut self, sink: &'a Sink<'a>) -> usize {
         loop {
             match &mut self.next {
                 Next::Nothing => std::future::pending().await,
@@ -70,14 +76,19 @@ impl<'a> History<'a> {
                 Next::Piece => {
                     sink.ready().await;
                     self.held = None;
-                    self.next = Next::Room(Box::pin(sink.history_room(PIECE_BYTES)));
+                    self.next = Next::Room(Box::pin(sink.history_room(self.next_piece())));
                 }
                 Next::Room(room) => {
                     self.held = Some(room.await);
                     self.next = Next::Nothing;
-                    return;
+                    self.piece = self.next_piece();
+                    return self.piece;
                 }
             }
         }
+    }
+
+    fn next_piece(&self) -> usize {
+        (2 * self.piece).clamp(FIRST_PIECE_BYTES, PIECE_BYTES_MAX)
     }
 }

@@ -28,7 +28,7 @@ use tonic::{Code, Status};
 
 pub(crate) use self::encode::EncodedBatches;
 use self::encode::Outbound;
-use self::history::{History, PIECE_BYTES};
+use self::history::History;
 use self::permits::{Permit, Permits, watcher_bytes};
 use crate::api::Api;
 use crate::convert;
@@ -79,13 +79,14 @@ impl Api {
                     Some(Heard::HistoryEnds) => history.end(),
                     None => return Err(ApiError::Stopped.status()),
                 },
-                () = history.next(sink) => watching.stream.grant_history(PIECE_BYTES),
+                bytes = history.next(sink) => watching.stream.grant_history(bytes),
                 request = requests.next(), if listening => {
                     match request.inspect_err(|status| count_failure(status, sink))? {
                         Some((request, bytes)) => {
                             sink.count_received(bytes);
                             let interval = self.config.watch_progress_notify_interval;
                             self.serve(proof, &mut watching, request, || ticks.start(interval));
+                            history.step_aside();
                             self.tell_refusals(&mut watching, &mut out).await?;
                             out.flush().await;
                         }

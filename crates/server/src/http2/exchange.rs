@@ -76,19 +76,14 @@ async fn deliver(response: Response<ResponseBody>, call: Call) {
     }
 }
 
-/// Answers a call that is not served. Its answer is there as a whole.
+/// Answers a call that is not served, with a head alone: that waits for no window,
+/// and so leaves no memory to a client that opens none.
 pub(super) fn refuse(
     response: Response<ResponseBody>,
     mut respond: SendResponse<Bytes>,
 ) -> Result<(), h2::Error> {
-    let (mut head, body) = response.into_parts();
-    let Ok(whole) = body.into_whole() else {
-        respond.send_response(Response::from_parts(head, ()), true)?;
-        return Ok(());
-    };
-    add_length(&mut head, &whole);
-    let mut stream = respond.send_response(Response::from_parts(head, ()), false)?;
-    send_whole(&mut stream, whole)
+    respond.send_response(response.map(|_| ()), true)?;
+    Ok(())
 }
 
 async fn send(response: Response<ResponseBody>, call: Call) -> Result<(), h2::Error> {
@@ -103,14 +98,11 @@ async fn send(response: Response<ResponseBody>, call: Call) -> Result<(), h2::Er
         Ok(mut whole) => {
             add_length(&mut head, &whole);
             let mut stream = respond.send_response(Response::from_parts(head, ()), false)?;
-            // The library keeps what the client's window has no room for. A
-            // reset drops it.
-            if has_room(&mut stream, whole.data.len()) {
-                send_whole(&mut stream, whole)?;
-                unsent.keep(open);
-                return Ok(());
+            // The library keeps what neither the client's window nor the socket has
+            // room for. A reset drops it.
+            if unsent.is_blocked() || !has_room(&mut stream, whole.data.len()) {
+                whole.data = with_call(whole.data, open.into());
             }
-            whole.data = with_call(whole.data, open.into());
             send_whole(&mut stream, whole)
         }
         Err(body) => {
