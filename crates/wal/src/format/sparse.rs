@@ -2,9 +2,10 @@
 //!
 //! A lost sector reads as zeros. If a payload had a sector of zeros with one
 //! bit set, losing that sector would look exactly like a flip of that bit. So a
-//! payload with such a sector is stored scrambled: XORed with a stream of
-//! pseudo-random bits that depends on the segment's salt and the frame's
-//! offset. Ordinary payloads have bits everywhere and are stored as they are.
+//! payload with such a sector is stored scrambled: combined by XOR with a
+//! stream of pseudo-random bits that depends on the segment's salt and the
+//! frame's offset. Ordinary payloads have bits everywhere and are stored as
+//! they are.
 
 use super::SECTOR;
 
