@@ -193,7 +193,7 @@ impl Housekeeping {
         self.shared.jobs.lock().failure.take()
     }
 
-    /// The failed sync of the housekeeping thread, reported once.
+    /// A failed sync other than the log's own, reported once.
     pub(crate) fn take_failed_sync(&self) -> Option<WalError> {
         self.shared.jobs.lock().failed_sync.take()
     }

@@ -117,7 +117,7 @@ impl Segment {
         }
     }
 
-    /// The nearest position before `index` from which to start reading.
+    /// The nearest remembered position from which reading reaches `index`.
     pub(crate) fn place_before(&self, index: LogIndex) -> (LogIndex, u64) {
         let marks = self.marks.lock();
         let after = marks.partition_point(|&(marked, _)| marked <= index);
