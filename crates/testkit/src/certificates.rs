@@ -1,7 +1,7 @@
-//! A certificate authority of a test, and what it issues, in PEM files.
+//! A test certificate authority and the certificates it issues, in PEM files.
 //!
-//! For suites that need TLS to be there, made with the code of `t4 certs`. What
-//! T4 makes of the certificates of others is for suites that run `openssl`.
+//! For suites that need working TLS, built with the code of `t4 certs`. Suites
+//! that test T4 with certificates from other tools run `openssl`.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -25,14 +25,14 @@ pub struct PairFiles {
 }
 
 impl PairFiles {
-    /// As the options of `t4-tls-config` take it.
+    /// In the form that the options of `t4-tls-config` take.
     #[must_use]
     pub fn source(&self) -> PairSource {
         PairSource::Files { cert: self.cert.clone(), key: self.key.clone() }
     }
 }
 
-/// A CA with a directory of its own, in which everything is that it issues.
+/// A CA with its own directory, which contains everything that it issues.
 #[derive(Debug)]
 pub struct TestAuthority {
     dir: PathBuf,
@@ -41,8 +41,8 @@ pub struct TestAuthority {
 }
 
 impl TestAuthority {
-    /// Makes one in `dir`, which is made too. Everything that it issues has
-    /// keys of this type, as it has itself.
+    /// Creates a CA in `dir`, and the directory too. Its own key and the keys
+    /// of everything that it issues are of this type.
     ///
     /// # Errors
     /// When there is one already, or files cannot be written.
@@ -74,7 +74,7 @@ impl TestAuthority {
         self.issue(LeafKind::Server, "server", names.into())
     }
 
-    /// A pair for a client; its common name is the user's.
+    /// A pair for a client; its common name is `user`.
     ///
     /// # Errors
     /// When there is one for the user already, or files cannot be written.

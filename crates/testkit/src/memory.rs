@@ -4,48 +4,47 @@ use std::fs;
 
 use crate::Program;
 
-/// Looks at the memory of one process.
+/// The memory of one process.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
     pid: u32,
 }
 
 impl Memory {
-    /// That of a running program.
+    /// The memory of a running program.
     #[must_use]
     pub fn of(program: &Program) -> Memory {
         Memory { pid: program.pid() }
     }
 
-    /// What it has in RAM now, in bytes.
+    /// The resident memory now, in bytes.
     ///
     /// # Panics
-    /// When the process is gone, as all of these do.
+    /// When the process is gone, as for all of these methods.
     #[must_use]
     pub fn resident(&self) -> u64 {
         self.field("VmRSS:")
     }
 
-    /// Forgets the peak so far. Returns what the process has in RAM now, in
-    /// bytes.
+    /// Resets the peak. Returns the resident memory now, in bytes.
     ///
     /// # Panics
-    /// As [`resident`](Self::resident).
+    /// As for [`resident`](Self::resident).
     pub fn begin_peak(&self) -> u64 {
         fs::write(format!("/proc/{}/clear_refs", self.pid), "5").expect("reset the peak");
         self.resident()
     }
 
-    /// The most that it has had in RAM since the peak was reset, in bytes.
+    /// The highest resident memory since the peak was reset, in bytes.
     ///
     /// # Panics
-    /// As [`resident`](Self::resident).
+    /// As for [`resident`](Self::resident).
     #[must_use]
     pub fn peak(&self) -> u64 {
         self.field("VmHWM:")
     }
 
-    /// The same of a process that may have ended: `None` then.
+    /// The same for a process that may have ended: then `None`.
     #[must_use]
     pub fn peak_if_alive(&self) -> Option<u64> {
         self.try_field("VmHWM:")
@@ -55,7 +54,8 @@ impl Memory {
         self.try_field(name).expect("the process runs")
     }
 
-    // One that has ended and waits to be reaped has a status, and no memory in it.
+    // A process that has ended and has not been reaped has a status without memory
+    // fields.
     fn try_field(&self, name: &str) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;

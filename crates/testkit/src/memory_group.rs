@@ -1,4 +1,4 @@
-//! A control group that bounds the memory of the programs started in it.
+//! A control group that limits the memory of the programs started in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,23 +9,24 @@ use anyhow::{Context, bail, ensure};
 
 use crate::poll_until;
 
-/// How long the kernel may take to notice that a killed program has left.
+/// The time limit for the kernel to remove a killed program from the group.
 const EMPTY_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A control group of its own, removed when dropped. Programs in it that need
-/// more memory than it allows are killed by the kernel.
+/// A separate control group, removed when dropped. The kernel kills programs in
+/// it that need more memory than it allows.
 #[derive(Debug)]
 pub struct MemoryGroup {
     dir: PathBuf,
 }
 
 impl MemoryGroup {
-    /// Makes one that allows so many bytes, in either version of control
-    /// groups. The kernel counts the page cache too, and takes it back first.
+    /// Creates a group that allows `bytes` of memory, in either version of
+    /// control groups. The kernel counts the page cache too, and reclaims it
+    /// first.
     ///
     /// # Errors
-    /// When the system does not let this process make one, as in most
-    /// containers and for users other than root.
+    /// When this process may not create a group, as in most containers and for
+    /// users other than root.
     pub fn create(bytes: u64) -> anyhow::Result<MemoryGroup> {
         let name = format!("t4-test-{}-{}", std::process::id(), crate::free_port());
         let mut reasons = Vec::new();
@@ -44,14 +45,14 @@ impl MemoryGroup {
         fs::create_dir(dir).with_context(|| dir.display().to_string())?;
         let group = MemoryGroup { dir: dir.to_path_buf() };
         let limit = dir.join(limit);
-        // Where the controller is missing the folder is there, and not the file.
+        // Without the memory controller the folder exists, but not the file.
         ensure!(limit.is_file(), "{} is not there", limit.display());
         fs::write(&limit, bytes.to_string()).with_context(|| limit.display().to_string())?;
         Ok(group)
     }
 
-    /// A command that moves itself into the group, and becomes this one. Its
-    /// arguments and environment are still to be added.
+    /// A command that moves itself into the group and then executes `program`.
+    /// The caller adds arguments and environment.
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("sh");

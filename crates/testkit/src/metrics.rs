@@ -1,18 +1,19 @@
-//! What a metrics listener says, read as a person would: over plain HTTP/1.1.
+//! The output of a metrics listener, read over plain HTTP/1.1.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use anyhow::{Context, ensure};
 
-/// The metrics of a server at one moment.
+/// The metrics of a server at one point in time.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     text: String,
 }
 
 impl Metrics {
-    /// Reads those of the listener at `host:port`, which has no TLS. Blocks.
+    /// Reads the metrics of the listener at `host:port`, which has no TLS.
+    /// Blocks.
     ///
     /// # Errors
     /// When it does not answer, or not with 200.
@@ -28,22 +29,24 @@ impl Metrics {
         Ok(Metrics { text })
     }
 
-    /// All of it, as it came.
+    /// The complete text, as received.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The value of a sample: its name, and all its labels in braces if it has
-    /// any. `None`: there is none, or it is no whole number.
+    /// The value of a sample: its name, with all its labels in braces if it has
+    /// any. `None`: there is no such sample, or its value is not a whole
+    /// number.
     #[must_use]
     pub fn sample(&self, name: &str) -> Option<u64> {
         let mut values = self.text.lines().filter_map(|line| line.strip_prefix(name));
         values.find_map(|rest| rest.strip_prefix(' '))?.parse().ok()
     }
 
-    /// The sum of the samples that begin so, of whole numbers: `name{` for all
-    /// labels of a metric, or with the first of its labels.
+    /// The sum of the samples whose names begin with `beginning`; only whole
+    /// numbers count: `name{` for all labels of a metric, or with the first of
+    /// its labels.
     #[must_use]
     pub fn sum(&self, beginning: &str) -> u64 {
         let samples = self.text.lines().filter(|line| line.starts_with(beginning));

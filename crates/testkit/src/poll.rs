@@ -7,7 +7,7 @@ use anyhow::bail;
 
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Calls `probe` until it gives a value, and returns that; blocks the thread.
+/// Calls `probe` until it returns a value, and returns that; blocks the thread.
 ///
 /// # Errors
 /// When there is none after `deadline`, with the text of `what` and the last
@@ -32,7 +32,7 @@ pub fn poll_until<T>(
 /// [`poll_until`] for async probes.
 ///
 /// # Errors
-/// As there.
+/// Those of [`poll_until`].
 pub async fn poll_until_async<T, F>(
     what: &str,
     deadline: Duration,

@@ -1,29 +1,30 @@
 //! Ports for servers under test.
 //!
-//! A test chooses a port, and another process binds it some time later. So that no
-//! other suite chooses the same one meanwhile, each process has blocks of ports of
-//! its own: it owns a block while it listens on the first port of it. The kernel
-//! gives that up with the process, however it ends, and knows of every suite on the
-//! machine, whatever directory that runs in.
+//! A test chooses a port, and another process binds it some time later. So that no other
+//! suite chooses the same port in between, each process owns blocks of ports: it owns a
+//! block while it listens on the block's first port. The kernel releases the block when
+//! the process ends, however it ends, and sees every suite on the machine, whichever
+//! directory it runs in.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::net::TcpSocket;
 
-// Below the range that Linux hands to outgoing connections (32768 and up):
-// the port of a server that is being restarted must not be taken by a client.
+// Below the range that Linux uses for outgoing connections (32768 and up): a
+// client must not take the port of a server that is being restarted.
 const FIRST: u16 = 12_000;
 const BLOCKS: u16 = 400;
 const BLOCK_PORTS: u16 = 50;
 
 static BLOCKS_OF_THIS_PROCESS: Mutex<Blocks> = Mutex::new(Blocks::new());
 
-/// A port of 127.0.0.1 that nobody listens on, and that no other call returns, in
-/// this process or in another one that uses this crate, as long as blocks are left:
-/// there are enough for hundreds of processes or 19,600 ports.
+/// A port of 127.0.0.1 that nothing listens on, and that no other call returns, in this
+/// process or in another one that uses this crate, as long as blocks are left: there are
+/// enough for hundreds of processes or 19,600 ports.
 ///
 /// # Panics
+/// When no port of the range is free.
 /// When no port of the range is free.
 #[must_use]
 pub fn free_port() -> u16 {
@@ -35,9 +36,9 @@ pub fn free_port() -> u16 {
 
 /// The blocks that a process owns.
 struct Blocks {
-    /// Listens on the first port of each. Never accepts.
+    /// Listens on the first port of each block. Never accepts.
     owned: Vec<(u16, TcpListener)>,
-    /// How many ports of them, in order, were handed out.
+    /// How many of their ports, in order, were handed out.
     handed_out: usize,
 }
 
@@ -48,7 +49,8 @@ impl Blocks {
 
     fn next_free(&mut self) -> Option<u16> {
         let per_block = usize::from(BLOCK_PORTS) - 1;
-        // With every block taken, the oldest ports of this process come again.
+        // Once every block is taken, the oldest ports of this process are
+        // reused.
         for _ in 0..usize::from(BLOCKS) * per_block {
             let all = self.owned.len() * per_block;
             if self.handed_out >= all && !self.claim() {
@@ -69,7 +71,7 @@ impl Blocks {
 
     /// Takes one more block, if there is one.
     fn claim(&mut self) -> bool {
-        // Processes start at different places, so that they seldom meet.
+        // Processes start at different offsets, so that they seldom collide.
         let start = std::process::id() % u32::from(BLOCKS);
         let start = u16::try_from(start).unwrap_or_default();
         let found = (0..BLOCKS).find_map(|step| {
@@ -82,9 +84,9 @@ impl Blocks {
     }
 }
 
-/// Whether nobody listens there. It is asked without listening: a copy of a
-/// listening socket in a child that is just being started would keep the server from
-/// binding, one of a socket that is merely bound does not.
+/// Whether nothing listens there. The check does not listen itself: a copy of a listening
+/// socket in a child that is just being started would keep the server from binding; a
+/// copy of a merely bound socket does not.
 fn is_free(port: u16) -> bool {
     let bind = || {
         let socket = TcpSocket::new_v4()?;
@@ -110,12 +112,12 @@ mod tests {
         assert!(!is_free(one) && is_free(two));
     }
 
-    /// Two processes choose at once, and bind later.
+    /// Two processes choose concurrently, and bind later.
     #[test]
     fn no_two_processes_choose_the_same_port() {
         let (mut one, mut two) = (Blocks::new(), Blocks::new());
         let mut seen = HashSet::new();
-        // More than a block each, so that they have to go on to further ones.
+        // More than one block each, so that both must claim further blocks.
         for _ in 0..3 * BLOCK_PORTS {
             for process in [&mut one, &mut two] {
                 let port = process.next_free().expect("a port");

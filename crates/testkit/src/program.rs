@@ -13,9 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long the last lines of a program that has ended may take to come.
 const REST_DEADLINE: Duration = Duration::from_secs(20);
 
-/// A running program. Its standard output and error go through one pipe, so that
-/// they keep their order, and line by line into a log file and into memory;
-/// dropping it kills it with SIGKILL and reaps it.
+/// A running program. Its standard output and error share one pipe, so that they keep
+/// their order, and are copied line by line into a log file and into memory. Dropping it
+/// kills it with SIGKILL and reaps it.
 #[derive(Debug)]
 pub struct Program {
     name: String,
@@ -33,13 +33,14 @@ struct Log {
 #[derive(Debug, Default)]
 struct Lines {
     text: Vec<String>,
-    // The pipe has ended: there will be no more.
+    // The pipe has ended: there will be no more lines.
     closed: bool,
 }
 
 impl Log {
     fn lines(&self) -> MutexGuard<'_, Lines> {
-        // A reader thread that panicked leaves whole lines behind: go on with those.
+        // A reader thread that panicked leaves only whole lines, which stay
+        // usable.
         self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -49,7 +50,7 @@ impl Program {
     /// output to the file `log_path`.
     ///
     /// # Errors
-    /// When the program cannot be started or the log file not be opened.
+    /// When the program cannot be started or the log file cannot be opened.
     pub fn start(name: &str, mut command: Command, log_path: &Path) -> anyhow::Result<Program> {
         let file = File::options().create(true).append(true).open(log_path);
         let file = file.with_context(|| log_path.display().to_string())?;
@@ -57,15 +58,17 @@ impl Program {
         command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input);
         let child = command.spawn().with_context(|| format!("start {name}: {command:?}"))?;
         let log = Arc::new(Log::default());
-        // The command holds this process's ends of the pipe, and ends with this function.
+        // `command` owns this process's ends of the pipe, and is dropped at the end of
+        // this function.
         capture(output, Arc::clone(&log), file);
         Ok(Program { name: name.to_owned(), child, log, log_path: log_path.to_path_buf() })
     }
 
-    /// Blocks until a line of the output contains `text`, and returns that line.
+    /// Blocks until a line of the output contains `text`, and returns that
+    /// line.
     ///
     /// # Errors
-    /// When the program ends before, or `deadline` passes; with the log's tail.
+    /// When the program ends first, or `deadline` passes; with the log's tail.
     pub fn wait_for_line(&self, text: &str, deadline: Duration) -> anyhow::Result<String> {
         let end = Instant::now() + deadline;
         let mut lines = self.log.lines();
@@ -89,16 +92,16 @@ impl Program {
         }
     }
 
-    /// Every line that has come from it until now. A line that it prints before
-    /// another one comes before that; all have come once [`wait`](Self::wait) or
-    /// [`kill`](Self::kill) has returned. What is printed at the time of an answer or of a metric may come
-    /// later than those: wait for it with [`wait_for_line`](Self::wait_for_line).
+    /// Every line received so far, in the order printed; all lines have been received
+    /// once [`wait`](Self::wait) or [`kill`](Self::kill) has returned. A line printed at
+    /// the time of an answer or of a metric may be received later than those: wait for it
+    /// with [`wait_for_line`](Self::wait_for_line).
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         self.log.lines().text.clone()
     }
 
-    /// The last lines that it printed, for messages.
+    /// The last lines of the output, for messages.
     #[must_use]
     pub fn log_tail(&self) -> String {
         tail(&self.log.lines())
@@ -116,16 +119,16 @@ impl Program {
         self.child.id()
     }
 
-    /// True while it has not ended.
+    /// Whether it has not ended.
     ///
     /// # Errors
-    /// When the operating system does not tell.
+    /// When the operating system does not report it.
     pub fn is_running(&mut self) -> anyhow::Result<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    /// SIGKILL, and waits until the kernel has taken the process away and all that it
-    /// has printed has come.
+    /// Sends SIGKILL, and waits until the kernel has removed the process and all its
+    /// output has been received.
     ///
     /// # Errors
     /// When the process cannot be waited for.
@@ -136,7 +139,8 @@ impl Program {
     }
 
     fn kill_now(&mut self) -> anyhow::Result<ExitStatus> {
-        // A process that has already ended cannot be killed; `wait` tells how it ended.
+        // A process that has already ended cannot be killed; `wait` returns its
+        // status.
         let _ = self.child.kill();
         self.child.wait().with_context(|| format!("wait for {}", self.name))
     }
@@ -157,7 +161,7 @@ impl Program {
         self.signal(Signal::INT)
     }
 
-    /// Blocks until it ends by itself, and all that it has printed has come.
+    /// Blocks until it ends by itself and all its output has been received.
     ///
     /// # Errors
     /// When it still runs after `deadline`; with the log's tail.
@@ -172,15 +176,16 @@ impl Program {
         Ok(status)
     }
 
-    /// Blocks until the pipe has ended. A child of the program that lives on holds it
-    /// open, and is not waited for longer than the lines of the program itself take.
+    /// Blocks until the pipe has ended, but for at most [`REST_DEADLINE`]: a surviving
+    /// child of the program keeps the pipe open.
     fn wait_for_the_rest(&self) {
         let is_open = |lines: &mut Lines| !lines.closed;
         drop(self.log.grown.wait_timeout_while(self.log.lines(), REST_DEADLINE, is_open));
     }
 
     fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {
-        // Until it is reaped (only `&mut self` methods do), the id is its own.
+        // Until it is reaped (only by `&mut self` methods), its id is not
+        // reused.
         let raw = i32::try_from(self.child.id())?;
         let Some(pid) = Pid::from_raw(raw) else { bail!("{} has no process id", self.name) };
         kill_process(pid, signal).with_context(|| format!("signal {} ({signal:?})", self.name))
@@ -200,13 +205,13 @@ fn tail(lines: &Lines) -> String {
     lines.text[from..].join("\n")
 }
 
-// The thread ends when the program, and whatever it has started, has closed its end.
+// The thread ends when the program and all its children have closed their ends.
 fn capture(pipe: impl Read + Send + 'static, log: Arc<Log>, mut file: File) {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).split(b'\n') {
             let Ok(line) = line else { break };
             let line = String::from_utf8_lossy(&line).into_owned();
-            // The log in memory is what tests read; a full disk only costs the file.
+            // Tests read the log in memory; a full disk only costs the file.
             let _ = writeln!(file, "{line}");
             log.lines().text.push(line);
             log.grown.notify_all();
@@ -244,7 +249,7 @@ mod tests {
         assert!(text.contains("one\n") && text.contains("two\n"), "{text}");
     }
 
-    /// All of it, in its order, whichever stream a line is on.
+    /// All of the output, in order, from both streams.
     #[test]
     fn what_was_printed_before_a_line_or_the_end_has_come() {
         let scratch = Scratch::new("program").expect("scratch");

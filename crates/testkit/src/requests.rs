@@ -1,11 +1,11 @@
-//! The requests that every suite makes.
+//! Requests shared by the suites.
 
 use anyhow::{Context, ensure};
 use t4_proto::etcdserverpb::{PutRequest, RangeRequest};
 
 use crate::Rpc;
 
-/// Puts this value under this key.
+/// A put of `value` under `key`.
 #[must_use]
 pub fn put(key: &str, value: impl Into<Vec<u8>>) -> PutRequest {
     PutRequest {
@@ -15,13 +15,13 @@ pub fn put(key: &str, value: impl Into<Vec<u8>>) -> PutRequest {
     }
 }
 
-/// Gets this key.
+/// A get of one key.
 #[must_use]
 pub fn get(key: &str) -> RangeRequest {
     RangeRequest { key: key.as_bytes().to_vec().into(), ..RangeRequest::default() }
 }
 
-/// Gets all keys that begin with `prefix`, which is ASCII and not empty.
+/// A get of all keys that begin with `prefix`, which is ASCII and not empty.
 ///
 /// # Panics
 /// When it is empty.
@@ -32,11 +32,11 @@ pub fn get_prefix(prefix: &str) -> RangeRequest {
     RangeRequest { range_end: end.into(), ..get(prefix) }
 }
 
-/// Writes a value and reads it back: what any other client of the server
-/// expects to work.
+/// Writes a value and reads it back: the check that a server still works for
+/// other clients.
 ///
 /// # Errors
-/// When either is refused, or another value is found.
+/// When either is refused, or a different value is found.
 pub async fn write_and_read(rpc: &mut Rpc, value: &str) -> anyhow::Result<()> {
     const KEY: &str = "bystander";
     rpc.kv.put(put(KEY, value)).await.context("a put of another client")?;

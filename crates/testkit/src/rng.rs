@@ -1,6 +1,7 @@
 //! A small deterministic generator for tests. Not for secrets.
 
-/// SplitMix64: one word of state, every seed is good, the same on every machine.
+/// SplitMix64: one word of state, every seed is good, same results on every
+/// machine.
 #[derive(Clone, Debug)]
 pub struct Rng {
     state: u64,
@@ -13,8 +14,8 @@ impl Rng {
         Rng { state: seed }
     }
 
-    /// A generator of its own for a part of the test, so that drawing more
-    /// numbers in one part does not change what another part sees.
+    /// A separate generator for a part of the test, so that drawing more
+    /// numbers in one part does not change the numbers of another.
     #[must_use]
     pub fn fork(&mut self) -> Rng {
         Rng::new(self.next_u64())
@@ -35,7 +36,7 @@ impl Rng {
     /// When `bound` is 0: there is no such number.
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "a draw from an empty range");
-        // The bias of one part in 2^64/bound is of no interest to a test.
+        // The bias of one part in 2^64/bound does not matter to a test.
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 

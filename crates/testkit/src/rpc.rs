@@ -20,7 +20,7 @@ use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
 use tower_service::Service;
 
-// What a Go client accepts: everything.
+// As large as a Go client accepts: no limit.
 const RECEIVE_BYTES_MAX: usize = i32::MAX as usize;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -28,7 +28,7 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(20);
 /// shares the connection.
 #[derive(Clone, Debug)]
 pub struct Rpc {
-    /// The connection, for clients that are not here.
+    /// The connection, for clients that this struct does not have.
     pub channel: Channel,
     /// Keys and values.
     pub kv: KvClient<Channel>,
@@ -50,7 +50,7 @@ impl Rpc {
     /// Connects to `host:port` without TLS.
     ///
     /// # Errors
-    /// When nobody answers there within 20 seconds.
+    /// When there is no answer within 20 seconds.
     pub async fn connect(endpoint: &str) -> anyhow::Result<Rpc> {
         let target = Endpoint::from_shared(format!("http://{endpoint}"))?
             .tcp_nodelay(true)
@@ -59,11 +59,11 @@ impl Rpc {
         Ok(Rpc::over(channel))
     }
 
-    /// Connects to `host:port` with TLS. A connection that is lost is opened
-    /// again by the configuration that is in force then.
+    /// Connects to `host:port` with TLS. A lost connection is reopened with the
+    /// configuration that is current then.
     ///
     /// # Errors
-    /// When nobody answers there within 20 seconds, or the handshake fails.
+    /// When there is no answer within 20 seconds, or the handshake fails.
     pub async fn connect_tls(endpoint: &str, tls: &ClientTls) -> anyhow::Result<Rpc> {
         let target =
             Endpoint::from_shared(format!("https://{endpoint}"))?.connect_timeout(CONNECT_DEADLINE);
@@ -72,7 +72,7 @@ impl Rpc {
         Ok(Rpc::over(channel.with_context(|| format!("connect to {endpoint} with TLS"))?))
     }
 
-    /// Clients over a connection that is there.
+    /// Clients over an existing connection.
     #[must_use]
     pub fn over(channel: Channel) -> Rpc {
         Rpc {
@@ -89,8 +89,8 @@ impl Rpc {
     }
 }
 
-/// Opens the connections of a channel, with the TLS of `t4-tls-config` in place
-/// of tonic's own, which would be a second door to rustls.
+/// Opens the connections of a channel, with the TLS of `t4-tls-config` instead
+/// of tonic's own, which would be a second path to rustls.
 #[derive(Clone, Debug)]
 struct TlsConnector {
     tls: ClientTls,

@@ -1,4 +1,4 @@
-//! A directory that a test owns and that goes away with it.
+//! A directory that a test owns, removed with its owner.
 
 use std::path::{Path, PathBuf};
 
@@ -27,16 +27,16 @@ impl Scratch {
         Ok(Scratch { dir: Some(dir) })
     }
 
-    /// Where it is.
+    /// The path of the directory.
     ///
     /// # Panics
-    /// Never: the directory is given up only by `drop`.
+    /// Never: only `drop` takes the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.dir.as_ref().expect("a scratch directory lives until it is dropped").path()
     }
 
-    /// A path inside.
+    /// A path inside the directory.
     #[must_use]
     pub fn join(&self, name: &str) -> PathBuf {
         self.path().join(name)

@@ -9,10 +9,12 @@ pub struct Seed(u64);
 impl Seed {
     /// The seed for the test `name`: `T4_SEED` if it is set (decimal, or
     /// hexadecimal after `0x`), else one from the operating system. Prints the
-    /// seed and the line that replays it; `command` is what runs the suite.
+    /// seed and the line that replays it; `command` is the command that runs
+    /// the suite.
     ///
     /// # Panics
-    /// When `T4_SEED` is set to something that is no number: to replay another
+    /// When `T4_SEED` is not a number: replaying a different seed than the
+    /// requested one would mislead.
     /// seed than the one asked for would mislead.
     #[must_use]
     pub fn announce(name: &str, command: &str) -> Seed {

@@ -1,4 +1,4 @@
-//! A file system that gets full.
+//! A small file system for tests that fill it.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,13 +9,13 @@ use anyhow::ensure;
 
 use crate::Scratch;
 
-/// A small file system, gone when dropped.
+/// A small file system, unmounted when dropped.
 #[derive(Debug)]
 pub struct SmallDisk(Scratch);
 
 impl SmallDisk {
-    /// A file system of so many MiB, or, with a line that says so, none where the
-    /// right to mount one is missing.
+    /// Mounts a file system of `megabytes` MiB. Without the right to mount one,
+    /// prints a line that says so and returns `None`.
     #[must_use]
     pub fn mount(megabytes: u32) -> Option<SmallDisk> {
         SmallDisk::try_mount(megabytes)
@@ -46,10 +46,10 @@ impl SmallDisk {
         self.0.join(path)
     }
 
-    /// Writes a file until nothing more fits, and says which.
+    /// Writes a file until nothing more fits, and returns its path.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If the file cannot be created.
     pub fn fill(&self) -> anyhow::Result<PathBuf> {
         let ballast = self.join("ballast");
         let mut file = File::create(&ballast)?;

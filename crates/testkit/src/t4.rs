@@ -1,4 +1,4 @@
-//! The real `t4` binary, on free ports, in a directory of its own.
+//! The real `t4` binary, on free ports, in its own directory.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,8 +15,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(60);
 /// The binary under test: `T4_BIN`, else `target/blackbox/t4`.
 ///
 /// # Errors
-/// When it is not there, with what to do about it. A suite that passes because
-/// it had nothing to test would be worse than one that fails.
+/// When it does not exist, with instructions. A suite that passes because it
+/// had nothing to test would be worse than one that fails.
 pub fn t4_binary() -> anyhow::Result<PathBuf> {
     let path = match std::env::var_os("T4_BIN") {
         Some(path) if !path.is_empty() => PathBuf::from(path),
@@ -31,16 +31,17 @@ pub fn t4_binary() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// How a t4 is started.
+/// The options for starting a t4.
 #[derive(Clone, Debug, Default)]
 pub struct T4Options {
-    /// What it shows clients, who need TLS then. Default: none, plain text.
+    /// Its certificate and key; clients must then use TLS. Default: none, plain
+    /// text.
     pub tls: Option<PairFiles>,
-    /// More flags of `t4 run`, as they are. Default: none.
+    /// Additional flags of `t4 run`, passed as they are. Default: none.
     pub flags: Vec<String>,
     /// Environment variables. Default: none.
     pub env: Vec<(String, String)>,
-    /// What bounds its memory. Default: nothing.
+    /// The group that limits its memory. Default: none.
     pub group: Option<Arc<MemoryGroup>>,
 }
 
@@ -61,15 +62,16 @@ pub struct T4 {
     binary: PathBuf,
     endpoint: String,
     metrics: String,
-    // Last: the directory goes away after the process.
+    // Last, so that the directory is removed after the process has ended.
     scratch: Scratch,
 }
 
 impl T4 {
-    /// Starts one in a fresh directory and returns when it serves.
+    /// Starts a t4 in a fresh directory and returns once it serves.
     ///
     /// # Errors
-    /// When there is no binary, or it does not say that it serves within a minute.
+    /// When there is no binary, or it does not report that it serves within a
+    /// minute.
     pub fn start(options: T4Options) -> anyhow::Result<T4> {
         let mut t4 = T4 {
             program: None,
@@ -95,7 +97,7 @@ impl T4 {
         &self.metrics
     }
 
-    /// Where its data is.
+    /// The path of its data directory.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.scratch.join("data")
@@ -107,7 +109,7 @@ impl T4 {
         self.scratch.join("t4.log")
     }
 
-    /// The directory that holds both.
+    /// The directory that contains both.
     #[must_use]
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
@@ -121,7 +123,7 @@ impl T4 {
         self.program.as_mut().expect("t4 is running")
     }
 
-    /// The memory of its process, until it is started again.
+    /// The memory of its process; valid until it is restarted.
     ///
     /// # Panics
     /// As [`program`](Self::program).
@@ -130,7 +132,7 @@ impl T4 {
         Memory::of(self.program.as_ref().expect("t4 is running"))
     }
 
-    /// SIGKILL, and waits until the process is gone. The data stays.
+    /// Sends SIGKILL, and waits until the process is gone. The data stays.
     ///
     /// # Errors
     /// When the process cannot be waited for.
@@ -141,10 +143,10 @@ impl T4 {
         Ok(())
     }
 
-    /// SIGTERM, and waits for a clean end. The data stays.
+    /// Sends SIGTERM, and waits for a clean exit. The data stays.
     ///
     /// # Errors
-    /// When it does not end within a minute, or not with success.
+    /// When it does not end within a minute, or fails.
     pub fn stop(&mut self) -> anyhow::Result<()> {
         if let Some(mut program) = self.program.take() {
             program.terminate()?;
@@ -158,10 +160,12 @@ impl T4 {
         Ok(())
     }
 
-    /// Starts it on its directory and ports; kills it first if it runs.
+    /// Restarts it with the same directory and ports; kills it first if it
+    /// runs.
     ///
     /// # Errors
-    /// When it does not say that it serves within a minute, with its log's tail.
+    /// When it does not report that it serves within a minute, with its log's
+    /// tail.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
         self.begin_start()?;
         self.program()
@@ -170,7 +174,8 @@ impl T4 {
         Ok(())
     }
 
-    /// The same, but does not wait until it serves.
+    /// Like [`start_again`](Self::start_again), but does not wait until it
+    /// serves.
     ///
     /// # Errors
     /// When the process cannot be started.
@@ -186,7 +191,8 @@ impl T4 {
             Some(group) => group.command(&self.binary),
             None => Command::new(&self.binary),
         };
-        // T4_ variables are configuration to t4; those of the suites must not reach it.
+        // t4 reads T4_ variables as configuration; those of the suites must not
+        // affect it.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("T4_") {
                 command.env_remove(name);

@@ -1,11 +1,11 @@
-//! Where the workspace and its build output are.
+//! The location of the workspace and its build output.
 
 use std::path::{Path, PathBuf};
 
 /// The root of the workspace that this crate was built in.
 #[must_use]
 pub fn workspace_root() -> PathBuf {
-    // crates/testkit is two storeys below the root.
+    // crates/testkit is two levels below the root.
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.ancestors().nth(2).unwrap_or(manifest).to_path_buf()
 }

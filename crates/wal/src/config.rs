@@ -1,17 +1,17 @@
-//! What can be set, as plain data.
+//! The options of a log, as plain data.
 
 /// How the log uses its directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The size of a segment file in bytes; the default is 64 MiB. Raised to
-    /// 8 KiB if lower. A batch that does not fit gets a segment of its own,
-    /// as large as it needs. The first segment of a new log is at most
-    /// 4 MiB, so that a first start is quick.
+    /// The size of a segment file in bytes; the default is 64 MiB. Raised to 8
+    /// KiB if lower. A batch that does not fit gets its own segment, as large
+    /// as it needs. The first segment of a new log is at most 4 MiB, so that a
+    /// first start is quick.
     pub segment_bytes: u64,
-    /// Whether a thread prepares the next segment and removes released ones,
-    /// so that neither delays an append; on by default. Without it both
-    /// happen inside the call that needs them, which makes the order of all
-    /// disk operations a function of the calls (for simulations).
+    /// Whether a background thread prepares the next segment and removes
+    /// released ones, so that neither delays an append; on by default.
+    /// Otherwise both happen inside the call that needs them, which makes the
+    /// order of all disk operations a function of the calls (for simulations).
     pub background: bool,
 }
 
@@ -21,10 +21,10 @@ impl Default for Config {
     }
 }
 
-/// The largest segment that a new log begins with, in bytes.
+/// The size limit of the first segment of a new log, in bytes.
 const FIRST_SEGMENT_BYTES_MAX: u64 = 4 << 20;
 
-/// A header page and some room.
+/// A header page and some space for frames.
 const SEGMENT_BYTES_MIN: u64 = 8 << 10;
 
 impl Config {

@@ -1,10 +1,10 @@
-//! The file that says how far the log reached when it was closed.
+//! The file that records how far the log reached when it was closed.
 //!
-//! A segment whose last frames read as zeros looks like one that the power
-//! cut; this file is what tells them apart after a clean close. It names the last
-//! entry that was durable, and the log never loses an entry, so that it stays
-//! true while the log is appended to: it need not be taken back at the next
-//! start, only before entries are.
+//! A segment whose last frames read as zeros looks like one that a power cut
+//! tore; after a clean close, this file distinguishes the two. It names the
+//! last durable entry. The log never loses an entry, so the file stays true
+//! while the log is appended to: it need not be removed at the next start, only
+//! before entries are removed.
 
 use t4_kv_types::LogIndex;
 
@@ -20,7 +20,7 @@ pub(crate) const END_NAME: &str = "END";
 /// Its name while it is written.
 pub(crate) const END_TEMPORARY: &str = "end.tmp";
 
-/// No version of the mark is longer, in bytes: what is, is none.
+/// No version of the mark is longer, in bytes; a longer file is not a mark.
 const BYTES_MAX: u64 = 4096;
 
 /// The entry that the log must reach; 0 if no mark says so.
@@ -43,8 +43,9 @@ pub(crate) fn read_end_mark(dir: &dyn SegmentDir) -> Result<LogIndex, WalError> 
     }
 }
 
-/// Says, durably, that every entry up to `entry` is on the disk, which is so. A
-/// crash leaves the mark that was there before, or this one.
+/// Records, durably, that every entry up to `entry` is on the disk; the caller
+/// ensures that this is true. A crash leaves either the previous mark or this
+/// one.
 pub(crate) fn write_end_mark(dir: &dyn SegmentDir, entry: LogIndex) -> Result<(), WalError> {
     let failed = |operation| move |error| WalError::from_io(operation, END_TEMPORARY, error);
     remove_if_there(dir, END_TEMPORARY).map_err(failed("remove"))?;
@@ -56,7 +57,7 @@ pub(crate) fn write_end_mark(dir: &dyn SegmentDir, entry: LogIndex) -> Result<()
     sync_dir(dir)
 }
 
-/// Takes the mark back, durably.
+/// Removes the mark, durably.
 pub(crate) fn remove_end_mark(dir: &dyn SegmentDir) -> Result<(), WalError> {
     remove_if_there(dir, END_NAME).map_err(|error| WalError::fatal("remove", END_NAME, error))?;
     sync_dir(dir)

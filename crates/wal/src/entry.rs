@@ -1,16 +1,16 @@
-//! What the log carries.
+//! An entry of the log.
 
 use bytes::Bytes;
 use t4_kv_types::{Epoch, LogIndex};
 
-/// One entry of the log. The log never looks into the payload.
+/// One entry of the log. The log never interprets the payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The term of leadership in which it was made; never decreases along a
+    /// The term of leadership in which it was created; never decreases along a
     /// log.
     pub epoch: Epoch,
-    /// Its place: the last entry's plus one.
+    /// The index of the previous entry plus one.
     pub index: LogIndex,
-    /// What it says; may be empty.
+    /// The content; may be empty.
     pub payload: Bytes,
 }

@@ -1,12 +1,13 @@
-//! Why the log could not do what it was asked, by what the caller must do.
+//! Errors of the log, grouped by what the caller must do.
 //!
-//! * [`WalError::NoSpace`], [`WalError::Exhausted`]: refuse the entries, try
-//!   again when there is room, or when the system has what was lacking.
+//! * [`WalError::NoSpace`], [`WalError::Exhausted`]: reject the entries, and
+//!   retry when there is space, or when the system has the resource again.
 //! * [`WalError::Corrupt`], [`WalError::NewerFormat`], [`WalError::Gap`],
 //!   [`WalError::Short`], [`WalError::Lost`], [`WalError::EndLost`],
-//!   [`WalError::EndMark`]: do not start; a person must act, and the text says how.
+//!   [`WalError::EndMark`]: do not start; an operator must act, and the message
+//!   says how.
 //! * [`WalError::Io`], [`WalError::Failed`]: stop the process.
-//! * the rest: the caller asked for something impossible.
+//! * the rest: the request was invalid.
 
 use std::io;
 
@@ -16,36 +17,36 @@ use thiserror::Error;
 
 use crate::end_mark::END_NAME;
 
-/// What to do about a damaged log; part of the message, because the person
-/// who reads it has nothing else at hand.
+/// What to do about a damaged log; part of the message, because the operator
+/// may have nothing else to go by.
 const CORRUPT_ADVICE: &str = "The log was not changed. Do not remove or edit single files. \
      Check the disk, then restore the whole data directory from a backup copy.";
 
-/// Why the log could not do what it was asked.
+/// Why an operation of the log failed.
 #[derive(Debug, Error)]
 pub enum WalError {
-    /// The disk (or its quota) is full. Nothing of the refused entries is in
-    /// the log, and none of them comes back after a restart. Appending may be
-    /// tried again at any time.
+    /// The disk (or its quota) is full. The refused entries are not in the log,
+    /// and none of them comes back after a restart. Appending may be retried at
+    /// any time.
     #[error("no space left for the log ({operation} {file})")]
     NoSpace {
-        /// What was being done.
+        /// The operation that failed.
         operation: &'static str,
-        /// The file it was done to.
+        /// The file it was applied to.
         file: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The process has used up its open files, or the system its open files or
-    /// its memory. As with [`WalError::NoSpace`], nothing of the refused
-    /// entries is in the log, and appending may be tried again at any time.
+    /// its memory. As with [`WalError::NoSpace`], the refused entries are not
+    /// in the log, and appending may be retried at any time.
     #[error("no open files or no memory left for the log ({operation} {file}: {source})")]
     Exhausted {
-        /// What was being done.
+        /// The operation that failed.
         operation: &'static str,
-        /// The file it was done to.
+        /// The file it was applied to.
         file: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The log is damaged in a way that a power cut cannot explain.
@@ -54,7 +55,7 @@ pub enum WalError {
     Corrupt {
         /// The segment's file name.
         file: String,
-        /// Where in the file, in bytes.
+        /// The offset in the file, in bytes.
         offset: u64,
         /// What is wrong there.
         what: Damage,
@@ -72,8 +73,8 @@ pub enum WalError {
         /// The newest version that this program reads.
         known: u32,
     },
-    /// The log begins after the place from which it was asked for: the state
-    /// and the log do not belong together, or a part of either was removed.
+    /// The log begins after the requested start: the state and the log do not
+    /// belong together, or a part of either was removed.
     #[error(
         "the log begins at entry {first}, but the state only reaches entry {after}: \
          the entries between are missing. {CORRUPT_ADVICE}"
@@ -84,8 +85,8 @@ pub enum WalError {
         /// The first entry that the log has.
         first: LogIndex,
     },
-    /// The log ends before the entry that it was asked to begin after: what
-    /// came behind its end is lost, or it is the log of an older copy.
+    /// The log ends before the entry that it was to begin after: the entries
+    /// after its end are lost, or it is the log of an older copy.
     #[error(
         "the log ends at entry {last}, but what it belongs to stands at entry {after}: its end is \
          missing, or it is an older copy. {CORRUPT_ADVICE}"
@@ -96,8 +97,8 @@ pub enum WalError {
         /// The last entry that the log has.
         last: LogIndex,
     },
-    /// A segment was closed because the log went on in another one, and that
-    /// is gone: acknowledged entries are lost.
+    /// A segment was closed because the log continued in another one, which is
+    /// missing: acknowledged entries are lost.
     #[error(
         "{file}: missing: {closed} was closed when the log went on there, so its entries from \
          {from} on are lost. {CORRUPT_ADVICE}"
@@ -105,29 +106,29 @@ pub enum WalError {
     Lost {
         /// The file that is missing.
         file: String,
-        /// The newest segment that is there.
+        /// The newest segment that exists.
         closed: String,
-        /// The first entry that is lost.
+        /// The first lost entry.
         from: LogIndex,
     },
-    /// The log had reached further when it was closed: what is gone from its
-    /// end was acknowledged, and no power cut took it.
+    /// The log reached further when it was closed: the entries missing from its
+    /// end were acknowledged, and no power cut removed them.
     #[error(
         "{file}: entries {from} to {through} are missing from byte {offset} on: they were on the \
          disk when the log was last closed, as the file {END_NAME} says. {CORRUPT_ADVICE}"
     )]
     EndLost {
-        /// The newest segment, or the one that should be there if none is.
+        /// The newest segment, or the one that should exist if there is none.
         file: String,
-        /// Where they should begin, in bytes.
+        /// The offset at which the lost entries should begin, in bytes.
         offset: u64,
-        /// The first entry that is lost.
+        /// The first lost entry.
         from: LogIndex,
-        /// The last one that is known to be.
+        /// The last entry known to be lost.
         through: LogIndex,
     },
-    /// The file that says how far the log had reached when it was closed is
-    /// damaged. Nothing says that the log is.
+    /// The file that records how far the log had reached when it was closed is
+    /// damaged. The log itself may be intact.
     #[error(
         "{file}: damaged: it says up to which entry the log was on the disk when it was last \
          closed. Nothing was changed. Check the disk, then restore the whole data directory from \
@@ -138,10 +139,10 @@ pub enum WalError {
         /// The file's name.
         file: String,
     },
-    /// The entry to append is not the one that follows the last.
+    /// The entry to append does not follow the last one.
     #[error("entry {got} cannot follow: the next is {expected}")]
     OutOfOrder {
-        /// The only index that can be appended now.
+        /// The only index that can be appended next.
         expected: LogIndex,
         /// The index that was given.
         got: LogIndex,
@@ -164,34 +165,34 @@ pub enum WalError {
         /// The limit in bytes.
         max: usize,
     },
-    /// The place asked for is not in the log any more: it begins later.
+    /// The requested entry is no longer in the log.
     #[error("entry {asked} was released; the log begins at entry {first}")]
     Released {
-        /// What was asked for.
+        /// The requested entry.
         asked: LogIndex,
         /// The first entry that the log has.
         first: LogIndex,
     },
-    /// Reading, writing or syncing failed. What is on the disk is unknown, so
-    /// the process must stop; it is never tried again.
+    /// Reading, writing or syncing failed. The contents of the disk are
+    /// unknown, so the process must stop; the operation is never retried.
     #[error("{operation} {file} failed: {source}")]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         operation: &'static str,
-        /// The file it was done to.
+        /// The file it was applied to.
         file: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// An earlier [`WalError::Io`] has ended this log.
+    /// The log has ended because of an earlier [`WalError::Io`].
     #[error("the log has failed before; the process must stop")]
     Failed,
 }
 
 impl WalError {
-    /// Sorts an error of the system by what the caller must do: refuse and try
-    /// again later, or stop. For calls that leave the log as it was when they
-    /// fail, or that can be undone.
+    /// Classifies a system error by what the caller must do: reject and retry
+    /// later, or stop. For calls that leave the log unchanged when they fail,
+    /// or that can be undone.
     pub(crate) fn from_io(operation: &'static str, file: &str, source: io::Error) -> WalError {
         let file = file.to_owned();
         match source.kind() {
@@ -203,8 +204,9 @@ impl WalError {
         }
     }
 
-    /// The same for calls after which every error is fatal: when syncing
-    /// failed, what reached the disk is unknown, whatever the reason was.
+    /// Like [`WalError::from_io`], for calls after which every error is fatal:
+    /// when syncing failed, it is unknown what reached the disk, whatever the
+    /// reason was.
     pub(crate) fn fatal(operation: &'static str, file: &str, source: io::Error) -> WalError {
         WalError::Io { operation, file: file.to_owned(), source }
     }
@@ -213,23 +215,23 @@ impl WalError {
         WalError::Corrupt { file: file.to_owned(), offset: found.offset, what: found.what }
     }
 
-    /// Whether the entries were refused for want of room, and nothing else
-    /// happened.
+    /// Whether the entries were refused for lack of space, without any other
+    /// effect.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         matches!(self, WalError::NoSpace { .. })
     }
 
-    /// Whether the entries were refused, and nothing else happened: the log
-    /// goes on, and takes them again when the reason has gone.
+    /// Whether the entries were refused, without any other effect: the log
+    /// continues, and accepts entries again when the cause is gone.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(self, WalError::NoSpace { .. } | WalError::Exhausted { .. })
     }
 
     /// Whether a sync has failed, which ends the log wherever it happens: the
-    /// system may have told it only once, and to a caller that had other names
-    /// and bytes to make durable than the log.
+    /// system may have reported the failure only once, and to a caller that was
+    /// syncing other names and bytes than the log's.
     pub(crate) fn is_failed_sync(&self) -> bool {
         matches!(self, WalError::Io { operation: SYNC, .. })
     }
@@ -238,18 +240,18 @@ impl WalError {
 /// The operation of every sync.
 pub(crate) const SYNC: &str = "sync";
 
-/// Whether the system lacked something that has nothing to do with the disk.
+/// Whether the system lacked a resource unrelated to the disk.
 fn is_exhaustion(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::OutOfMemory
         || matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
-/// Damage, and where in the file it is.
+/// Damage, and its location in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The byte at which it begins.
     pub offset: u64,
-    /// What it is.
+    /// The kind of damage.
     pub what: Damage,
 }
 
@@ -259,7 +261,7 @@ impl Found {
     }
 }
 
-/// What is wrong with a segment. None of these can be left by a power cut.
+/// What is wrong with a segment. A power cut can leave none of these.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Damage {
     /// The name ends in `.wal` but is not 20 digits and `.wal`.
@@ -280,36 +282,36 @@ pub enum Damage {
     /// The checksum matches, but a field has a value that is never written.
     #[error("the header holds an impossible value")]
     HeaderValue,
-    /// Bytes behind the header, which are always zero, are not.
+    /// Bytes after the header, which are always zero, are not.
     #[error("the reserved space behind the header is not zero")]
     HeaderReserved,
-    /// The name says another first entry than the header.
+    /// The name gives a different first entry than the header.
     #[error("the header says that the first entry is {header}: the file was renamed or replaced")]
     NameMismatch {
-        /// The first entry by the header.
+        /// The first entry according to the header.
         header: LogIndex,
     },
-    /// The file is longer or shorter than it was made.
+    /// The file's length differs from the length it was created with.
     #[error("the file has {actual} bytes, but was made with {header}")]
     FileLength {
-        /// Its length by its header, in bytes.
+        /// Its length according to its header, in bytes.
         header: u64,
         /// Its length, in bytes.
         actual: u64,
     },
-    /// The header of a frame is there, but its checksum does not match.
+    /// A frame's header is present, but its checksum does not match.
     #[error("the frame header where entry {index} should be is damaged")]
     FrameHeader {
         /// The entry that belongs here.
         index: LogIndex,
     },
-    /// The payload of a frame is all there, but its checksum does not match.
+    /// A frame's payload is complete, but its checksum does not match.
     #[error("the payload of entry {index} is damaged")]
     FrameBody {
         /// The entry.
         index: LogIndex,
     },
-    /// A sound frame says that it is longer than its file.
+    /// A sound frame claims to be longer than its file.
     #[error("entry {index} is longer than its file")]
     FrameLength {
         /// The entry.
@@ -339,10 +341,10 @@ pub enum Damage {
         /// Its epoch.
         found: Epoch,
     },
-    /// An entry is gone although a later frame says that it had been synced.
+    /// An entry is missing although a later frame says that it had been synced.
     #[error("entry {lost} is gone, though it was on the disk when entry {witness} was written")]
     DurableLost {
-        /// The first entry that is not there.
+        /// The first missing entry.
         lost: LogIndex,
         /// The entry whose frame proves that it was synced.
         witness: LogIndex,
@@ -350,21 +352,22 @@ pub enum Damage {
     /// The segment ends before the next one begins.
     #[error("entries {from} to {through} are gone from the end of the segment")]
     Incomplete {
-        /// The first entry that is not there.
+        /// The first missing entry.
         from: LogIndex,
         /// The last one.
         through: LogIndex,
     },
-    /// The bytes of the closing mark are none.
+    /// The bytes of the closing mark are not a valid mark.
     #[error("the mark that closes a segment is damaged")]
     ClosingMark,
-    /// The next segment has entries, so this one had been closed; it is not.
+    /// The next segment has entries, so this one must have been closed, but is
+    /// not.
     #[error("the mark is gone that closed this segment before entry {next} was written")]
     NotClosed {
         /// The first entry of the next segment.
         next: LogIndex,
     },
-    /// The next segment is not the one that this one names.
+    /// The next segment is not the one that this segment names.
     #[error("it says that the log goes on with entry {closed}, but the next segment has {next}")]
     ClosedElsewhere {
         /// The entry that the closing mark names.
@@ -372,7 +375,7 @@ pub enum Damage {
         /// The first entry of the next segment.
         next: LogIndex,
     },
-    /// The bytes of an end mark are none.
+    /// The bytes of the end mark are not a valid mark.
     #[error("the mark of where the log ended is damaged")]
     EndMark,
     /// One bit is set in space that no entry uses.
@@ -380,10 +383,10 @@ pub enum Damage {
         "a bit is set in space that no entry uses: no entry is changed, but the disk loses bits"
     )]
     StrayBit,
-    /// The segment before this one is not there.
+    /// The segment before this one is missing.
     #[error("the segment before this one is missing")]
     MissingSegment,
-    /// There is something behind the last entry of a finished segment.
+    /// There is data after the last entry of a finished segment.
     #[error("the space behind the last entry of a finished segment is not zero")]
     AfterEnd,
 }

@@ -11,31 +11,32 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::dir::{SegmentDir, SegmentFile};
 
-/// The mode of log files, which hold what clients wrote and hashes of passwords.
+/// The modes of the directory and of log files, which hold client data and
+/// password hashes.
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
 /// A directory of a file system. It belongs to one log; keeping a second
-/// process out is the caller's concern.
+/// process out is the caller's responsibility.
 #[derive(Debug)]
 pub struct FileDir {
     path: PathBuf,
-    /// Open as long as we are, for syncing names.
+    /// Kept open for syncing names.
     handle: File,
     /// Whether files may be opened for writing.
     writable: bool,
 }
 
 impl FileDir {
-    /// Opens the directory, and makes it (durably) if it is not there.
+    /// Opens the directory, and creates it (durably) if it is missing.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<FileDir> {
         let path = path.into();
         if !path.is_dir() {
             DirBuilder::new().recursive(true).mode(DIR_MODE).create(&path)?;
-            // A umask may have taken rights from the owner too.
+            // The umask may have removed the owner's rights too.
             let _ = fs::set_permissions(&path, Permissions::from_mode(DIR_MODE));
             if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
                 File::open(parent)?.sync_all()?;
@@ -45,12 +46,12 @@ impl FileDir {
         Ok(FileDir { path, handle, writable: true })
     }
 
-    /// Opens a directory that is there for reading alone: it may be on a file
-    /// system that cannot be written to. For [`inspect`](crate::inspect);
-    /// whatever else is tried, the system refuses.
+    /// Opens an existing directory read-only: it may be on a file system that
+    /// cannot be written to. For [`inspect`](crate::inspect); the system
+    /// refuses any other operation.
     ///
     /// # Errors
-    /// `NotFound`, or what the system says.
+    /// `NotFound`, or the system's error.
     pub fn open_read_only(path: impl Into<PathBuf>) -> io::Result<FileDir> {
         let path = path.into();
         let handle = File::open(&path)?;
@@ -61,7 +62,7 @@ impl FileDir {
         if self.writable { Ok(()) } else { Err(io::ErrorKind::ReadOnlyFilesystem.into()) }
     }
 
-    /// Where it is.
+    /// The path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -76,7 +77,7 @@ impl SegmentDir for FileDir {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.path)? {
-            // A name that is not UTF-8 is none of ours.
+            // A name that is not UTF-8 is not one of ours.
             if let Ok(name) = entry?.file_name().into_string() {
                 names.push(name);
             }
@@ -92,8 +93,8 @@ impl SegmentDir for FileDir {
         let _ = file.set_permissions(Permissions::from_mode(FILE_MODE));
         if let Err(error) = reserve(&file, bytes) {
             drop(file);
-            // The error that matters is the first; a file that stays behind
-            // is removed at the next open.
+            // The first error is the one that matters; a file left behind is
+            // removed at the next open.
             let _ = fs::remove_file(&path);
             return Err(error);
         }
@@ -103,7 +104,7 @@ impl SegmentDir for FileDir {
     fn open(&self, name: &str) -> io::Result<Arc<dyn SegmentFile>> {
         let file = OpenOptions::new().read(true).write(self.writable).open(self.at(name))?;
         if self.writable {
-            // A file of an earlier version may be used again under a new name.
+            // A file of an earlier version may be reused under a new name.
             let _ = file.set_permissions(Permissions::from_mode(FILE_MODE));
         }
         Ok(Arc::new(file))
@@ -129,8 +130,8 @@ impl SegmentDir for FileDir {
     }
 }
 
-/// Reserves the room, which says at once whether there is any. File systems
-/// that cannot reserve find out when the zeros are written.
+/// Reserves the space, which fails at once if there is none. File systems that
+/// cannot reserve find out when the zeros are written.
 fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     let reserved = retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, bytes));
     match reserved {

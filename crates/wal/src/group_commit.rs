@@ -1,7 +1,7 @@
-//! One thread that owns the log and syncs for everybody at once.
+//! A thread that owns the log and commits for all callers together.
 //!
 //! While one sync runs, entries queue up; the next write and the next sync
-//! cover all of them. So the more is written at the same time, the fewer syncs
+//! cover all of them. So the more concurrent writes there are, the fewer syncs
 //! each entry costs, and a single writer waits for no one.
 
 use std::collections::VecDeque;
@@ -22,38 +22,38 @@ use crate::wal::{Counters, Wal};
 /// single call to [`GroupCommit::append`] brings more.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
-/// How often the next segment is tried again after it could not be made.
+/// How often preparing the next segment is retried after it failed.
 const PREPARATION_RETRY: Duration = Duration::from_secs(1);
 
-/// What the thread reports, in the order in which it happened.
+/// Reported by the thread, in the order in which it happened.
 #[derive(Debug)]
 pub enum Event {
-    /// Entries are on the disk.
+    /// Entries are durable.
     Durable(Durable),
-    /// Entries were refused, for want of room or of what the system has too little
-    /// of, or because one of them is too large for the log, and are not in it. The
-    /// caller may append again from the first of them on. Entries that were
-    /// queued behind them are refused too, each call with its own event.
+    /// Entries were refused and are not in the log: there is no space, the
+    /// system lacks a resource, or one of them is too large for the log. The
+    /// caller may append again, starting with the first of them. Entries that
+    /// were queued behind them are refused too, each call with its own event.
     Refused(Refused),
-    /// The next segment could not be prepared: if it is for want of room,
-    /// entries will be refused when this one is full. Nothing is lost yet. Told
-    /// once, until it can.
+    /// The next segment could not be prepared: if the cause is lack of space,
+    /// entries will be refused when this one is full. Nothing is lost yet.
+    /// Reported once, until it works again.
     PreparationFailed(WalError),
-    /// The next segment can be made again, after it could not: entries were
-    /// refused, or the preparation had failed.
+    /// The next segment can be prepared again, after entries were refused or
+    /// the preparation had failed.
     PreparationRecovered,
     /// The log has failed and the thread does nothing more. Stop the process:
-    /// what was appended and not reported as durable may or may not be on the
-    /// disk.
+    /// entries that were appended and not reported as durable may or may not be
+    /// on the disk.
     Fatal(WalError),
 }
 
-/// Entries that are on the disk, and what that took.
+/// Entries that became durable, and what it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Durable {
     /// The epoch of the last of them.
     pub epoch: Epoch,
-    /// The last of them: every entry up to here is durable.
+    /// The last of them: every entry up to this one is durable.
     pub index: LogIndex,
     /// How many became durable.
     pub entries: usize,
@@ -68,18 +68,19 @@ pub struct Durable {
 /// The entries of one call to [`GroupCommit::append`] that were refused.
 #[derive(Clone, Debug)]
 pub struct Refused {
-    /// Which call it was.
+    /// The call.
     pub ticket: Ticket,
     /// The first of its entries.
     pub from: LogIndex,
     /// The last of its entries.
     pub through: LogIndex,
-    /// Why; [`WalError::is_refusal`], or [`WalError::TooLarge`], which callers
-    /// should never come to: they bound what they append.
+    /// The reason: [`WalError::is_refusal`], or [`WalError::TooLarge`], which
+    /// should not happen because callers bound what they append.
     pub error: Arc<WalError>,
 }
 
-/// Names one call to [`GroupCommit::append`]; later calls have higher ones.
+/// Identifies one call to [`GroupCommit::append`]; later calls have higher
+/// tickets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
@@ -98,7 +99,7 @@ struct Queue {
     release: Option<LogIndex>,
     next_ticket: u64,
     stop: bool,
-    /// The thread is gone.
+    /// The thread has ended.
     ended: bool,
     counters: Counters,
 }
@@ -109,8 +110,8 @@ struct Shared {
     changed: Condvar,
 }
 
-/// The thread that owns a [`Wal`]. Dropping it stops it, as [`GroupCommit::stop`]
-/// does.
+/// The thread that owns a [`Wal`]. Dropping it stops the thread, like
+/// [`GroupCommit::stop`].
 pub struct GroupCommit {
     shared: Arc<Shared>,
     reader: Reader,
@@ -118,11 +119,11 @@ pub struct GroupCommit {
 }
 
 impl GroupCommit {
-    /// Starts the thread. `on_event` is called on it, and must not block or
-    /// stop the `GroupCommit`: every writer waits meanwhile.
+    /// Starts the thread. `on_event` is called on it, and must neither block
+    /// nor stop the `GroupCommit`: every writer waits meanwhile.
     ///
     /// # Errors
-    /// [`WalError::Io`] if there is no thread to be had.
+    /// [`WalError::Io`] if the thread cannot be created.
     pub fn spawn(
         wal: Wal,
         on_event: impl FnMut(Event) + Send + 'static,
@@ -139,12 +140,12 @@ impl GroupCommit {
     }
 
     /// Queues entries, which must follow those of the last call. They are
-    /// written and synced together with everything that is queued by the time
-    /// the thread comes to them; all entries of one call share their fate.
+    /// written and synced together with everything that is queued when the
+    /// thread gets to them; all entries of one call succeed or fail together.
     ///
-    /// The queue has no bound of its own: whoever admits writes bounds what is
-    /// in flight, see [`GroupCommit::queued_bytes`]. After [`Event::Fatal`],
-    /// entries are dropped without an event.
+    /// The queue itself is unbounded: the caller that admits writes bounds the
+    /// bytes in flight, see [`GroupCommit::queued_bytes`]. After
+    /// [`Event::Fatal`], entries are dropped without an event.
     pub fn append(&self, entries: Vec<Entry>) -> Ticket {
         let mut queue = self.shared.queue.lock();
         queue.next_ticket += 1;
@@ -158,20 +159,21 @@ impl GroupCommit {
         ticket
     }
 
-    /// Has the entries up to `through` released, soon; see [`Wal::release`].
+    /// Requests the release of the entries up to `through`; see
+    /// [`Wal::release`].
     pub fn release(&self, through: LogIndex) {
         let mut queue = self.shared.queue.lock();
         queue.release = queue.release.max(Some(through));
         self.shared.changed.notify_one();
     }
 
-    /// The bytes of payload that wait for their write.
+    /// The payload bytes waiting to be written.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.shared.queue.lock().bytes
     }
 
-    /// What the log has done, as of the last event.
+    /// The counters of the log, as of the last event.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.shared.queue.lock().counters
@@ -204,12 +206,12 @@ impl GroupCommit {
 
 impl Drop for GroupCommit {
     fn drop(&mut self) {
-        // A panic of the callback has been reported by its thread.
+        // The thread has already reported a panic of the callback.
         let _ = self.join();
     }
 }
 
-/// What the thread takes out of the queue at once.
+/// Taken out of the queue at once.
 #[derive(Default)]
 struct Work {
     batches: Vec<Batch>,
@@ -220,17 +222,18 @@ struct Committer<F> {
     shared: Arc<Shared>,
     wal: Wal,
     on_event: F,
-    /// Set when entries were refused, to the first of them and why, until
-    /// entries were accepted again: what comes behind them does not fit the
+    /// Set when entries are refused, to the first of them and the reason, until
+    /// entries are accepted again: entries queued behind them do not fit the
     /// log, and that is not the caller's mistake.
     refused: Option<(LogIndex, Arc<WalError>)>,
-    /// When the next segment is tried again, if it could not be made.
+    /// When preparing the next segment is retried, if it failed.
     retry_at: Option<Instant>,
 }
 
 impl<F: FnMut(Event)> Committer<F> {
     fn run(mut self) -> Option<Wal> {
-        // Also when the callback panics: appending must not queue for nobody.
+        // Also when the callback panics: otherwise appended entries would queue
+        // forever.
         let _ended = MarkEnded(Arc::clone(&self.shared));
         while let Some(work) = self.shared.wait_for_work(self.retry_at) {
             if let Err(error) = self.carry_out(work).and_then(|()| self.prepare_again()) {
@@ -253,8 +256,8 @@ impl<F: FnMut(Event)> Committer<F> {
         Ok(())
     }
 
-    /// Tries again to make the next segment when it is time, and tells what has
-    /// changed.
+    /// Retries preparing the next segment when it is time, and reports any
+    /// change.
     fn prepare_again(&mut self) -> Result<(), WalError> {
         let now = Instant::now();
         if self.retry_at.is_some_and(|at| at <= now) {
@@ -280,7 +283,8 @@ impl<F: FnMut(Event)> Committer<F> {
         let before = self.wal.counters();
         match self.wal.append_all(batches.iter().flat_map(|batch| &batch.entries)) {
             Ok(()) => {}
-            // Nothing was written of what is too large, as of what finds no room.
+            // As for lack of space, nothing of an entry that is too large was
+            // written.
             Err(error) if error.is_refusal() || matches!(error, WalError::TooLarge { .. }) => {
                 self.refuse(&batches, &Arc::new(error));
                 return Ok(());
@@ -308,8 +312,8 @@ impl<F: FnMut(Event)> Committer<F> {
         Ok(())
     }
 
-    /// Refuses the batches that were queued behind refused ones, before their
-    /// caller knew.
+    /// Refuses the batches that were queued behind refused ones before the
+    /// caller was notified.
     fn refuse_followers(&mut self, batches: Vec<Batch>) -> Vec<Batch> {
         let Some((refused_from, error)) = self.refused.clone() else {
             return batches;
@@ -335,8 +339,8 @@ impl<F: FnMut(Event)> Committer<F> {
 }
 
 impl Shared {
-    /// Waits; `None` when there is nothing left and the thread shall stop.
-    /// Nothing to do at `until`.
+    /// Waits for work; `None` when there is none left and the thread must stop.
+    /// Returns empty work at `until`.
     fn wait_for_work(&self, until: Option<Instant>) -> Option<Work> {
         let mut queue = self.queue.lock();
         loop {
@@ -380,7 +384,7 @@ impl Queue {
     }
 }
 
-/// Marks the queue as ended when the thread ends, however it does.
+/// Marks the queue as ended when the thread ends, even by a panic.
 struct MarkEnded(Arc<Shared>);
 
 impl Drop for MarkEnded {

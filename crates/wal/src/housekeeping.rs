@@ -1,13 +1,13 @@
-//! Prepares the next segment and lets go of old ones, beside the log's thread.
+//! Prepares the next segment and discards old ones, in the background.
 //!
 //! A segment is filled with zeros before its first use, so that a sync writes
-//! data and nothing else, and so that a full disk shows up here and not in the
-//! middle of a segment.
+//! only data, and so that a full disk is detected here and not in the middle of
+//! a segment.
 //!
 //! One released segment of the usual size is kept to become the next one.
-//! Removing it would cost more than the room: the file system gives back
-//! thousands of pages and blocks at once, and with `discard` tells the disk of
-//! each, while the log's sync waits (20 to 30 ms for 64 MiB on ext4).
+//! Removing it would cost more than the space it takes: the file system frees
+//! thousands of pages and blocks at once, and with `discard` notifies the disk
+//! of each, while the log's sync waits (20 to 30 ms for 64 MiB on ext4).
 
 use std::io;
 use std::sync::Arc;
@@ -26,14 +26,14 @@ pub(crate) const PREPARED_NAME: &str = "next.tmp";
 /// The name of the released segment that is kept.
 pub(crate) const SPARE_NAME: &str = "spare.tmp";
 
-/// Zeros are written in such pieces, in bytes.
+/// The size of each write of zeros, in bytes.
 const ZERO_PIECE: u64 = 256 << 10;
 
-/// And synced after so many bytes, so that the disk's queue stays short for
-/// the log's own syncs.
+/// The bytes of zeros between two syncs, small so that the disk's queue stays
+/// short for the log's own syncs.
 const ZERO_SYNC: u64 = 1 << 20;
 
-/// The longest rest between two syncs of zeros.
+/// The longest pause between two syncs of zeros.
 const REST_MAX: Duration = Duration::from_millis(50);
 
 /// A released segment under [`SPARE_NAME`], which nobody reads any more.
@@ -49,11 +49,11 @@ pub(crate) struct Prepared {
     pub(crate) bytes: u64,
 }
 
-/// Makes a file of `bytes` durable zeros under [`PREPARED_NAME`], of the spare
-/// one if that has the length. `rest` is called between pieces with how many
-/// bytes are done and the time that the last piece took; the work is given up
-/// when it returns false. A file that is not finished is removed, so that its
-/// room is free again.
+/// Creates a file of `bytes` durable zeros under [`PREPARED_NAME`], reusing the
+/// spare segment if that has the length. `rest` is called between pieces with
+/// the number of bytes done and the time that the last piece took; the work is
+/// abandoned when it returns false. An unfinished file is removed, so that its
+/// space is free again.
 fn prepare(
     dir: &dyn SegmentDir,
     bytes: u64,
@@ -112,38 +112,38 @@ pub(crate) fn remove_if_there(dir: &dyn SegmentDir, name: &str) -> io::Result<()
     }
 }
 
-/// What the thread is asked to do, and what came of it.
+/// The requests to the thread, and their results.
 #[derive(Default)]
 struct Jobs {
     /// The length of the segment to prepare.
     wanted: Option<u64>,
-    /// How many bytes of it may be done by now, but for a first piece. Zeros
-    /// that are written faster than the log needs them only delay its syncs.
+    /// How many bytes of it may be done by now, apart from a first piece.
+    /// Writing zeros faster than the log needs them only delays its syncs.
     allowed: u64,
-    /// Whether the thread is at it.
+    /// Whether the thread is preparing it.
     preparing: bool,
     prepared: Option<Prepared>,
     failure: Option<WalError>,
-    /// A sync has failed: the log must stop, whatever was being done.
+    /// A sync has failed: the log must stop, whatever the sync was for.
     failed_sync: Option<WalError>,
     released: Vec<Arc<Segment>>,
-    /// Whether the thread is letting go of some.
+    /// Whether the thread is discarding some.
     releasing: bool,
     spare: Option<Spare>,
-    /// Somebody waits for the segment: no more rests.
+    /// A caller waits for the segment: no more pauses.
     hurry: bool,
     stop: bool,
 }
 
 struct Shared {
     dir: Arc<dyn SegmentDir>,
-    /// The length of a segment that is worth keeping.
+    /// The length of segments that are worth keeping.
     usual_bytes: u64,
     jobs: Mutex<Jobs>,
     changed: Condvar,
 }
 
-/// The thread that prepares and lets go; without it, both happen in the call.
+/// The thread that prepares and discards; without it, both happen in the call.
 pub(crate) struct Housekeeping {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -167,7 +167,7 @@ impl Housekeeping {
         Ok(Housekeeping { shared, thread })
     }
 
-    /// Asks for the next segment, unless it is there or under way.
+    /// Requests the next segment, unless it is prepared or in progress.
     pub(crate) fn request(&self, bytes: u64) {
         let mut jobs = self.shared.jobs.lock();
         if self.thread.is_some() && !jobs.preparing && jobs.prepared.is_none() {
@@ -177,7 +177,7 @@ impl Housekeeping {
         }
     }
 
-    /// Lets the preparation go on until so many bytes are done.
+    /// Allows the preparation to continue up to `bytes`.
     pub(crate) fn allow(&self, bytes: u64) {
         let mut jobs = self.shared.jobs.lock();
         if bytes > jobs.allowed {
@@ -188,23 +188,23 @@ impl Housekeeping {
         }
     }
 
-    /// Why the last segment asked for is not there; told once.
+    /// Why the last requested segment could not be prepared; reported once.
     pub(crate) fn take_failure(&self) -> Option<WalError> {
         self.shared.jobs.lock().failure.take()
     }
 
-    /// The sync that has failed beside the log's own, told once.
+    /// A failed sync other than the log's own, reported once.
     pub(crate) fn take_failed_sync(&self) -> Option<WalError> {
         self.shared.jobs.lock().failed_sync.take()
     }
 
-    /// Whether the next segment is there, waiting to be taken.
+    /// Whether the next segment is prepared and has not been taken.
     pub(crate) fn is_prepared(&self) -> bool {
         self.shared.jobs.lock().prepared.is_some()
     }
 
     /// The next segment, of at least `bytes_min` bytes: the prepared one if it
-    /// is large enough, otherwise one that is made now, of `bytes` bytes.
+    /// is large enough, otherwise one created now, of `bytes` bytes.
     pub(crate) fn take(&self, bytes_min: u64, bytes: u64) -> Result<Prepared, WalError> {
         let mut jobs = self.shared.jobs.lock();
         jobs.wanted = None;
@@ -214,11 +214,11 @@ impl Housekeeping {
             self.shared.changed.wait(&mut jobs);
         }
         jobs.hurry = false;
-        // Whatever kept it from being prepared shows up again now, or is gone.
+        // The cause of a failed preparation shows up again now, or is gone.
         jobs.failure = None;
         match jobs.prepared.take() {
             Some(prepared) if prepared.bytes >= bytes_min => Ok(prepared),
-            // The lock is kept, so that nobody else uses the name.
+            // The lock is held, so that no other thread uses the name.
             _ => {
                 let spare = jobs.take_spare(bytes);
                 prepare(&*self.shared.dir, bytes, spare, &mut |_, _| true)
@@ -226,7 +226,7 @@ impl Housekeeping {
         }
     }
 
-    /// Waits until nothing is under way.
+    /// Waits until no work is in progress.
     #[cfg(test)]
     pub(crate) fn wait_until_idle(&self) {
         let mut jobs = self.shared.jobs.lock();
@@ -239,8 +239,8 @@ impl Housekeeping {
         jobs.hurry = false;
     }
 
-    /// Lets go of released segments. A file that stays behind, because of an
-    /// error or a crash, is removed at the next open.
+    /// Discards released segments. A file left behind by an error or a crash is
+    /// removed at the next open.
     pub(crate) fn release(&self, segments: Vec<Arc<Segment>>) {
         let mut jobs = self.shared.jobs.lock();
         jobs.released.extend(segments);
@@ -257,7 +257,7 @@ impl Drop for Housekeeping {
         self.shared.jobs.lock().stop = true;
         self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            // If it panicked, it has said so; there is nothing to undo.
+            // A panic has already been reported; there is nothing to undo.
             let _ = thread.join();
         }
     }
@@ -297,7 +297,7 @@ impl Shared {
         }
     }
 
-    /// Removes what was released, but for one segment to keep.
+    /// Removes the released segments, except one to keep.
     fn let_go(&self, jobs: &mut MutexGuard<'_, Jobs>) {
         let released = std::mem::take(&mut jobs.released);
         let has_spare = jobs.spare.is_some();
@@ -309,7 +309,7 @@ impl Shared {
                     spare = Some(kept);
                 }
             }
-            // Before its content goes, its name must certainly be gone.
+            // The name must durably be gone before the content is overwritten.
             sync_dir(&*self.dir).map(|()| spare)
         });
         jobs.releasing = false;
@@ -320,8 +320,8 @@ impl Shared {
         }
     }
 
-    /// Keeps the segment when one is wanted, it has the usual length, and no
-    /// reader is in it.
+    /// Keeps the segment if one is wanted, it has the usual length, and no
+    /// reader uses it.
     fn keep_or_remove(&self, segment: Arc<Segment>, wanted: bool) -> Option<Spare> {
         let name = segment.name.clone();
         let bytes = segment.header.file_bytes;
@@ -336,9 +336,9 @@ impl Shared {
         None
     }
 
-    /// Rests until the log has come as far as what is done, and at least as
-    /// long as the last piece took, so that the log has the disk for half of
-    /// the time. False: stop.
+    /// Pauses until the log catches up with what is done, and at least as long
+    /// as the last piece took, so that the log has the disk for half of the
+    /// time. False: stop.
     fn rest(&self, done: u64, took: Duration) -> bool {
         let until = Instant::now() + took.min(REST_MAX);
         let mut jobs = self.jobs.lock();
@@ -367,7 +367,7 @@ mod tests {
         Housekeeping::start(Arc::new(dir.clone()), USUAL, true).expect("a thread")
     }
 
-    /// A segment that begins with entry `first`, full of something.
+    /// A segment that begins with entry `first`, full of nonzero bytes.
     fn segment(dir: &MemoryDir, first: u64, bytes: u64) -> Arc<Segment> {
         let prepared = prepare(dir, bytes, None, &mut |_, _| true).expect("room");
         prepared.file.write_at(&vec![7; bytes as usize], 0).expect("write");
@@ -403,7 +403,7 @@ mod tests {
     fn a_full_disk_is_told_once_and_leaves_nothing() {
         let dir = MemoryDir::new();
         let housekeeping = start(&dir);
-        // The room is promised, but writing the zeros finds none.
+        // The space is reserved, but writing the zeros fails for lack of it.
         dir.fail(Call::Write, 2, io::ErrorKind::StorageFull);
         housekeeping.request(3 << 20);
         housekeeping.wait_until_idle();
@@ -435,7 +435,7 @@ mod tests {
         housekeeping.release(old);
         housekeeping.wait_until_idle();
         assert_eq!(dir.list().expect("list"), [SPARE_NAME]);
-        // No room for a new file is needed.
+        // No space for a new file is needed.
         dir.set_capacity(Some(USUAL));
         let prepared = housekeeping.take(USUAL, USUAL).expect("room");
         assert_eq!(prepared.bytes, USUAL);

@@ -1,4 +1,4 @@
-//! Looks at a log without opening it: nothing is repaired, nothing written.
+//! Reads a log without opening it: nothing is repaired, nothing written.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::error::WalError;
 use crate::reader::{LogMap, Replay};
 use crate::recovery::{Mode, Recovery, recover};
 
-/// What a log holds, as opening it would find it.
+/// The contents of a log, as opening it would find them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
     /// The first entry that the log has, or would have if it is empty.
@@ -24,12 +24,12 @@ pub struct Inspection {
 }
 
 /// Checks the log in `dir` exactly as [`Wal::open`](crate::Wal::open) does, and
-/// returns the entries after `after`, in order; a torn tail is left out, and
-/// left where it is. Nothing is written, also when it fails. Nobody may append
-/// to the log meanwhile: keeping others out is the caller's concern.
+/// returns the entries after `after`, in order; a torn tail is skipped and left
+/// in place. Nothing is written, even on failure. Nobody may append to the log
+/// meanwhile: excluding others is the caller's responsibility.
 ///
 /// # Errors
-/// Those of [`Wal::open`](crate::Wal::open) that come from reading.
+/// The read errors of [`Wal::open`](crate::Wal::open).
 pub fn inspect(dir: impl SegmentDir, after: LogIndex) -> Result<(Inspection, Replay), WalError> {
     let dir: Arc<dyn SegmentDir> = Arc::new(dir);
     let recovered = recover(&*dir, after, Mode::Look)?;

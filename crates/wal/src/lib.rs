@@ -1,30 +1,30 @@
 //! An append-only local log of opaque, checksummed entries with group commit.
 //!
-//! What it promises:
+//! Guarantees:
 //!
 //! 1. An entry for which [`Wal::sync`] has returned, or [`Event::Durable`] was
 //!    reported, is there after any crash, or opening the log fails.
-//! 2. What is read is what was appended: entries are dense, in order, and no
-//!    single flipped bit anywhere in a file goes unnoticed.
-//! 3. A tail torn by a power cut is cut off and reported; anything that a power
+//! 2. Entries read back are the entries appended: dense and in order. No single
+//!    flipped bit anywhere in a file goes unnoticed.
+//! 3. A tail torn by a power cut is cut off and reported. Anything that a power
 //!    cut cannot do is [`WalError::Corrupt`], is not repaired, and says what to
-//!    do.
-//!    After [`Wal::close`] nothing that was durable then passes for one.
-//! 4. Entries refused (for want of room, open files or memory) never come back.
-//! 5. After a failed sync, of whatever file or directory, nothing more is
-//!    written, ever.
+//!    do. After [`Wal::close`] nothing that was durable then passes for a torn
+//!    tail.
+//! 4. Refused entries (no space, open files or memory) never come back.
+//! 5. After a failed sync of any file or directory, nothing more is ever
+//!    written.
 //!
-//! What it leaves to others: what a payload means, keeping a second process out
-//! of the directory, bounding what is queued, stopping the process, logging.
+//! Non-goals: interpreting payloads, keeping a second process out of the
+//! directory, bounding the queue, stopping the process, logging.
 //!
-//! Modules, from the bytes up: `format` (the bytes of a segment; pure),
-//! `dir` (the seam to the disk) with `file_dir` and `memory_dir`, `segment`
-//! (an open file), `end_mark` (how far a closed log reached), `housekeeping` (prepares and removes files beside the log),
-//! `recovery` (opening), `inspection` (looking without opening),
-//! `verification` (reading every byte), `reader`
-//! (reading back), `wal` (appending, syncing), `preparation` (when the next
-//! segment is prepared),
-//! `truncation` (taking back), `group_commit` (the thread).
+//! Modules, from the bytes up: `format` (the bytes of a segment; pure), `dir`
+//! (the disk abstraction) with `file_dir` and `memory_dir`, `segment` (an open
+//! file), `end_mark` (how far a closed log reached), `housekeeping` (prepares
+//! and removes files in the background), `recovery` (opening), `inspection`
+//! (reading without opening), `verification` (reading every byte), `reader`
+//! (reading entries back), `wal` (appending, syncing), `preparation` (when the
+//! next segment is prepared), `truncation` (removing entries from the end),
+//! `group_commit` (the thread).
 //!
 #![doc = include_str!("../README.md")]
 

@@ -1,7 +1,7 @@
-//! A directory in memory that can lose power, run full and fail.
+//! A directory in memory that can lose power, fill up and fail.
 //!
-//! For tests and simulations: what was not synced is kept apart from what
-//! was, so that [`MemoryDir::power_cut`] can lose any part of it.
+//! For tests and simulations: unsynced data is kept separately from synced
+//! data, so that [`MemoryDir::power_cut`] can lose any part of it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use crate::dir::{SegmentDir, SegmentFile};
 use crate::format::SECTOR;
 
-/// One call that changed something, for repeating a run up to any byte.
+/// A call that changed something, for repeating a run up to any byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// A file was made. Files are numbered from 0 in the order of creation.
+    /// A file was created. Files are numbered from 0 in the order of creation.
     Create {
         /// Its name.
         name: String,
@@ -26,9 +26,9 @@ pub enum Operation {
     Write {
         /// The number of the file.
         file: usize,
-        /// Where.
+        /// The offset.
         offset: u64,
-        /// What.
+        /// The bytes.
         bytes: Vec<u8>,
     },
     /// A file was synced.
@@ -36,7 +36,7 @@ pub enum Operation {
         /// The number of the file.
         file: usize,
     },
-    /// A file got another name.
+    /// A file was renamed.
     Rename {
         /// Its name.
         from: String,
@@ -66,16 +66,16 @@ pub enum Call {
     SyncDir,
 }
 
-/// A failure to come.
+/// A planned failure.
 #[derive(Clone, Copy, Debug)]
 struct Planned {
     call: Call,
-    /// So many calls of this kind succeed before.
+    /// This many calls of the kind succeed first.
     after: usize,
     kind: io::ErrorKind,
 }
 
-/// A change of names that was not synced yet.
+/// A change of names that has not been synced.
 #[derive(Clone, Debug)]
 enum NameChange {
     Link { name: String, file: usize },
@@ -102,7 +102,7 @@ impl NameChange {
 
 #[derive(Clone, Debug)]
 struct Content {
-    /// What survives a power cut.
+    /// The bytes that survive a power cut.
     durable: Vec<u8>,
     current: Vec<u8>,
     /// The writes between the two, oldest first.
@@ -134,7 +134,7 @@ impl MemoryDir {
         MemoryDir::default()
     }
 
-    /// An empty directory that records what is done to it.
+    /// An empty directory that records the operations on it.
     #[must_use]
     pub fn recording() -> MemoryDir {
         let dir = MemoryDir::new();
@@ -142,17 +142,18 @@ impl MemoryDir {
         dir
     }
 
-    /// What was done so far, if it records.
+    /// The operations so far, if it records.
     #[must_use]
     pub fn operations(&self) -> Vec<Operation> {
         self.state.lock().record.clone().unwrap_or_default()
     }
 
-    /// Does what was recorded from another directory. Of a write, only the
-    /// first `bytes_max` bytes.
+    /// Applies an operation recorded from another directory. Of a write, only
+    /// the first `bytes_max` bytes.
     ///
     /// # Panics
-    /// If it is not possible here: the recording is of something else.
+    /// If the operation does not apply here: the recording is of another
+    /// directory.
     pub fn repeat(&self, operation: &Operation, bytes_max: usize) {
         let mut state = self.state.lock();
         match operation {
@@ -191,14 +192,14 @@ impl MemoryDir {
         MemoryDir { state: Arc::new(Mutex::new(after)) }
     }
 
-    /// An independent copy, with what is not synced yet.
+    /// An independent copy, including unsynced data.
     #[must_use]
     pub fn duplicate(&self) -> MemoryDir {
         MemoryDir { state: Arc::new(Mutex::new(self.state.lock().clone())) }
     }
 
-    /// Makes the directory full at so many bytes, summed over the lengths of
-    /// its files; `None`: never.
+    /// Limits the directory to `bytes`, summed over the lengths of its files;
+    /// `None`: no limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state.lock().capacity = bytes;
     }
@@ -208,7 +209,7 @@ impl MemoryDir {
         self.state.lock().planned.push(Planned { call, after, kind });
     }
 
-    /// Takes back every failure that was planned and has not happened.
+    /// Cancels every planned failure that has not happened.
     pub fn forget_failures(&self) {
         self.state.lock().planned.clear();
     }
@@ -221,7 +222,7 @@ impl MemoryDir {
         Some(state.files[file].current.clone())
     }
 
-    /// Makes or replaces a file, durably.
+    /// Creates or replaces a file, durably.
     pub fn put(&self, name: &str, bytes: Vec<u8>) {
         let mut state = self.state.lock();
         let file = state.files.len();
@@ -385,7 +386,7 @@ impl SegmentDir for MemoryDir {
     fn fresh_salt(&self) -> io::Result<u64> {
         let mut state = self.state.lock();
         state.salts += 1;
-        // Odd times odd is odd: never 0, and no two of the first 2^63 agree.
+        // Odd times odd is odd: never 0, and the first 2^63 are all different.
         Ok((2 * state.salts + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 }
@@ -417,8 +418,8 @@ impl SegmentFile for MemoryFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.state.lock();
         if let Err(error) = state.take_failure(Call::Sync) {
-            // As Linux does: what could not be written is called clean, can
-            // still be read, and no later sync brings it to the disk.
+            // As on Linux: after a failed sync the pages are marked clean, can
+            // still be read, and no later sync writes them to the disk.
             state.files[self.file].pending.clear();
             return Err(error);
         }

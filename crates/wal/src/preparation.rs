@@ -1,30 +1,30 @@
-//! When the next segment is prepared, how fast, and what is told when it cannot
-//! be.
+//! When the next segment is prepared, how fast, and what is reported when that
+//! fails.
 
 use crate::error::WalError;
 use crate::wal::Wal;
 
-/// A change of whether the next segment can be prepared.
+/// A change in whether the next segment can be prepared.
 #[derive(Debug)]
 pub enum Preparation {
-    /// It could not: a warning that appends will be refused when this segment is
-    /// full (or were refused already), or that the disk fails.
+    /// It failed: a warning that appends will be refused when this segment is
+    /// full (or have been refused already), or that the disk is failing.
     Failed(WalError),
-    /// It could again.
+    /// It works again.
     Recovered,
 }
 
-/// How often the preparation of the next segment is told how far the active
-/// one is filled, in bytes appended.
+/// How often the preparation of the next segment is notified of how full the
+/// active one is, in bytes appended.
 const PACE_STEP: u64 = 64 << 10;
 
-/// How far the preparation is ahead of the filling: done when this segment
-/// still has a quarter of its second half.
+/// How far the preparation is ahead of the filling: it finishes when a quarter
+/// of this segment's second half is still free.
 const PACE_AHEAD: f64 = 1.33;
 
 impl Wal {
-    /// Has the next segment prepared when this one is half full; if that
-    /// failed, again after every further sixteenth.
+    /// Requests the next segment when this one is half full; if that failed,
+    /// again after every further sixteenth.
     pub(crate) fn prepare_next(&mut self) {
         let bytes = self.active.header.file_bytes;
         self.look_at_preparation();
@@ -33,7 +33,7 @@ impl Wal {
             self.paced_from = Some(self.end);
             self.housekeeping.request(self.next_segment_bytes(0));
         }
-        // In steps, so that most appends need not ask.
+        // In steps, so that most appends need not check.
         if let Some(from) = self.paced_from
             && self.end >= self.next_pace
         {
@@ -62,16 +62,16 @@ impl Wal {
         }
     }
 
-    /// Whether the next segment could not be made when it was last tried. Then
-    /// [`Wal::retry_preparation`] is worth a call now and then.
+    /// Whether the last attempt to create the next segment failed. If so, call
+    /// [`Wal::retry_preparation`] from time to time.
     #[must_use]
     pub fn preparation_fails(&self) -> bool {
         self.preparation_fails
     }
 
-    /// Tries again to prepare the next segment, if the last try has failed, so
-    /// that it is known when there is room even if nobody appends meanwhile.
-    /// What came of it shows after a while, at the next call or append.
+    /// Retries preparing the next segment, if the last attempt failed, so that
+    /// free space is noticed even without appends. The result shows after a
+    /// while, at the next call or append.
     ///
     /// # Errors
     /// [`WalError::Io`], [`WalError::Failed`]: stop.
@@ -80,21 +80,22 @@ impl Wal {
         self.look_at_preparation();
         if self.preparation_fails {
             self.housekeeping.request(self.next_segment_bytes(0));
-            // Nobody may be filling this segment: nothing to keep pace with.
+            // There may be no appends to this segment, so there is nothing to
+            // keep pace with.
             self.housekeeping.allow(u64::MAX);
         }
         Ok(())
     }
 
     /// The size of the segment after this one, which must hold at least
-    /// `needed` bytes. A log grows into its full size by doubling: a small one
-    /// must not be made to write many times what it holds.
+    /// `needed` bytes. A log grows to its full segment size by doubling, so
+    /// that a small log does not write many times what it holds.
     pub(crate) fn next_segment_bytes(&self, needed: u64) -> u64 {
         self.config.segment_bytes_for(needed).min(needed.max(2 * self.active.header.file_bytes))
     }
 
-    /// Whether the next segment can be prepared, when that has changed: told
-    /// once when it begins to fail, and once when it works again.
+    /// Whether the next segment can be prepared, when that has changed:
+    /// reported once when it begins to fail, and once when it works again.
     pub fn take_preparation_news(&mut self) -> Option<Preparation> {
         self.preparation_news.take()
     }
@@ -119,7 +120,7 @@ mod tests {
         append(&mut wal, 50 << 10).expect("append");
         wal.housekeeping.wait_until_idle();
         assert_eq!(dir.contents("next.tmp").map(|zeros| zeros.len()), Some(1 << 20));
-        // Less than half of the new one, so that no other is prepared.
+        // Less than half of the new one, so that no further one is prepared.
         append(&mut wal, 480 << 10).expect("append");
         assert_eq!(dir.contents("next.tmp"), None);
         assert!(dir.contents("00000000000000000003.wal").is_some());
@@ -169,8 +170,9 @@ mod tests {
         append(&mut wal, 800 << 10).expect("there is room");
     }
 
-    /// The new segment is there, and there is no room for the mark that closes the
-    /// old one: writes are refused, so that there is room again must be told.
+    /// The new segment exists, and there is no space for the mark that closes
+    /// the old one: writes are refused, so the end of the shortage must be
+    /// reported.
     #[test]
     fn a_shortage_that_ends_with_the_closing_mark_is_noticed() {
         let dir = MemoryDir::new();
@@ -192,7 +194,8 @@ mod tests {
 
     #[test]
     fn a_sync_that_fails_beside_the_log_ends_it() {
-        // Of the zeros of the next segment, and of the names of released ones.
+        // Of the zeros of the next segment, and of the names of released
+        // segments.
         for call in [Call::Sync, Call::SyncDir] {
             let dir = MemoryDir::new();
             let mut wal = open(&dir);

@@ -13,9 +13,9 @@ use crate::segment::Segment;
 /// How much is read at once, in bytes, unless an entry is longer.
 const WINDOW: u64 = 256 << 10;
 
-/// Which segments there are, and how far the newest is filled.
+/// The segments of the log, and its last entry.
 pub(crate) struct LogMap {
-    /// In order, without holes. Never empty.
+    /// In order, without gaps. Never empty.
     pub(crate) segments: Vec<Arc<Segment>>,
     /// The last entry that was written, synced or not.
     pub(crate) last: LogIndex,
@@ -45,7 +45,7 @@ impl LogMap {
     }
 }
 
-/// Reads from a log that another thread writes. Clones read the same log.
+/// Reads from a log while another thread writes it. Clones read the same log.
 #[derive(Clone)]
 pub struct Reader {
     pub(crate) log: Arc<RwLock<LogMap>>,
@@ -70,9 +70,9 @@ impl Reader {
         self.log.read().last
     }
 
-    /// The entries from `from` on: as many as have `bytes_max` bytes of
-    /// payload together, but at least one if there is one. Empty if `from` is
-    /// behind the last. Entries that are not synced yet are among them.
+    /// The entries starting at `from`: as many as fit in `bytes_max` bytes of
+    /// payload, but at least one if there is one. Empty if `from` is after the
+    /// last entry. Includes entries that are not synced yet.
     ///
     /// # Errors
     /// [`WalError::Released`] if the log begins after `from`;
@@ -105,19 +105,19 @@ impl Reader {
     }
 }
 
-/// The entries of a stretch of the log, in order, each checked again as it is
-/// read. Holds one window of 256 KiB, or one entry if that is longer. After an
-/// error there is nothing more.
+/// The entries of a range of the log, in order, each checked again as it is
+/// read. Holds one window of 256 KiB, or one entry if that is longer. Ends
+/// after an error.
 pub struct Replay {
-    /// Still to come; the last one first.
+    /// The remaining segments, the last one first.
     spans: Vec<(Arc<Segment>, LogIndex)>,
     cursor: Option<Cursor>,
     from: LogIndex,
 }
 
 impl Replay {
-    /// The entries from `from` on, which is in the first of `spans` or behind
-    /// all of them.
+    /// The entries starting at `from`, which is in the first of `spans` or
+    /// after all of them.
     pub(crate) fn new(mut spans: Vec<(Arc<Segment>, LogIndex)>, from: LogIndex) -> Replay {
         spans.reverse();
         Replay { spans, cursor: None, from }
@@ -153,15 +153,15 @@ impl Iterator for Replay {
     }
 }
 
-/// A place in a segment, with the bytes around it.
+/// A position in a segment, with the bytes around it.
 struct Cursor {
     segment: Arc<Segment>,
-    /// The entry at the place, and the last one of the segment.
+    /// The entry at the position, and the last one of the segment.
     next: LogIndex,
     last: LogIndex,
-    /// The epoch of the entry before, as far as it is known.
+    /// The epoch of the previous entry, if known.
     epoch: Epoch,
-    /// The end of the frame before.
+    /// The end of the previous frame.
     offset: u64,
     window: Vec<u8>,
     window_base: u64,
@@ -175,7 +175,7 @@ impl Cursor {
         Cursor { segment, next, last, epoch, offset, window: Vec::new(), window_base: offset }
     }
 
-    /// Passes one entry; gives it out if it is `from` or later.
+    /// Advances by one entry; returns it if it is `from` or later.
     fn step(&mut self, from: LogIndex) -> Result<Option<Entry>, WalError> {
         loop {
             let salt = self.segment.header.salt;
@@ -197,7 +197,7 @@ impl Cursor {
         }
     }
 
-    /// Moves the window so that it begins here and reaches `to` at least.
+    /// Moves the window so that it begins here and reaches at least `to`.
     fn fill(&mut self, to: u64) -> Result<(), WalError> {
         let end = to.max(self.offset + WINDOW).min(self.segment.header.file_bytes);
         self.window.resize((end - self.offset) as usize, 0);

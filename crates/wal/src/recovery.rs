@@ -1,4 +1,4 @@
-//! Opens a log: finds its segments, checks them, cuts a torn tail off.
+//! Opens a log: finds its segments, checks them, cuts off a torn tail.
 
 use std::sync::Arc;
 
@@ -11,17 +11,16 @@ use crate::format::{Closing, HEADER_PAGE, MARK_OFFSET, Next, Scan, Tail, segment
 use crate::housekeeping::{PREPARED_NAME, SPARE_NAME, remove_if_there};
 use crate::segment::{Segment, sync_dir};
 
-/// What opening a log found and changed. Everything that is not empty is
-/// worth a line in the operator's log.
+/// What opening a log found and changed. Log every field that is not empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
-    /// The last write had not reached the disk whole; what there was of it was
-    /// removed. It had never been synced, so nothing acknowledged is lost.
+    /// The last write had only partly reached the disk, and was removed. It had
+    /// never been synced, so nothing acknowledged is lost.
     pub torn: Option<TornTail>,
-    /// Single bits that are set in space that no entry uses: no entry is
-    /// changed, but the disk is losing bits.
+    /// Single bits that are set in unused space: no entry is affected, but the
+    /// disk is losing bits.
     pub strays: Vec<StrayBit>,
-    /// Segments that had been released before, and were removed now.
+    /// Segments that had been released earlier and were removed now.
     pub leftovers: usize,
 }
 
@@ -41,16 +40,15 @@ pub struct TornTail {
 pub struct StrayBit {
     /// The segment's file name.
     pub file: String,
-    /// The byte that it is in.
+    /// The byte that contains it.
     pub offset: u64,
 }
 
-/// A log that is ready to be appended to, or none if there is nothing to
-/// append to.
+/// A log that can be appended to, or the lack of one in an empty directory.
 pub(crate) struct Recovered {
-    /// In order, without holes.
+    /// In order, without gaps.
     pub(crate) segments: Vec<Arc<Segment>>,
-    /// The last entry, and the epoch it has.
+    /// The last entry and its epoch.
     pub(crate) last: (Epoch, LogIndex),
     /// The end of the last segment's last frame.
     pub(crate) end: u64,
@@ -59,17 +57,17 @@ pub(crate) struct Recovered {
     pub(crate) report: Recovery,
 }
 
-/// What may be done about what a crash has left.
+/// What to do about what a crash has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// All of it is put right, so that the log can be appended to.
+    /// Repair everything, so that the log can be appended to.
     Repair,
-    /// Nothing: the report says what a repair would do.
+    /// Change nothing: the report says what a repair would do.
     Look,
 }
 
 /// Finds and checks the log. Entries up to `after` are not needed: segments
-/// with only those may be missing, and are not read.
+/// that contain only those may be missing, and are not read.
 pub(crate) fn recover(
     dir: &dyn SegmentDir,
     after: LogIndex,
@@ -98,15 +96,15 @@ pub(crate) fn recover(
     Ok(recovered)
 }
 
-/// A last segment that is closed is not the last.
+/// Refuses a last segment that is closed: a later one must exist.
 pub(crate) fn refuse_lost_end(segments: &[Arc<Segment>]) -> Result<(), WalError> {
     let Some(last) = segments.last() else { return Ok(()) };
     let Closing::Closed(next) = last.closing() else { return Ok(()) };
     Err(WalError::Lost { file: segment_name(next), closed: last.name.clone(), from: next })
 }
 
-/// Checks that a log whose newest segment ends with an entry, at a byte, has not
-/// lost what it had when it was closed.
+/// Checks that a log whose newest segment ends with the given entry and byte
+/// still reaches as far as when it was closed.
 pub(crate) fn check_end_mark(
     newest: &str,
     (last, offset): (LogIndex, u64),
@@ -118,8 +116,8 @@ pub(crate) fn check_end_mark(
     Err(WalError::EndLost { file: newest.to_owned(), offset, from: last.next(), through: marked })
 }
 
-/// Checks that a segment is closed as the one after it, of which it is known
-/// whether it has entries or is followed by one that has, demands.
+/// Checks that a segment's closing mark agrees with the next segment. `used`:
+/// whether that segment has entries or is followed by one that has.
 pub(crate) fn check_closing(segment: &Segment, next: LogIndex, used: bool) -> Result<(), WalError> {
     let corrupt = |what| Err(WalError::corrupt(&segment.name, Found::new(MARK_OFFSET, what)));
     match segment.closing() {
@@ -133,8 +131,8 @@ pub(crate) fn check_closing(segment: &Segment, next: LogIndex, used: bool) -> Re
     }
 }
 
-/// Closes what a crash, a withdrawal that was cut short or an older version
-/// has left open.
+/// Closes segments left open by a crash, an interrupted withdrawal or an older
+/// version.
 fn close_all(segments: &[Arc<Segment>]) -> Result<(), WalError> {
     for pair in segments.windows(2) {
         let next = pair[1].header.first;
@@ -147,7 +145,7 @@ fn close_all(segments: &[Arc<Segment>]) -> Result<(), WalError> {
     Ok(())
 }
 
-/// All segments, by their first entry.
+/// All segments, ordered by first entry.
 fn find_segments(dir: &dyn SegmentDir, mode: Mode) -> Result<Vec<Arc<Segment>>, WalError> {
     let names = segment_names(dir)?;
     if mode == Mode::Repair {
@@ -158,7 +156,7 @@ fn find_segments(dir: &dyn SegmentDir, mode: Mode) -> Result<Vec<Arc<Segment>>, 
     names.iter().map(|name| Segment::open(dir, name).map(Arc::new)).collect()
 }
 
-/// Their names, in the order of the log.
+/// Their names, in log order.
 pub(crate) fn segment_names(dir: &dyn SegmentDir) -> Result<Vec<String>, WalError> {
     let failed = |error| WalError::fatal("list", "the directory", error);
     let mut names = dir.list().map_err(failed)?;
@@ -167,10 +165,9 @@ pub(crate) fn segment_names(dir: &dyn SegmentDir) -> Result<Vec<String>, WalErro
     Ok(names)
 }
 
-/// Keeps the segments that follow one another without holes up to the newest.
-/// A hole is fine only before entries that are not needed: segments are
-/// removed one by one when they are released, and a crash may keep any of
-/// them.
+/// Keeps the segments that follow one another without gaps up to the newest. A
+/// gap is allowed only before entries that are not needed: released segments
+/// are removed one by one, and a crash may keep any of them.
 fn drop_leftovers(
     dir: &dyn SegmentDir,
     mut segments: Vec<Arc<Segment>>,
@@ -198,7 +195,7 @@ fn drop_leftovers(
 }
 
 impl Recovered {
-    /// `used`: whether the last segment has entries, or a beginning of one.
+    /// `used`: whether the last segment has entries, or part of one.
     fn check_closings(&self, used: bool) -> Result<(), WalError> {
         let pairs = self.segments.len().saturating_sub(1);
         for (at, pair) in self.segments.windows(2).enumerate() {
@@ -207,12 +204,12 @@ impl Recovered {
         Ok(())
     }
 
-    /// Reads and checks the segments that have entries behind `after`, and
-    /// the last one in any case.
+    /// Reads and checks the segments that have entries after `after`, and
+    /// always the last one.
     fn check(&mut self, after: LogIndex, mode: Mode) -> Result<(), WalError> {
         let needed = LogIndex(after.0.saturating_add(1));
         let segments = self.segments.clone();
-        // The epoch that the segment before ended with, if it was read.
+        // The epoch at the end of the previous segment, if it was read.
         let mut epoch = None;
         for (at, segment) in segments.iter().enumerate() {
             let next = segments.get(at + 1).map(|next| next.header.first);
@@ -229,8 +226,8 @@ impl Recovered {
             epoch = Some(scan.epoch);
             if next.is_none() {
                 let used = scan.last >= segment.header.first || is_torn(scan.tail);
-                // Before anything is put right: a log that has lost its end
-                // stays as it was found.
+                // Before any repair: a log that has lost its end is left as it
+                // was found.
                 if scan.last < after {
                     return Err(WalError::Short { after, last: scan.last });
                 }
@@ -255,8 +252,8 @@ fn is_torn(tail: Tail) -> bool {
     matches!(tail, Tail::Torn { .. })
 }
 
-/// Makes the last segment fit for appending: zeros behind the last frame, and
-/// every frame on the disk.
+/// Prepares the last segment for appending: zeros after the last frame, and
+/// every frame durable.
 fn mend(segment: &Segment, scan: &Scan, image: &[u8]) -> Result<(), WalError> {
     let write = |bytes: &[u8], offset| {
         let written = segment.file.write_at(bytes, offset);
@@ -267,9 +264,9 @@ fn mend(segment: &Segment, scan: &Scan, image: &[u8]) -> Result<(), WalError> {
         Tail::Stray { offset } => write(&[0], offset)?,
         Tail::Torn { offset, end } => write(&vec![0; (end - offset) as usize], offset)?,
     }
-    // Frames that were read may be in the page cache only. Worse, if a sync
-    // failed and the process was started again, the cache may call them clean,
-    // and a sync alone would do nothing: write them again.
+    // The frames read may be in the page cache only. Worse, if a sync failed
+    // and the process was restarted, the cache may consider them clean, and a
+    // sync alone would do nothing: write them again.
     if let Some(from) = scan.unsynced
         && let Some(frames) = image.get(from as usize..scan.end as usize)
     {

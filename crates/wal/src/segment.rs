@@ -13,7 +13,7 @@ use crate::format::{
 };
 use crate::housekeeping::{PREPARED_NAME, Prepared};
 
-/// How far apart the places are that are remembered, in bytes.
+/// The distance between remembered positions, in bytes.
 const MARK_DISTANCE: u64 = 64 << 10;
 
 /// An open segment file.
@@ -21,10 +21,10 @@ pub(crate) struct Segment {
     pub(crate) name: String,
     pub(crate) header: SegmentHeader,
     pub(crate) file: Arc<dyn SegmentFile>,
-    /// Some entries, in order, each with the end of the frame before it:
-    /// places to begin reading at.
+    /// Some entries, in order, each with the end of the preceding frame:
+    /// positions from which to start reading.
     marks: Mutex<Vec<(LogIndex, u64)>>,
-    /// What it says about the segment after it.
+    /// What it records about the next segment.
     closing: Mutex<Closing>,
 }
 
@@ -58,7 +58,7 @@ impl Segment {
         Ok(Segment::new(header, file, closing))
     }
 
-    /// What it says about the segment after it.
+    /// What it records about the next segment.
     pub(crate) fn closing(&self) -> Closing {
         *self.closing.lock()
     }
@@ -68,21 +68,21 @@ impl Segment {
         self.header.version >= CLOSED_FROM_VERSION
     }
 
-    /// Says, durably, that the log goes on in the segment that begins with
-    /// `next`. Before that segment has its first entry.
+    /// Records, durably, that the log continues in the segment that begins with
+    /// `next`. Call this before that segment has its first entry.
     pub(crate) fn close(&self, next: LogIndex) -> Result<(), WalError> {
         let mark = Closing::encode(self.header.salt, next);
         self.write_mark(&mark, MARK_OFFSET, Closing::Closed(next))
     }
 
-    /// Says, durably, that the segment after this one may be there or not.
+    /// Records, durably, that the next segment may or may not exist.
     pub(crate) fn withdraw(&self) -> Result<(), WalError> {
         let Closing::Closed(next) = self.closing() else { return Ok(()) };
         let (offset, byte) = Closing::last_byte(true);
         self.write_mark(&byte, offset, Closing::Withdrawn(next))
     }
 
-    /// Takes back that it was withdrawn.
+    /// Reverts a withdrawal.
     pub(crate) fn close_again(&self, next: LogIndex) -> Result<(), WalError> {
         let (offset, byte) = Closing::last_byte(false);
         self.write_mark(&byte, offset, Closing::Closed(next))
@@ -96,7 +96,8 @@ impl Segment {
         Ok(())
     }
 
-    /// Reads and checks all of it. Takes as much memory as the file is long.
+    /// Reads and checks the whole segment. Takes as much memory as the file is
+    /// long.
     pub(crate) fn scan(&self, next: Next) -> Result<(Scan, Vec<u8>), WalError> {
         let mut image = vec![0; self.header.file_bytes as usize];
         self.file.read_at(&mut image, 0).map_err(|e| WalError::fatal("read", &self.name, e))?;
@@ -107,7 +108,8 @@ impl Segment {
         Ok((scan, image))
     }
 
-    /// Remembers where `index` is, if that is far enough from what is known.
+    /// Remembers the position of `index`, if it is far enough from the last
+    /// known one.
     pub(crate) fn note_place(&self, index: LogIndex, previous_end: u64) {
         let mut marks = self.marks.lock();
         if marks.last().is_none_or(|&(_, at)| previous_end >= at + MARK_DISTANCE) {
@@ -115,7 +117,7 @@ impl Segment {
         }
     }
 
-    /// The nearest place to begin reading at for finding `index`.
+    /// The nearest remembered position from which reading reaches `index`.
     pub(crate) fn place_before(&self, index: LogIndex) -> (LogIndex, u64) {
         let marks = self.marks.lock();
         let after = marks.partition_point(|&(marked, _)| marked <= index);
@@ -123,19 +125,19 @@ impl Segment {
     }
 }
 
-/// What a new segment says about itself, and where its file comes from.
+/// The header fields of a new segment, and the source of its file.
 pub(crate) struct NewSegment {
     pub(crate) prepared: Prepared,
     pub(crate) first: LogIndex,
-    /// The epoch of the entry before the first.
+    /// The epoch of the preceding entry.
     pub(crate) epoch: Epoch,
     pub(crate) previous_salt: u64,
     pub(crate) salt: u64,
 }
 
 impl NewSegment {
-    /// Writes the header and syncs the file, which has its frames already, if
-    /// it shall have any. A full disk leaves nothing behind.
+    /// Writes the header and syncs the file, which already contains its frames,
+    /// if any. A full disk leaves nothing behind.
     pub(crate) fn write(self, dir: &dyn SegmentDir) -> Result<Segment, WalError> {
         let header = SegmentHeader {
             version: FORMAT_VERSION,
@@ -152,20 +154,20 @@ impl NewSegment {
     }
 }
 
-/// Removes the prepared file after a write to it or a rename failed, and says
-/// why it did.
+/// Removes the prepared file after a failed write or rename, and returns the
+/// error.
 pub(crate) fn discard(
     dir: &dyn SegmentDir,
     operation: &'static str,
     error: std::io::Error,
 ) -> WalError {
-    // What stays behind is removed before the next preparation.
+    // A file left behind is removed before the next preparation.
     let _ = dir.remove(PREPARED_NAME);
     WalError::from_io(operation, PREPARED_NAME, error)
 }
 
 impl Segment {
-    /// Gives the prepared file its name, durably.
+    /// Renames the prepared file to its final name, durably.
     pub(crate) fn publish(self, dir: &dyn SegmentDir) -> Result<Arc<Segment>, WalError> {
         dir.rename(PREPARED_NAME, &self.name).map_err(|error| discard(dir, "rename", error))?;
         sync_dir(dir)?;
@@ -178,9 +180,9 @@ pub(crate) fn sync_dir(dir: &dyn SegmentDir) -> Result<(), WalError> {
     dir.sync_dir().map_err(|error| WalError::fatal(SYNC, "the directory of the log", error))
 }
 
-/// Removes the segments after `before`, the newest first and one by one:
-/// whatever a crash leaves is the beginning of the log, without a hole. Each
-/// is first withdrawn by the one before it, which would otherwise miss it.
+/// Removes the segments after `before`, newest first and one at a time, so that
+/// a crash always leaves a beginning of the log without gaps. Each is first
+/// withdrawn by its predecessor, which would otherwise report it missing.
 pub(crate) fn remove_from_the_end(
     dir: &dyn SegmentDir,
     before: &Segment,

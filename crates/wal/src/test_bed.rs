@@ -1,4 +1,4 @@
-//! A log in memory for the unit tests, with a thread beside it.
+//! A log in memory for the unit tests, with its housekeeping thread.
 
 use t4_kv_types::{Epoch, LogIndex};
 
@@ -14,7 +14,7 @@ pub(crate) fn open(dir: &MemoryDir) -> Wal {
     Wal::open(dir.clone(), config, LogIndex(0)).expect("open").0
 }
 
-/// Appends an entry of so many bytes.
+/// Appends an entry of `bytes` bytes.
 pub(crate) fn append(wal: &mut Wal, bytes: usize) -> Result<(), WalError> {
     let index = wal.last().1.next();
     let entry = Entry { epoch: Epoch(1), index, payload: vec![7; bytes].into() };

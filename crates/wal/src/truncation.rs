@@ -1,4 +1,4 @@
-//! Takes entries back from the end of the log.
+//! Removes entries from the end of the log.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::reader::Replay;
 use crate::segment::{NewSegment, Segment, discard, remove_from_the_end};
 use crate::wal::{Begin, Wal};
 
-/// Entries are copied in pieces of about this many bytes.
+/// The approximate size of the pieces in which entries are copied, in bytes.
 const COPY_PIECE: usize = 1 << 20;
 
 impl Wal {
@@ -20,13 +20,13 @@ impl Wal {
     /// none. A crash in the middle leaves the log with `index` as its last
     /// entry, or with some or all of the entries after it.
     ///
-    /// The segment that holds the first entry to go is copied up to there and
-    /// replaced: zeroing it in place, a crash could leave a hole that looks
-    /// like corruption.
+    /// The segment that contains the first removed entry is copied up to that
+    /// entry and replaced: if it were zeroed in place, a crash could leave a
+    /// gap that looks like corruption.
     ///
     /// # Errors
     /// [`WalError::Released`] if the log begins after the entry that follows
-    /// `index`. [`WalError::NoSpace`] if there is no room for the copy:
+    /// `index`. [`WalError::NoSpace`] if there is no space for the copy:
     /// nothing was changed. [`WalError::Corrupt`], [`WalError::Io`],
     /// [`WalError::Failed`]: stop.
     pub fn truncate_after(&mut self, index: LogIndex) -> Result<(), WalError> {
@@ -57,7 +57,7 @@ impl Wal {
         let new = begin.prepare(&*self.dir, &self.housekeeping, bytes, bytes)?;
         let (epoch, end) = self.copy_entries(&old, index, &new)?;
         let segment = new.write(&*self.dir)?;
-        // From here on there is no way back: the marks say otherwise.
+        // Errors are fatal after this point: the marks on the disk change.
         if self.marked > index {
             remove_end_mark(&*self.dir).map_err(no_way_back)?;
             self.marked = LogIndex(0);
@@ -70,7 +70,8 @@ impl Wal {
             log.segments.push(Arc::clone(&segment));
             log.last = index;
         }
-        // What had to be closed is gone, unless it is before what was replaced.
+        // The segments that required a mark are gone, unless they precede the
+        // replaced one.
         self.unclosed.take_if(|unclosed| unclosed.header.first >= segment.header.first);
         self.last = (epoch, index);
         self.synced = index;
@@ -78,8 +79,8 @@ impl Wal {
         Ok(())
     }
 
-    /// Copies the entries of `old` up to `last` into a new segment. Returns
-    /// the last one's epoch and the end of its frame.
+    /// Copies the entries of `old` up to `last` into a new segment. Returns the
+    /// epoch of the last one and the end of its frame.
     fn copy_entries(
         &self,
         old: &Arc<Segment>,
@@ -95,7 +96,7 @@ impl Wal {
         };
         for entry in Replay::new(vec![(Arc::clone(old), last)], old.header.first) {
             let entry = entry?;
-            // The copy gets its name only when it is durable as a whole.
+            // The copy gets its name only once all of it is durable.
             encode_frame(&mut piece, end, new.salt, &entry, LogIndex(entry.index.0 - 1));
             epoch = entry.epoch;
             if piece.len() >= COPY_PIECE {
@@ -109,8 +110,8 @@ impl Wal {
     }
 }
 
-/// When segments were removed already, a full disk is as fatal as any error:
-/// the log in memory is not the one on the disk any more.
+/// Once segments have been removed, a full disk is as fatal as any error: the
+/// log in memory no longer matches the one on the disk.
 fn no_way_back(error: WalError) -> WalError {
     match error {
         WalError::NoSpace { source, .. } | WalError::Exhausted { source, .. } => {

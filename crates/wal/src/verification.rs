@@ -1,4 +1,4 @@
-//! Reads every byte of a log and says everything that is wrong with it.
+//! Reads every byte of a log and reports everything that is wrong with it.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::format::{END_MARK_BYTES, Next, Scan, Tail, segment_name};
 use crate::recovery::{TornTail, check_closing, check_end_mark, refuse_lost_end, segment_names};
 use crate::segment::Segment;
 
-/// What a log holds, and what is wrong with it.
+/// The contents of a log, and its faults.
 #[derive(Debug, Default)]
 pub struct Verification {
     /// How many segments there are.
@@ -20,24 +20,24 @@ pub struct Verification {
     pub bytes: u64,
     /// How many sound entries they hold.
     pub entries: u64,
-    /// The last entry, and its epoch; zeros if there is none.
+    /// The last entry, and its epoch; zeros if there are none.
     pub last: (Epoch, LogIndex),
-    /// The last entry that was durable when the log was last closed, if the
-    /// mark of that is there and sound.
+    /// The last entry that was durable when the log was last closed, if the end
+    /// mark exists and is sound.
     pub marked: Option<LogIndex>,
-    /// What the next start cuts off: a write that was never acknowledged. No
-    /// fault.
+    /// What the next start will cut off: a write that was never acknowledged.
+    /// Not a fault.
     pub torn: Option<TornTail>,
-    /// Everything that is wrong, each with the file and the place.
+    /// Everything that is wrong, each with the file and the position.
     pub faults: Vec<WalError>,
     /// The end of the last entry in its segment.
     end: u64,
 }
 
-/// Reads and checks every byte of the log in `dir`, of whose entries those up
-/// to `after` are not needed. Unlike opening it, this does not end at the first
-/// fault, and reads the entries that are not needed too. Nothing is written.
-/// Nobody may append to the log meanwhile.
+/// Reads and checks every byte of the log in `dir`; its entries up to `after`
+/// are not needed. Unlike opening it, this does not stop at the first fault,
+/// and also reads the entries that are not needed. Nothing is written. Nobody
+/// may append to the log meanwhile.
 pub fn verify(dir: impl SegmentDir, after: LogIndex) -> Verification {
     let dir: Arc<dyn SegmentDir> = Arc::new(dir);
     let mut this = Verification::default();
@@ -63,7 +63,7 @@ pub fn verify(dir: impl SegmentDir, after: LogIndex) -> Verification {
             Err(error) => this.faults.push(error),
         }
     }
-    // What is said of neighbours makes sense only if all of them are there.
+    // Checks between neighbours make sense only if all segments were read.
     let whole = segments.len() == names.len();
     this.read_all(&segments, after, whole);
     if whole {
@@ -98,7 +98,7 @@ impl Verification {
         }
     }
 
-    /// Reads a segment, of which the next one begins with entry `next`.
+    /// Reads a segment; `next` is the first entry of the segment after it.
     fn read(&mut self, segment: &Segment, next: Option<LogIndex>) -> Option<Scan> {
         let scan = match segment.scan(next.map_or(Next::Nothing, Next::Segment)) {
             Ok((scan, _)) => scan,
@@ -159,7 +159,7 @@ fn follows(segment: &Segment, next: &Segment) -> bool {
     next.header.previous_salt == segment.header.salt
 }
 
-/// Whether a segment has an entry, or a beginning of one.
+/// Whether a segment has an entry, or part of one.
 fn uses(scan: &Scan, segment: &Segment) -> bool {
     scan.last >= segment.header.first || matches!(scan.tail, Tail::Torn { .. })
 }

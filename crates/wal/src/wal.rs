@@ -21,71 +21,72 @@ use crate::segment::{NewSegment, Segment};
 const BUFFER_KEPT_MAX: usize = 1 << 20;
 
 /// An append-only log of entries in a directory. One owner, one thread; see
-/// [`GroupCommit`](crate::GroupCommit) for sharing it and
-/// [`Reader`] for reading beside it.
+/// [`GroupCommit`](crate::GroupCommit) for sharing it and [`Reader`] for
+/// reading concurrently.
 pub struct Wal {
     pub(crate) dir: Arc<dyn SegmentDir>,
     pub(crate) config: Config,
     pub(crate) log: Arc<RwLock<LogMap>>,
     /// The newest segment, the one that is appended to.
     pub(crate) active: Arc<Segment>,
-    /// The segment before it, if that is still to be closed.
+    /// The segment before it, if that still needs to be closed.
     pub(crate) unclosed: Option<Arc<Segment>>,
-    /// The end of its last frame; everything behind is zeros.
+    /// The end of its last frame; everything after it is zeros.
     pub(crate) end: u64,
     pub(crate) last: (Epoch, LogIndex),
-    /// Every entry up to here is on the disk. `synced <= last`.
+    /// Every entry up to this one is durable. `synced <= last`.
     pub(crate) synced: LogIndex,
-    /// When the active segment is filled up to here, the next one is asked
-    /// for.
+    /// When the active segment is filled up to here, the next one is requested.
     pub(crate) prepare_at: u64,
-    /// Where the active segment ended when the next one was asked for.
+    /// Where the active segment ended when the next one was requested.
     pub(crate) paced_from: Option<u64>,
-    /// Where the preparation is next told how far it may go.
+    /// Where the preparation is next notified of how far it may proceed.
     pub(crate) next_pace: u64,
     buffer: Vec<u8>,
     pub(crate) housekeeping: Housekeeping,
-    /// There is no next segment, and the last try to make one has failed.
+    /// There is no next segment, and the last attempt to create one failed.
     pub(crate) preparation_fails: bool,
     pub(crate) preparation_news: Option<Preparation>,
     pub(crate) counters: Counters,
     recovery: Recovery,
     /// The last entry that the end mark vouches for; 0 if there is none.
     pub(crate) marked: LogIndex,
-    /// An error has made the state of the disk unknown.
+    /// An error has left the state of the disk unknown.
     failed: bool,
 }
 
-/// What the log has done since it was opened.
+/// Counters since the log was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Entries written.
     pub entries: u64,
     /// Bytes of frames written, with headers and padding.
     pub bytes_written: u64,
-    /// Syncs of segment data that an append had made necessary.
+    /// Syncs of segment data that an append made necessary.
     pub syncs: u64,
-    /// Segments begun.
+    /// Segments started.
     pub segments_begun: u64,
     /// Segments released.
     pub segments_released: u64,
-    /// Times that the next segment could not be prepared ahead.
+    /// Failed attempts to prepare the next segment ahead of time.
     pub preparations_failed: u64,
 }
 
 impl Wal {
-    /// Opens the log in `dir`, or begins one there. The caller's state covers
-    /// every entry up to `after`; what comes later is returned, in order. It
-    /// is durable: reading it again after a power cut gives the same.
+    /// Opens the log in `dir`, or starts one there. The caller's state covers
+    /// every entry up to `after`; the entries after it are returned, in order.
+    /// They are durable: reading them again after a power cut gives the same
+    /// entries.
     ///
-    /// An empty directory begins at `after`, with the epoch 0. Whether it may be
-    /// empty is the caller's to judge.
+    /// An empty directory begins at `after`, with the epoch 0. The caller
+    /// decides whether it may be empty.
     ///
     /// # Errors
     /// [`WalError::Corrupt`], [`WalError::Gap`], [`WalError::Short`],
     /// [`WalError::Lost`], [`WalError::EndLost`], [`WalError::EndMark`] and
-    /// [`WalError::NewerFormat`] need a person; nothing was changed.
-    /// [`WalError::NoSpace`] if there is no room for the first segment. [`WalError::Io`] otherwise.
+    /// [`WalError::NewerFormat`] need an operator; nothing was changed.
+    /// [`WalError::NoSpace`] if there is no space for the first segment.
+    /// [`WalError::Io`] otherwise.
     pub fn open(
         dir: impl SegmentDir,
         config: Config,
@@ -157,35 +158,36 @@ impl Wal {
         self.log.read().first()
     }
 
-    /// What was done since it was opened.
+    /// The counters since the log was opened.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// A handle for reading beside the owner, on any thread.
+    /// A handle for reading concurrently, on any thread.
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader { log: Arc::clone(&self.log) }
     }
 
-    /// As [`Reader::read`].
+    /// Like [`Reader::read`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Reader::read`].
     pub fn read(&self, from: LogIndex, bytes_max: usize) -> Result<Vec<Entry>, WalError> {
         self.reader().read(from, bytes_max)
     }
 
-    /// Writes entries, which must follow the last one without a hole, with one
-    /// write and no sync: they are durable after the next [`Wal::sync`]. All of
-    /// them or none: an error means none.
+    /// Writes entries, which must follow the last one without a gap, with one
+    /// write and no sync: they are durable after the next [`Wal::sync`]. All or
+    /// nothing: an error means that none was appended.
     ///
     /// # Errors
-    /// [`WalError::NoSpace`], [`WalError::Exhausted`]: refused, and may be tried
-    /// again; none of the entries comes back after a restart. [`WalError::OutOfOrder`],
-    /// [`WalError::EpochBackwards`], [`WalError::TooLarge`]: refused, the
-    /// caller's mistake. [`WalError::Io`], [`WalError::Failed`]: stop.
+    /// [`WalError::NoSpace`], [`WalError::Exhausted`]: refused, and may be
+    /// retried; none of the entries comes back after a restart.
+    /// [`WalError::OutOfOrder`], [`WalError::EpochBackwards`],
+    /// [`WalError::TooLarge`]: refused, the caller's mistake. [`WalError::Io`],
+    /// [`WalError::Failed`]: stop.
     pub fn append(&mut self, entries: &[Entry]) -> Result<(), WalError> {
         self.append_all(entries.iter())
     }
@@ -216,7 +218,8 @@ impl Wal {
             self.begin_segment(end_from(HEADER_PAGE))?;
         }
         if let Err(error) = self.close_previous() {
-            // Told when it is over, as for a segment that cannot be prepared.
+            // Reported when it is over, as for a segment that cannot be
+            // prepared.
             self.preparation_fails |= error.is_refusal();
             return Err(error);
         }
@@ -239,9 +242,8 @@ impl Wal {
         Ok(())
     }
 
-    /// After a write that was refused, removes what was written of it, so that
-    /// entries which were refused never come back. If that does not work
-    /// either, the log cannot go on.
+    /// After a refused write, removes what was written of it, so that refused
+    /// entries never come back. If that fails too, the log ends.
     fn undo_write(&mut self, error: WalError) -> WalError {
         if !error.is_refusal() {
             return error;
@@ -258,11 +260,11 @@ impl Wal {
         }
     }
 
-    /// Makes every entry that was appended durable.
+    /// Makes every appended entry durable.
     ///
     /// # Errors
-    /// [`WalError::Io`] or [`WalError::Failed`]: what is on the disk is
-    /// unknown, and the process must stop. It is never tried again.
+    /// [`WalError::Io`] or [`WalError::Failed`]: the contents of the disk are
+    /// unknown, and the process must stop. The sync is never retried.
     pub fn sync(&mut self) -> Result<(), WalError> {
         self.alive()?;
         let result = self.sync_active();
@@ -280,9 +282,9 @@ impl Wal {
         Ok(())
     }
 
-    /// Syncs, and writes down how far the log reaches, so that the next opening
-    /// misses whatever is lost of it meanwhile, and does not take it for a write
-    /// that a crash has cut.
+    /// Syncs, and records how far the log reaches, so that the next open
+    /// detects anything lost from it in between instead of mistaking it for a
+    /// write torn by a crash.
     ///
     /// # Errors
     /// [`WalError::NoSpace`], [`WalError::Exhausted`]: every entry is durable,
@@ -296,9 +298,10 @@ impl Wal {
         write_end_mark(&*self.dir, self.synced)
     }
 
-    /// Goes over to a new segment with room up to `end`. The old one is synced
-    /// first: that a segment exists proves that the one before it is whole. If
-    /// the old one is empty, the new one takes its name and its place.
+    /// Switches to a new segment with space up to `end`. The old one is synced
+    /// first: the existence of a segment proves that the one before it is
+    /// whole. If the old one is empty, the new one takes its name and its
+    /// place.
     fn begin_segment(&mut self, end: u64) -> Result<(), WalError> {
         let old = &self.active.header;
         let first = self.last.1.next();
@@ -310,8 +313,8 @@ impl Wal {
         let segment = match begin.segment(&*self.dir, &self.housekeeping, end, bytes) {
             Ok(segment) => segment,
             Err(error) => {
-                // The refusal is told to those who appended; that segments can
-                // be made again is told when it is so.
+                // The refusal is reported to the caller that appended; the
+                // recovery is reported when segments can be created again.
                 self.preparation_fails = error.is_refusal();
                 return Err(error);
             }
@@ -333,8 +336,8 @@ impl Wal {
     }
 
     /// Closes the segment before the active one, which is durable under its
-    /// name and has no entries yet. Without room the append is refused and the
-    /// next one tries again.
+    /// name and has no entries yet. If there is no space, the append is refused
+    /// and the next one retries.
     fn close_previous(&mut self) -> Result<(), WalError> {
         if let Some(before) = &self.unclosed {
             before.close(self.active.header.first)?;
@@ -351,8 +354,8 @@ impl Wal {
         self.end = end;
     }
 
-    /// Gives up the entries up to `through`: whole segments that hold nothing
-    /// later are removed, or kept to be used again, the newest segment never. The next
+    /// Releases the entries up to `through`: whole segments that hold nothing
+    /// later are removed, or kept for reuse, but never the newest one. The next
     /// [`Wal::open`] must be given this entry or a later one.
     ///
     /// # Errors
@@ -372,8 +375,8 @@ impl Wal {
         Ok(())
     }
 
-    /// Also after a sync that has failed beside: of the names of released
-    /// segments, or of a segment that is being prepared.
+    /// Also after a failed background sync: of the names of released segments,
+    /// or of a segment that is being prepared.
     pub(crate) fn alive(&mut self) -> Result<(), WalError> {
         if self.failed {
             return Err(WalError::Failed);
@@ -398,7 +401,7 @@ pub(crate) struct Begin {
 }
 
 impl Begin {
-    /// Makes the segment, empty and durable, of at least `bytes_min` bytes;
+    /// Creates the segment, empty and durable, of at least `bytes_min` bytes;
     /// of `bytes` if none is prepared.
     pub(crate) fn segment(
         self,

@@ -31,7 +31,7 @@ fn segments(dir: &MemoryDir) -> Vec<String> {
     names.filter(|name| name.ends_with(".wal")).collect()
 }
 
-/// The same, closed.
+/// The same log, closed.
 fn closed_log() -> (MemoryDir, Vec<Entry>) {
     let (dir, entries) = log();
     open(&dir, 0).expect("open").0.close().expect("close");
@@ -51,13 +51,13 @@ fn every_flipped_bit_of_every_file_is_detected() {
             flipped.flip(&name, bit);
             match open(&flipped, 0) {
                 Err(WalError::Corrupt { file, .. } | WalError::EndMark { file }) => {
-                    // A header's link to the one before is checked there.
+                    // A header's link to the previous segment is checked there.
                     assert_eq!(file, name);
                     corrupt += 1;
                 }
                 Err(other) => panic!("{name} bit {bit}: {other}"),
                 Ok((wal, recovered)) => {
-                    // Only in space that no entry uses, and reported.
+                    // Only in unused space, and reported.
                     assert!(recovered == entries, "{name} bit {bit}");
                     let [stray] = &wal.recovery().strays[..] else {
                         panic!("{name} bit {bit} went unnoticed");
@@ -82,10 +82,10 @@ fn a_stray_bit_behind_the_end_is_removed() {
     assert!(recovered == entries && wal.recovery().strays.is_empty());
 }
 
-/// Overwrites a piece of a synced log with noise. Where a later frame vouches
-/// for the piece, or where noise cannot be what a power cut leaves, it is
-/// corruption; the log never opens with fewer entries than a power cut would
-/// have left, and never with other ones.
+/// Overwrites a piece of a synced log with noise. If a later frame vouches for
+/// the piece, or if a power cut cannot leave such bytes, it is corruption; the
+/// log never opens with fewer entries than a power cut would have left, and
+/// never with different ones.
 #[test]
 fn noise_is_never_read_as_entries() {
     let (dir, entries) = log();
@@ -114,9 +114,9 @@ fn noise_is_never_read_as_entries() {
     }
 }
 
-/// A sector of synced entries reads as zeros, which no power cut does. It can
-/// be told from one as long as a later frame is there to vouch for what is
-/// lost: everywhere but in the sectors of the last batch.
+/// A sector of synced entries reads as zeros, which no power cut causes. It is
+/// distinguishable from a power cut as long as a later frame vouches for the
+/// lost entries: everywhere except in the sectors of the last batch.
 #[test]
 fn a_lost_sector_before_the_last_batch_is_corruption() {
     let (dir, entries) = log();
@@ -184,7 +184,8 @@ fn damage_to_whole_files_is_told_apart() {
     damaged.put(second, vec![b'?'; whole.len()]);
     check_corrupt(&damaged, 0, |what| *what == Damage::Magic);
 
-    // A header with a right checksum that denies how the segment before ends.
+    // A header with a valid checksum that contradicts the end of the previous
+    // segment.
     let mut rewritten = whole.clone();
     rewritten[32] += 1;
     let crc = crc32c::crc32c(&rewritten[..60]).to_le_bytes();
@@ -207,7 +208,7 @@ fn damage_to_whole_files_is_told_apart() {
     assert!(matches!(open(&damaged, 0), Err(WalError::Gap { after: LogIndex(0), .. })));
 }
 
-/// Whatever is lost of a closed log, and whatever else there is of an end mark.
+/// Any lost sector of a closed log, and any other end mark.
 #[test]
 fn a_lost_sector_of_a_closed_log_is_corruption_and_so_is_another_end_mark() {
     let (dir, entries) = closed_log();
@@ -234,13 +235,13 @@ fn a_lost_sector_of_a_closed_log_is_corruption_and_so_is_another_end_mark() {
         damaged.remove("END").expect("there");
         assert!(open(&damaged, 0).expect("open").1 == entries, "the advice does not help");
     }
-    // With all segments lost, what begins anew must not begin before the mark.
+    // With all segments lost, a new log must not begin before the mark.
     segments(&dir).iter().for_each(|name| dir.remove(name).expect("there"));
     let lost = open(&dir, 0).err().expect("refused").to_string();
     assert!(lost.starts_with("00000000000000000001.wal: entries 1 to 13"), "{lost}");
 }
 
-/// The mark is a lower bound: a log that went on without writing it again, as an
+/// The mark is a lower bound: a log that continued without updating it, as an
 /// older version does, is sound.
 #[test]
 fn an_old_end_mark_is_true_of_a_log_that_went_on() {

@@ -1,4 +1,4 @@
-//! Full disks refuse and go on; failing disks end the log.
+//! Full disks cause refusals; failing disks end the log.
 
 mod workload;
 
@@ -29,7 +29,7 @@ fn no_room_for_a_segment_refuses_and_goes_on_when_there_is() {
     assert!(error.is_no_space(), "{error}");
     assert_eq!(wal.last().1, LogIndex(3));
 
-    // Nothing of it is on the disk, whatever survives.
+    // None of it is on the disk, whichever writes survive.
     let (_, recovered) = open(&dir.power_cut(&mut |writes| writes), 0).expect("open");
     assert!(recovered == entries);
     assert_eq!(dir.list().expect("list").len(), 1, "and the room is free again");
@@ -42,8 +42,8 @@ fn no_room_for_a_segment_refuses_and_goes_on_when_there_is() {
     assert!(recovered == entries);
 }
 
-/// On file systems that copy on write, even a write in place can find no room.
-/// Half of the batch is written by then, with whole frames in it.
+/// On copy-on-write file systems, even an in-place write can run out of space.
+/// Half of the batch is written by then, including whole frames.
 #[test]
 fn refused_entries_never_come_back() {
     for survive in [0, usize::MAX] {
@@ -58,8 +58,8 @@ fn refused_entries_never_come_back() {
         assert!(recovered == entries);
         assert_eq!(reopened.recovery().torn, None, "nothing is half-written");
 
-        // A frame of the same length in the place of the first refused one
-        // does not bring back the second.
+        // A frame of the same length in place of the first refused one does not
+        // bring back the second.
         let taken = entry(2, 1, "another");
         wal.append(std::slice::from_ref(&taken)).expect("append");
         wal.sync().expect("sync");
@@ -121,9 +121,9 @@ fn failures_while_a_segment_is_begun_are_fatal_or_refusals() {
     assert!(begin(Call::Create, 0, ErrorKind::QuotaExceeded).is_no_space());
 }
 
-/// After a failed sync the page cache shows what the disk does not have, and
-/// calls it clean. Entries that are read after a restart must be durable all
-/// the same.
+/// After a failed sync the page cache contains data that the disk does not
+/// have, and considers it clean. Entries that are read after a restart must be
+/// durable all the same.
 #[test]
 fn what_is_read_after_a_failed_sync_is_durable() {
     let dir = MemoryDir::new();
@@ -172,8 +172,8 @@ fn what_cannot_follow_is_refused_before_anything_is_written() {
     assert!(before == dir.contents("00000000000000000001.wal"));
 }
 
-/// Closing a segment writes in place; where even that can find no room, the
-/// append is refused and done later, and nothing lies.
+/// Closing a segment writes in place; if even that runs out of space, the
+/// append is refused, closing is retried later, and nothing is misreported.
 #[test]
 fn no_room_for_the_closing_mark_refuses_and_goes_on_when_there_is() {
     let dir = MemoryDir::new();
@@ -188,7 +188,7 @@ fn no_room_for_the_closing_mark_refuses_and_goes_on_when_there_is() {
         let left = dir.power_cut(&mut |writes| survive.min(writes));
         assert!(open(&left, 0).expect("open").1 == entries);
     }
-    // A small one would have had room in the segment before.
+    // A small one would have fit in the previous segment.
     let small = entry(4, 1, "small");
     wal.append(std::slice::from_ref(&small)).expect("there is room now");
     wal.sync().expect("sync");

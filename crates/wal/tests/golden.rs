@@ -1,8 +1,8 @@
-//! What was written once is read for ever: version 1, which logs are no longer
-//! begun with, and version 2, which is still what is written.
+//! Files that were written once stay readable: version 1, which new logs no
+//! longer use, and version 2, which is the current one.
 //!
 //! The files are small so that they can be read beside `docs/formats/wal.md`;
-//! that they are all made by the same steps is what `write_log` is for.
+//! `write_log` ensures that all are created by the same steps.
 
 mod workload;
 
@@ -19,7 +19,7 @@ const END: &[u8] = include_bytes!("golden/end-v1");
 const FIRST_NAME: &str = "00000000000000000001.wal";
 const SECOND_NAME: &str = "00000000000000000005.wal";
 
-/// Of each kind one: empty, text, one that is stored scrambled, one that
+/// One entry of each kind: empty, text, one that is stored scrambled, one that
 /// makes the next header skip to the next sector; then another segment.
 fn entries() -> Vec<Entry> {
     vec![
@@ -52,7 +52,7 @@ fn what_is_written_is_what_was_written() {
     assert_eq!(EndMark::decode(END), Ok(EndMark { entry: LogIndex(6) }));
 }
 
-/// A log in the files of one version.
+/// A log with the files of one version.
 fn log_of(first: &[u8], second: &[u8]) -> MemoryDir {
     let dir = MemoryDir::new();
     dir.put(FIRST_NAME, first.to_vec());
@@ -78,8 +78,8 @@ fn what_was_written_is_read() {
     assert_eq!((second.entries.as_slice(), second.tail), (&entries()[4..], Tail::Clean));
 }
 
-/// A log of version 1 goes on, and from its first opening on the loss of its
-/// end is noticed.
+/// A log of version 1 continues, and after its first open the loss of its end
+/// is detected.
 #[test]
 fn an_old_log_gets_its_marks_when_it_is_opened() {
     let dir = log_of(OLD_FIRST, OLD_SECOND);
@@ -117,8 +117,8 @@ fn a_torn_one_is_read_up_to_the_tear() {
     assert!(matches!(contents.tail, Tail::Torn { end, .. } if end == used as u64));
 }
 
-/// Bytes with right checksums and wrong contents, and any other bytes: the
-/// decoder says no, and never panics.
+/// Bytes with valid checksums and wrong contents, and arbitrary bytes: the
+/// decoder rejects them, and never panics.
 #[test]
 fn any_bytes_can_be_decoded() {
     let mut random = Random::seeded(41);

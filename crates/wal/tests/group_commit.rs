@@ -1,4 +1,4 @@
-//! One sync for everybody, in order, and nothing said that is not so.
+//! One sync for all callers, in order, and only true reports.
 
 mod workload;
 
@@ -9,7 +9,7 @@ use t4_kv_types::LogIndex;
 use t4_wal::{Call, Durable, Event, GroupCommit, MemoryDir, Ticket, Wal, WalError};
 use workload::{config, entry, open};
 
-/// A commit thread that waits after each event until it is told to go on.
+/// A commit thread that waits after each event until the test continues it.
 struct Stepped {
     commit: GroupCommit,
     events: Receiver<Event>,
@@ -22,7 +22,8 @@ fn stepped(dir: &MemoryDir) -> Stepped {
     let (go_on, wait) = channel();
     let on_event = move |event| {
         report.send(event).expect("the test listens");
-        // An error means that the test has ended and waits for nothing more.
+        // An error means that the test has ended, so there is nothing to wait
+        // for.
         let _ = wait.recv();
     };
     Stepped { commit: GroupCommit::spawn(wal, on_event).expect("a thread"), events, go_on }
@@ -119,14 +120,15 @@ fn refused_calls_and_those_behind_them_can_be_tried_again() {
         other => panic!("{other:?}"),
     };
     refused(stepped.event(), first, 4, 6);
-    // Queued before the caller knows: refused, although it would fit.
+    // Queued before the caller is notified: refused, although it would fit.
     let third = stepped.append(8, 1, 10);
     stepped.go_on();
     refused(stepped.event(), second, 7, 7);
     stepped.go_on();
     refused(stepped.event(), third, 8, 8);
 
-    // Again from the first one on, in a batch with one more of the old ones.
+    // Again starting with the first one, in a batch with one more of the old
+    // ones.
     let fourth = stepped.append(9, 1, 10);
     dir.set_capacity(None);
     stepped.append(4, 1, 10);
@@ -141,7 +143,8 @@ fn refused_calls_and_those_behind_them_can_be_tried_again() {
     assert_eq!(entries[3].payload.len(), 10, "not the refused one");
 }
 
-/// Callers bound what they append; one that does not is told, and loses nothing.
+/// Callers bound what they append; a caller that does not gets an error and
+/// loses nothing.
 #[test]
 fn what_is_too_large_is_refused_and_the_log_goes_on() {
     let dir = MemoryDir::new();

@@ -1,4 +1,4 @@
-//! Looking at a log finds what opening it would, and changes nothing.
+//! Inspecting a log finds what opening it would, and changes nothing.
 
 mod workload;
 
@@ -19,7 +19,7 @@ fn every_file(dir: &MemoryDir) -> Vec<(String, Option<Vec<u8>>)> {
     names.into_iter().map(|name| (name.clone(), dir.contents(&name))).collect()
 }
 
-/// Looks, then opens, and compares. Returns whether there was a torn tail.
+/// Inspects, then opens, and compares. Returns whether there was a torn tail.
 fn check(dir: &MemoryDir, after: u64) -> bool {
     let before = every_file(dir);
     let looked = look(dir.clone(), after);
@@ -44,7 +44,7 @@ fn check(dir: &MemoryDir, after: u64) -> bool {
     }
 }
 
-/// Everything that was done to the disk by appending, syncing, releasing.
+/// Every disk operation of appending, syncing and releasing.
 fn operations(random: &mut Random) -> Vec<Operation> {
     let dir = MemoryDir::recording();
     let (mut wal, _) = open(&dir, 0).expect("open");

@@ -1,4 +1,4 @@
-//! Random use of a log, compared with a list.
+//! Random operations on a log, compared with a list.
 
 mod workload;
 
@@ -8,7 +8,7 @@ use t4_kv_types::LogIndex;
 use t4_wal::{Call, Config, Entry, MemoryDir, Wal, WalError};
 use workload::{Random, entry};
 
-/// The naive log, beside the real one.
+/// The naive log, and the real one.
 struct Model {
     dir: MemoryDir,
     wal: Wal,
@@ -28,7 +28,7 @@ impl Model {
         let dir = MemoryDir::new();
         let config = Config { segment_bytes: 12288, background };
         let mut random = Random::new(seed);
-        // Some logs begin behind what their owner has from elsewhere.
+        // Some logs begin after entries that their owner has from elsewhere.
         let base = if random.chance(30) { random.below(100) } else { 0 };
         let (wal, _) = Wal::open(dir.clone(), config, LogIndex(base)).expect("open");
         Model {
@@ -91,7 +91,8 @@ impl Model {
         if self.random.chance(50) {
             self.dir.set_capacity(Some(0));
         } else if !self.background {
-            // With a thread that writes too, this may hit the wrong write.
+            // With a background thread writing too, this may hit the wrong
+            // write.
             let after = self.random.below(2) as usize;
             self.dir.fail(Call::Write, after, ErrorKind::StorageFull);
         }
@@ -124,7 +125,7 @@ impl Model {
     }
 
     fn release(&mut self) {
-        // Only what a durable state covers is released.
+        // Only entries that a durable state covers are released.
         let index = self.released.max(self.base + self.random.below(self.synced - self.base + 1));
         self.wal.release(LogIndex(index)).expect("release");
         self.released = index;
@@ -145,7 +146,7 @@ impl Model {
         self.reopen(left);
     }
 
-    /// Opens what is left: some beginning, with everything that was synced.
+    /// Opens what is left: a prefix that includes everything synced.
     fn reopen(&mut self, left: MemoryDir) {
         let config = Config { segment_bytes: 12288, background: self.background };
         let after = self.released + self.random.below(self.synced + 1 - self.released);
@@ -180,8 +181,8 @@ fn a_log_is_a_list() {
     }
 }
 
-/// The same with the housekeeping thread; what it does when is not a function
-/// of the seed, so this can only add to the test above.
+/// The same with the housekeeping thread; its timing is not a function of the
+/// seed, so this can only add to the test above.
 #[test]
 fn a_log_with_a_thread_beside_it_is_a_list_too() {
     let seed = Random::seeded(32).next();

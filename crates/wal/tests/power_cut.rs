@@ -1,7 +1,7 @@
-//! The power fails at every byte of what a log writes, with every kind of loss.
+//! The power fails at every byte that a log writes, with every kind of loss.
 //!
-//! After each cut the log must open, hold a beginning of what was appended, and
-//! hold all of it that was synced.
+//! After each cut the log must open, contain a prefix of the appended entries,
+//! and contain all synced ones.
 
 mod workload;
 
@@ -9,16 +9,15 @@ use t4_kv_types::LogIndex;
 use t4_wal::{Damage, Entry, MemoryDir, Operation, SegmentDir, Wal, WalError, verify};
 use workload::{Random, entry, open};
 
-/// A run of a log: everything that was done to the disk, and what was promised
-/// when.
+/// A run of a log: every disk operation, and what was promised at which point.
 struct Run {
     operations: Vec<Operation>,
     entries: Vec<Entry>,
-    /// After so many operations, so many entries were synced.
+    /// After this many operations, this many entries were synced.
     synced: Vec<(usize, usize)>,
 }
 
-/// Appends random batches, with syncs here and there, and now and then a clean
+/// Appends random batches, with occasional syncs, and now and then a clean
 /// close and a start.
 fn run(random: &mut Random, batches: usize, payload_max: u64) -> Run {
     let dir = MemoryDir::recording();
@@ -54,7 +53,7 @@ impl Run {
     }
 
     /// Calls `check` with the directory as it is when the power is about to
-    /// fail, at every byte of every write of frames and headers.
+    /// fail, for every byte of every write of frames and headers.
     fn at_every_byte(&self, mut check: impl FnMut(&MemoryDir, usize)) {
         let dir = MemoryDir::new();
         for (done, operation) in self.operations.iter().enumerate() {
@@ -76,8 +75,8 @@ impl Run {
     /// Opens what is left and compares.
     fn check_recovery(&self, left: &MemoryDir, promised: usize) {
         let mut faults = verify(left.duplicate(), LogIndex(0)).faults;
-        // All that was left of a write may be one bit in the sector in which it
-        // was cut. That is told as a stray bit, and costs nothing.
+        // All that is left of a write may be one bit in the sector in which it
+        // was cut. That is reported as a stray bit, and costs nothing.
         faults.retain(|fault| !matches!(fault, WalError::Corrupt { what: Damage::StrayBit, .. }));
         assert!(faults.is_empty(), "a power cut is not corruption: {faults:?}");
         let (wal, recovered) = open(left, 0).expect("a power cut is not corruption");
@@ -108,7 +107,7 @@ fn unsynced_sectors_are_lost_in_any_subset() {
             let promised = run.promised(done);
             run.check_recovery(&dir.power_cut(&mut |_| 0), promised);
             for _ in 0..25 {
-                // The last write may have got only so far.
+                // The last write may have got only this far.
                 let partly = dir.duplicate();
                 if let Operation::Write { bytes, .. } = operation {
                     partly.repeat(operation, random.below(bytes.len() as u64 + 1) as usize);
@@ -121,9 +120,9 @@ fn unsynced_sectors_are_lost_in_any_subset() {
     }
 }
 
-/// Whenever the power fails: if the newest segments, or all of them but the
-/// first few, are lost from what is left, then what was promised is still
-/// there or the log does not open.
+/// At any power cut: if the newest segments, or all but the first few, are lost
+/// from what is left, then the promised entries are still there or the log does
+/// not open.
 #[test]
 fn segments_that_are_lost_from_the_end_are_missed() {
     let mut random = Random::seeded(15);
@@ -169,9 +168,9 @@ fn segments_that_are_lost_from_the_end_are_missed() {
     assert!(refused > 1000 && spared > 10, "{refused} refused, {spared} spared");
 }
 
-/// A log that was closed, and one that was appended to after it was: of what was
-/// there at the close, nothing can be taken from the end without being missed. Of
-/// what came later, what looks torn still is.
+/// A log that was closed, and one that was appended to afterwards: no entry
+/// that existed at the close can be removed from the end undetected. For later
+/// entries, what looks torn still counts as torn.
 #[test]
 fn what_is_lost_from_the_end_of_a_closed_log_is_missed() {
     let mut random = Random::seeded(16);
@@ -199,7 +198,7 @@ fn what_is_lost_from_the_end_of_a_closed_log_is_missed() {
         let used = whole.iter().rposition(|&byte| byte != 0).expect("something");
         for _ in 0..40 {
             let mut bytes = whole.clone();
-            // The header page says itself that it is gone.
+            // The header page itself shows that it is lost.
             let from = 4096 + random.below((used + 1 - 4096).max(1) as u64) as usize;
             let end = if random.chance(70) { bytes.len() } else { (from + 700).min(bytes.len()) };
             bytes[from..end].fill(0);
@@ -246,7 +245,7 @@ fn the_power_fails_again_during_recovery_and_the_log_goes_on() {
 
         let mut durable = 0;
         for _ in 0..3 {
-            // Recovery itself is cut: what it wrote is lost in part.
+            // Recovery itself is cut: some of its writes are lost.
             let before = left.duplicate();
             drop(open(&before, 0).expect("open"));
             left = before.power_cut(&mut |n| random.below(n as u64 + 1) as usize);
@@ -259,7 +258,7 @@ fn the_power_fails_again_during_recovery_and_the_log_goes_on() {
     }
 }
 
-/// What recovery returned stays, and what is appended behind it too.
+/// Entries that recovery returned stay, and so do entries appended after them.
 fn check_that_it_goes_on(dir: &MemoryDir, run: &Run, random: &mut Random) {
     let (mut wal, mut expected) = open(dir, 0).expect("open");
     for _ in 0..3 {
@@ -283,8 +282,8 @@ fn a_run_is_a_function_of_its_seed() {
     assert!(first.operations == second.operations && first.entries == second.entries);
 }
 
-/// Replays the operations that a truncation, a restart and releases make, cut
-/// between any two and inside any write.
+/// Replays the operations of a truncation, a restart and releases, cut between
+/// any two and inside any write.
 #[test]
 fn truncating_and_releasing_are_cut_anywhere() {
     let mut random = Random::seeded(14);
@@ -301,7 +300,8 @@ fn truncating_and_releasing_are_cut_anywhere() {
         }
         wal.sync().expect("sync");
         let before = dir.operations().len();
-        // What may be left, and from which entry on the log is asked for.
+        // The entry to open the log after, and the lowest last entry that may
+        // be left.
         let (after, lowest) = match random.below(2) {
             0 => {
                 let index = random.below(30);

@@ -1,4 +1,5 @@
-//! What the log relies on, checked on both directories; and the log on files.
+//! The properties that the log relies on, checked on both directories; and the
+//! log on files.
 
 mod workload;
 

@@ -2,7 +2,8 @@
 //!
 //! Watchers that catch up and have the same next revision form a cohort: a read
 //! of history moves the cohort and touches only the members that it concerns.
-//! Two cohorts that meet become one. Parked watchers are listed per stream.
+//! Two cohorts at the same position are merged. Parked watchers are listed per
+//! stream.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +11,12 @@ use t4_kv_types::Revision;
 
 use crate::roster::Roster;
 
-/// Cohorts by position, and the lists of the parked.
+/// Cohorts by position, and the lists of parked watchers.
 pub(crate) struct Cohorts {
     lists: Roster,
     // The cohorts, none empty, by the first revision that they lack.
     by_next: BTreeMap<Revision, u32>,
-    // By list: the position of a cohort.
+    // By list: the position of its cohort.
     positions: Vec<Revision>,
 }
 
@@ -24,12 +25,12 @@ impl Cohorts {
         Cohorts { lists: Roster::new(), by_next: BTreeMap::new(), positions: Vec::new() }
     }
 
-    /// A list for the parked watchers of a stream.
+    /// Opens a list for the parked watchers of a stream.
     pub(crate) fn open_parking(&mut self) -> u32 {
         self.lists.open()
     }
 
-    /// Forgets such a list, which must be empty.
+    /// Closes such a list, which must be empty.
     pub(crate) fn close_parking(&mut self, parking: u32) {
         self.lists.close(parking);
     }
@@ -38,7 +39,8 @@ impl Cohorts {
         self.lists.join(parking, watcher);
     }
 
-    /// Takes a watcher off its stream's list; answers whether others are on it.
+    /// Removes a watcher from its stream's list; returns whether others are on
+    /// it.
     pub(crate) fn unpark(&mut self, watcher: u32) -> bool {
         let parking = self.lists.leave(watcher);
         self.lists.len(parking) > 0
@@ -52,7 +54,7 @@ impl Cohorts {
         self.lists.len(parking) > 0
     }
 
-    /// Adds a watcher to the cohort that lacks `next` and everything after.
+    /// Adds a watcher to the cohort whose first missing revision is `next`.
     pub(crate) fn enter(&mut self, next: Revision, watcher: u32) {
         let cohort = match self.by_next.get(&next) {
             Some(&cohort) => cohort,
@@ -65,7 +67,7 @@ impl Cohorts {
         self.lists.join(cohort, watcher);
     }
 
-    /// Takes a watcher out of its cohort.
+    /// Removes a watcher from its cohort.
     pub(crate) fn leave(&mut self, watcher: u32) {
         let cohort = self.lists.leave(watcher);
         if self.lists.len(cohort) == 0 {
@@ -80,7 +82,7 @@ impl Cohorts {
         self.positions[cohort as usize]
     }
 
-    /// The first position that is `from` or later.
+    /// The first position at or after `from`.
     pub(crate) fn first_since(&self, from: Revision) -> Option<Revision> {
         self.by_next.range(from..).next().map(|(&next, _)| next)
     }
@@ -90,7 +92,8 @@ impl Cohorts {
         self.by_next.keys().next().copied()
     }
 
-    /// Moves every cohort at `from` to `through` to the position after that.
+    /// Moves every cohort at `from` to `through` to the position after
+    /// `through`.
     pub(crate) fn advance(&mut self, from: Revision, through: Revision) {
         let moved: Vec<Revision> = self.by_next.range(from..=through).map(|(&n, _)| n).collect();
         let next = through.next();
@@ -102,7 +105,7 @@ impl Cohorts {
         }
     }
 
-    /// Everyone in a cohort at a position in this range of revisions.
+    /// All members of the cohorts at a position in this range of revisions.
     pub(crate) fn members(&self, positions: impl std::ops::RangeBounds<Revision>) -> Vec<u32> {
         let cohorts = self.by_next.range(positions);
         cohorts.flat_map(|(_, &cohort)| self.lists.members(cohort)).collect()

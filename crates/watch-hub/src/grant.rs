@@ -1,34 +1,34 @@
-//! What the driver lets a stream have of history, if it is to be asked
+//! How much history the driver grants to a stream, if history is on demand
 //! ([`Limits::history_on_demand`](crate::Limits::history_on_demand)).
 
 use crate::message::Message;
 
-/// What a driver hears of a stream.
+/// What the driver receives for a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// The oldest message.
     Message(Message),
-    /// Watchers of the stream catch up, and what was granted to it is used up and
-    /// taken. Said once, until it is granted more.
+    /// Watchers of the stream are catching up, and its grant is used up and all
+    /// messages are taken. Reported once until more is granted.
     HistoryWanted,
-    /// None of the stream's watchers catches up any more, so that what was granted
-    /// to it, or asked for, is free again.
+    /// None of the stream's watchers is catching up any more, so its grant or
+    /// request is free again.
     HistoryEnds,
 }
 
-/// Where a stream stands with what it is granted.
+/// The state of a stream's history grant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Grant {
-    /// Nothing was asked for.
+    /// None was requested.
     #[default]
     Idle,
-    /// The driver was asked.
+    /// Requested from the driver.
     Asked,
-    /// So many bytes of events may still be queued.
+    /// This many bytes of events may still be queued.
     Open(usize),
-    /// It is used up: the driver is asked for more when all of it is taken.
+    /// Used up: more is requested once all messages are taken.
     Spent,
-    /// Nobody needs it any more, of which the driver is still to hear.
+    /// No longer needed; the driver has not been notified yet.
     Over,
 }
 
@@ -38,7 +38,7 @@ impl Grant {
         matches!(self, Grant::Open(_))
     }
 
-    /// So many bytes were queued.
+    /// Accounts for `bytes` that were queued.
     pub(crate) fn spend(&mut self, bytes: usize) {
         if let Grant::Open(left) = *self {
             let left = left.saturating_sub(bytes);
@@ -46,8 +46,8 @@ impl Grant {
         }
     }
 
-    /// No watcher of the stream needs history any more. Whether the driver is to
-    /// hear of it.
+    /// No watcher of the stream needs history any more. Returns whether the driver
+    /// must be notified.
     pub(crate) fn end(&mut self) -> bool {
         let is_news = !matches!(self, Grant::Idle | Grant::Over);
         if is_news {
@@ -56,7 +56,7 @@ impl Grant {
         is_news
     }
 
-    /// What the driver hears of a stream of which all messages are taken.
+    /// What the driver receives for a stream once all its messages are taken.
     pub(crate) fn news(&mut self, wants_history: bool) -> Option<Heard> {
         match *self {
             Grant::Over => {

@@ -1,4 +1,4 @@
-//! The decider: streams and watchers come and go, messages are drained.
+//! The hub: tracks streams and watchers, and decides their messages.
 
 mod catch_up;
 mod live;
@@ -19,19 +19,20 @@ use crate::watcher::{Standing, WatchSpec, Watcher};
 
 /// Fans events out to the watchers of many streams.
 ///
-/// The driver calls, in any order: the inputs as they happen; after inputs,
-/// [`history_wanted`](Hub::history_wanted), which also does the catching up
-/// that needs no reading; then [`take_ready`](Hub::take_ready), and
-/// [`pop`](Hub::pop) as each client takes messages. Popping may make room for
-/// watchers that waited: ask for wanted history again after it.
+/// The driver passes in inputs as they happen, in any order. After inputs it
+/// calls [`history_wanted`](Hub::history_wanted), which also does the catching
+/// up that needs no reading, then [`take_ready`](Hub::take_ready), and
+/// [`pop`](Hub::pop) as each client takes messages. Popping may free space for
+/// parked watchers: call `history_wanted` again after it.
 ///
-/// A [`StreamId`] of a closed stream is never an error: the call does nothing.
+/// Calls with the [`StreamId`] of a closed stream are not errors; they do
+/// nothing.
 pub struct Hub {
     published: Revision,
     // The newest revision that readers of the store are known to see; at least
-    // `published`. What is answered says so.
+    // `published`. Responses report it.
     visible: Revision,
-    // The newest compaction that is known; 0: none.
+    // The newest known compaction; 0: none.
     compacted: Revision,
     recent: Recent,
     streams: Streams,
@@ -40,31 +41,31 @@ pub struct Hub {
     live: Matcher,
     // The watchers with `Standing::CatchingUp`.
     behind: Matcher,
-    // The positions of those, and of `Standing::Parked`.
+    // The positions of those, and of the watchers with `Standing::Parked`.
     cohorts: Cohorts,
     behind_count: usize,
     outstanding: Option<HistoryRequest>,
-    // Where the search for the cohort that history is read for begins, so that
-    // each gets its turn.
+    // Where the search for the next cohort to read history for begins, so that
+    // each cohort gets its turn.
     turn: Revision,
 }
 
-/// Counts for metrics, over the whole hub.
+/// Counters for metrics, over the whole hub.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Open streams.
     pub streams: usize,
     /// Watchers.
     pub watchers: usize,
-    /// Watchers that are not live: they catch up or wait for room.
+    /// Watchers that are not live: they are catching up or parked.
     pub slow_watchers: usize,
-    /// Events that wait in queues.
+    /// Queued events.
     pub pending_events: usize,
 }
 
 impl Hub {
     /// A hub without streams; `revision` is the newest published one. If the
-    /// store has been compacted, say so next ([`compacted`](Hub::compacted)).
+    /// store has been compacted, call [`compacted`](Hub::compacted) next.
     #[must_use]
     pub fn new(limits: Limits, revision: Revision) -> Hub {
         let limits = limits.at_least_one();
@@ -90,9 +91,10 @@ impl Hub {
         self.published
     }
 
-    /// Readers of the store see this revision, and whoever asks now may know of
-    /// it, though it is published here later. From now on answers say so, and a
-    /// watcher without a start begins after it. An older one changes nothing.
+    /// Readers of the store can see this revision, so a client may know of it
+    /// before it is published here. Responses report it from now on, and a
+    /// watcher without a start begins after it. An older revision changes
+    /// nothing.
     pub fn visible(&mut self, revision: Revision) {
         self.visible = self.visible.max(revision);
     }
@@ -103,7 +105,7 @@ impl Hub {
         self.streams.open(parking)
     }
 
-    /// Closes a stream: its watchers and what waits for it are gone.
+    /// Closes a stream, and drops its watchers and queued messages.
     pub fn close_stream(&mut self, stream: StreamId) {
         let Some(slot) = self.streams.slot(stream) else { return };
         let Some(closed) = self.streams.close(slot) else { return };
@@ -114,22 +116,23 @@ impl Hub {
         self.cohorts.close_parking(closed.parked);
     }
 
-    /// Whether the driver may read more of the stream's requests. What answers
-    /// a request is queued whatever the bounds, so a driver that reads requests
-    /// only while this is true bounds that too.
+    /// Whether the driver may read more of the stream's requests. Responses are
+    /// queued regardless of the bounds, so a driver that reads requests only
+    /// while this is true bounds them too.
     #[must_use]
     pub fn accepts_requests(&self, stream: StreamId) -> bool {
         self.streams.slot(stream).is_some_and(|slot| self.streams.accepts_requests(slot))
     }
 
-    /// Creates a watcher with this id, or with the lowest unused one from 0 on
-    /// that the stream did not give yet, and queues [`Message::Created`], or
-    /// queues [`Message::CreateRefused`]. Answers with the id if it was created.
+    /// Creates a watcher with this id, or with the lowest unused id that the
+    /// stream has not assigned yet, and queues [`Message::Created`]; or queues
+    /// [`Message::CreateRefused`]. Returns the id if it was created.
     ///
-    /// A start at or below the published revision is caught up from history; a
-    /// later one waits, and events before it are not delivered. Without a start it
-    /// begins after the newest [`visible`](Hub::visible) revision. If the start is
-    /// below the compacted revision, [`Message::Canceled`] follows at once.
+    /// A start at or below the published revision is caught up from history;
+    /// with a later start the watcher waits, and events before the start are
+    /// not delivered. Without a start the watcher begins after the newest
+    /// [`visible`](Hub::visible) revision. If the start is below the compacted
+    /// revision, [`Message::Canceled`] follows at once.
     pub fn create(&mut self, stream: StreamId, id: Option<i64>, spec: WatchSpec) -> Option<i64> {
         let slot = self.streams.slot(stream)?;
         if let Some(reason) = self.refusal(slot, id, &spec) {
@@ -177,9 +180,10 @@ impl Hub {
         }
     }
 
-    /// Ends a watcher: [`Message::Canceled`] comes after what is queued for it.
-    /// Whether there was one; if not, nothing is queued. One that a compaction
-    /// has ended is told of once more, and its id is free again.
+    /// Ends a watcher: [`Message::Canceled`] comes after its queued messages.
+    /// Returns whether there was one; if not, nothing is queued. For a watcher
+    /// that a compaction has ended, the message is queued once more, and its id
+    /// is freed.
     pub fn cancel(&mut self, stream: StreamId, id: i64) -> bool {
         let Some(slot) = self.streams.slot(stream) else { return false };
         if let Some(&watcher) = self.streams.stream(slot).watchers.get(&id) {
@@ -193,7 +197,7 @@ impl Hub {
         was_spent
     }
 
-    /// Removes a watcher and says so.
+    /// Removes a watcher and queues the cancel message.
     fn end(&mut self, watcher: u32, reason: CancelReason) {
         let Some(ended) = self.watchers.remove(watcher) else { return };
         self.streams.stream_mut(ended.stream).watchers.remove(&ended.id);
@@ -214,8 +218,8 @@ impl Hub {
         self.tell_canceled(ended.stream, ended.id, reason);
     }
 
-    /// Takes a watcher out of whatever its standing has it in. Whether others
-    /// are parked on its stream, if it was.
+    /// Removes a watcher from the structures of its standing. Returns whether
+    /// others are parked on its stream, if it was parked.
     fn withdraw(&mut self, slot: u32, watcher: &Watcher) -> bool {
         if watcher.standing != Standing::Live {
             self.behind_count -= 1;
@@ -245,9 +249,9 @@ impl Hub {
         self.streams.tell(stream, Message::Canceled { id, revision: self.visible, reason });
     }
 
-    /// The open streams that got messages since last asked, in the order in
-    /// which they did. A driver that stops popping before there is nothing
-    /// left must remember the stream itself.
+    /// The open streams that got messages since the last call, in that order. A
+    /// driver that stops popping while messages are left must remember the
+    /// stream itself.
     pub fn take_ready(&mut self) -> Vec<StreamId> {
         self.streams.take_ready()
     }
@@ -260,8 +264,8 @@ impl Hub {
         Some(message)
     }
 
-    /// Takes the oldest message for a stream; without one, what the driver is to
-    /// know of the stream's history, if that is on demand.
+    /// Takes the oldest message for a stream; without one, the notification
+    /// about the stream's history, if history is on demand.
     pub fn hear(&mut self, stream: StreamId) -> Option<Heard> {
         if let Some(message) = self.pop(stream) {
             return Some(Heard::Message(message));
@@ -272,13 +276,13 @@ impl Hub {
         state.grant.news(state.behind > 0)
     }
 
-    /// What waits for a stream; nothing, if it is closed.
+    /// The backlog of a stream; empty if it is closed.
     #[must_use]
     pub fn backlog(&self, stream: StreamId) -> Backlog {
         self.streams.slot(stream).map_or(Backlog::default(), |slot| self.streams.backlog(slot))
     }
 
-    /// Counts for metrics; O(1).
+    /// Counters for metrics; O(1).
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {

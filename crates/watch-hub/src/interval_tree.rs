@@ -1,10 +1,10 @@
-//! Ranges of keys by the keys that they contain: a balanced tree, ordered by
-//! start and end, in which each node knows the furthest end below it.
+//! Finds the key ranges that contain a key: a balanced tree, ordered by start
+//! and end, in which each node knows the furthest end below it.
 //!
-//! An AVL tree and not one with random or hashed priorities: clients choose the
-//! ranges, and nothing that they choose may unbalance it. Finding the m ranges
-//! of n that contain a key visits O(log n) nodes on the key's path and, off it,
-//! only nodes that match or have a match below.
+//! This is an AVL tree and not one with random or hashed priorities: clients
+//! choose the ranges, and must not be able to unbalance it. Finding the m
+//! ranges of n that contain a key visits O(log n) nodes on the key's path and,
+//! off it, only nodes that match or have a match below.
 
 use std::cmp::Ordering;
 
@@ -14,12 +14,12 @@ use crate::slots::{NONE, Slots};
 
 struct Node {
     start: Bytes,
-    // The first key outside; `None`: there is no end.
+    // The first key after the range; `None`: unbounded.
     end: Option<Bytes>,
     value: u32,
     left: u32,
     right: u32,
-    // 1 for a leaf. The heights of two siblings differ by one at most.
+    // 1 for a leaf. The heights of siblings differ by at most one.
     height: u8,
     // The node with the greatest end in this subtree.
     furthest: u32,
@@ -36,7 +36,7 @@ impl IntervalTree {
         IntervalTree { nodes: Slots::new(), root: NONE }
     }
 
-    /// How many ranges there are.
+    /// The number of ranges.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
@@ -55,7 +55,7 @@ impl IntervalTree {
         None
     }
 
-    /// Adds a range that is not there yet.
+    /// Adds a range that is not in the tree yet.
     pub(crate) fn insert(&mut self, start: Bytes, end: Option<Bytes>, value: u32) {
         let node = Node { start, end, value, left: NONE, right: NONE, height: 1, furthest: NONE };
         let new = self.nodes.insert(node);
@@ -63,15 +63,15 @@ impl IntervalTree {
         self.root = self.insert_below(self.root, new);
     }
 
-    /// Removes a range and answers with its value.
+    /// Removes a range and returns its value.
     pub(crate) fn remove(&mut self, start: &[u8], end: Option<&[u8]>) -> Option<u32> {
         let (root, removed) = self.remove_below(self.root, start, end);
         self.root = root;
         self.nodes.remove(removed?).map(|node| node.value)
     }
 
-    /// Calls `found` with the value of each range that contains `key`, in the
-    /// order of starts and ends; answers with how many nodes it looked at.
+    /// Calls `found` with the value of each range that contains `key`, ordered
+    /// by start and end; returns the number of nodes visited.
     pub(crate) fn containing(&self, key: &[u8], mut found: impl FnMut(u32)) -> usize {
         if self.root == NONE { 0 } else { self.containing_below(self.root, key, &mut found) }
     }
@@ -110,7 +110,7 @@ impl IntervalTree {
         self.balance(at)
     }
 
-    /// Unlinks a range; answers with the subtree's new root and with the node.
+    /// Unlinks a range; returns the subtree's new root and the node.
     fn remove_below(&mut self, at: u32, start: &[u8], end: Option<&[u8]>) -> (u32, Option<u32>) {
         let Some(node) = self.nodes.get(at) else { return (NONE, None) };
         let (left, right) = (node.left, node.right);
@@ -130,7 +130,8 @@ impl IntervalTree {
         (self.balance(at), removed)
     }
 
-    /// One tree of two whose root is gone: the first of the right becomes root.
+    /// Joins two subtrees whose root is gone: the first node of the right
+    /// becomes root.
     fn join(&mut self, left: u32, right: u32) -> u32 {
         if right == NONE {
             return left;
@@ -141,7 +142,7 @@ impl IntervalTree {
         self.balance(first)
     }
 
-    /// Unlinks the first range; answers with the subtree's new root and with it.
+    /// Unlinks the first range; returns the subtree's new root and the node.
     fn remove_first(&mut self, at: u32) -> (u32, u32) {
         let left = self.nodes[at].left;
         if left == NONE {
@@ -153,7 +154,7 @@ impl IntervalTree {
     }
 
     /// Restores height, furthest end and balance of a node whose subtrees are
-    /// in order and differ in height by two at most. Answers with the new root.
+    /// in order and differ in height by at most two. Returns the new root.
     fn balance(&mut self, at: u32) -> u32 {
         let (left, right) = (self.nodes[at].left, self.nodes[at].right);
         if self.height(left) > self.height(right) + 1 {
@@ -225,7 +226,7 @@ fn compare(start: &[u8], end: Option<&[u8]>, node: &Node) -> Ordering {
     start.cmp(node.start.as_ref()).then_with(|| compare_ends(end, node.end.as_deref()))
 }
 
-/// No end is greater than any end.
+/// Unbounded is greater than any end.
 fn compare_ends(a: Option<&[u8]>, b: Option<&[u8]>) -> Ordering {
     match (a, b) {
         (Some(a), Some(b)) => a.cmp(b),

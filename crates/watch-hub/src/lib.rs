@@ -1,22 +1,22 @@
-//! Fans committed events out to many watchers: none lost, doubled or reordered,
-//! slow ones bounded.
+//! Fans committed events out to many watchers: none lost, duplicated or
+//! reordered, slow ones bounded.
 //!
-//! A [`Hub`] is a pure decider. Its driver feeds it what happens (streams and
+//! A [`Hub`] is a pure state machine. Its driver feeds it inputs (streams and
 //! watchers come and go, a revision is published, a piece of history was read,
-//! the store was compacted) and drains what it decides: [`Message`]s per stream
-//! and, now and then, one [`HistoryRequest`]. It knows no clock, no thread, no
-//! lock, no storage and no wire format; the same inputs give the same messages.
+//! the store was compacted) and drains its outputs: [`Message`]s per stream
+//! and, now and then, one [`HistoryRequest`]. It has no clock, thread, lock,
+//! storage or wire format; the same inputs give the same messages.
 //!
-//! # What each watcher is promised
+//! # Guarantees for each watcher
 //!
 //! * **Ordered, unique, reliable.** Revisions strictly ascend; each event that
-//!   matches and is not filtered out comes exactly once, without a gap.
+//!   matches and is not filtered out is delivered exactly once, without a gap.
 //! * **Atomic.** All events of a revision for a watcher are in one message.
-//! * **Bookmarkable.** A progress message of revision R stands in the queue
-//!   behind every event up to R of the watchers that it speaks for.
+//! * **Bookmarkable.** A progress message of revision R is queued after every
+//!   event up to R of the watchers that it covers.
 //! * **Cheap.** The cost of publishing depends on the ranges that match, not on
-//!   all that are watched; watchers of the same range share one selection.
-//! * **Bounded.** What waits for a stream has a bound ([`Limits`]). At the bound
+//!   all watched ranges; watchers of the same range share one selection.
+//! * **Bounded.** The queue of a stream has a bound ([`Limits`]). At the bound
 //!   its watchers stop taking events and read them again from history later.
 //!
 //! # The life of a watcher
@@ -35,16 +35,17 @@
 //! history serves every cohort in its range. The newest revisions are kept in
 //! the hub, so that the last step from history to live is one synchronous move.
 //!
-//! # Map
+//! # Modules
 //!
-//! * `hub`: the decider; `hub/live` publishing, `hub/catch_up` history and
-//!   parking, `hub/progress` progress messages.
-//! * `matcher`: which watchers does an event concern; on `interval_tree` (ranges)
-//!   and `roster` (who shares a range).
+//! * `hub`: the state machine; `hub/live` publishing, `hub/catch_up` history
+//!   and parking, `hub/progress` progress messages.
+//! * `matcher`: the watchers that an event concerns; uses `interval_tree`
+//!   (ranges) and `roster` (the watchers of a range).
 //! * `cohorts`: the positions of catching-up and parked watchers.
 //! * `streams`: the bounded queues. `recent`: the newest revisions.
-//! * `grant`: how much history a stream may have, where the driver says so.
-//! * `parcel`: what one range gets of some revisions, shared by its watchers.
+//! * `grant`: how much history a stream may have, if the driver decides that.
+//! * `parcel`: the events of some revisions for one range, shared by its
+//!   watchers.
 //! * `limits`, `message`, `watcher`, `slots`: plain data.
 #![doc = include_str!("../README.md")]
 

@@ -3,35 +3,37 @@
 /// How much a hub may hold. A bound of 0 counts as 1: something must fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Messages that may wait for one stream before its watchers stop taking
-    /// events, beside one per watcher of the stream: one revision that concerns
-    /// every watcher of a large stream is not lag. Default 1024.
+    /// Messages that may be queued for one stream before its watchers stop
+    /// taking events, in addition to one per watcher of the stream: one
+    /// revision that concerns every watcher of a large stream is not lag.
+    /// Default 1024.
     pub stream_queue_messages: usize,
-    /// Bytes of events that may wait for one stream before its watchers stop
-    /// taking events. What is admitted below the bound may exceed it by one
-    /// revision, or by one piece of history. Default 4 MiB.
+    /// Bytes of events that may be queued for one stream before its watchers
+    /// stop taking events. One revision or one piece of history admitted below
+    /// the bound may exceed it. Default 4 MiB.
     pub stream_queue_bytes: usize,
     /// The newest revisions kept in memory, for watchers that are nearly live.
     /// Default 1024.
     pub recent_revisions: usize,
     /// Bytes of events of the newest revisions kept in memory. The newest one
-    /// is kept whatever its size. Default 4 MiB.
+    /// is always kept. Default 4 MiB.
     pub recent_bytes: usize,
-    /// Revisions asked for in one read of history, and delivered to a
+    /// Revisions requested in one read of history, and delivered to a
     /// catching-up watcher in one message. Default 1000.
     pub history_revisions: usize,
-    /// Bytes of events asked for in one read of history. A quarter of
+    /// Bytes of events requested in one read of history. A quarter of
     /// `stream_queue_bytes` by default (1 MiB), so that one message of history
-    /// does not take the room of the live watchers on the same stream.
+    /// does not take the space of the live watchers on the same stream.
     pub history_bytes: usize,
-    /// Bytes of events that may wait for all streams together. Beyond it a live
-    /// watcher falls behind if more waits for its stream than an equal part of
-    /// this for each stream that something waits for. Default 64 MiB.
+    /// Bytes of events that may be queued for all streams together. Beyond it a
+    /// live watcher falls behind if its stream's queue exceeds this bound
+    /// divided by the number of streams with queued messages. Default 64 MiB.
     pub queues_bytes: usize,
-    /// Watchers that catch up get only what the driver grants to their stream
-    /// ([`Hub::grant_history`](crate::Hub::grant_history)): so it can bound what
-    /// all hubs of a process hold, and have those wait that do not read.
-    /// Default false: whatever the bounds of the stream have room for.
+    /// Watchers that catch up get only the history that the driver grants to
+    /// their stream ([`Hub::grant_history`](crate::Hub::grant_history)), so
+    /// that it can bound the memory of all hubs of a process, and make clients
+    /// that do not read wait. Default false: as much as the bounds of the
+    /// stream allow.
     pub history_on_demand: bool,
 }
 

@@ -1,8 +1,9 @@
-//! Which watchers does an event concern?
+//! Finds the watchers that an event concerns.
 //!
 //! Watchers of exactly the same range form a group, so that an event is matched
-//! with each range once and what the range gets is worked out once, however many
-//! watch it. Single keys are found by hash, other ranges in an interval tree.
+//! with each range once and the result for the range is computed once, however
+//! many watch it. Single keys are found by hash, other ranges in an interval
+//! tree.
 
 use std::collections::HashMap;
 
@@ -14,10 +15,10 @@ use crate::recent::RevisionEvents;
 use crate::roster::Roster;
 use crate::slots::NONE;
 
-/// The events that fall into the range of one group.
+/// The events that match the range of one group.
 pub(crate) struct Hit {
     pub(crate) group: u32,
-    /// (index of the revision, index of the event in it), ascending.
+    /// (index of the revision, index of the event within it), ascending.
     pub(crate) at: Vec<(u32, u32)>,
 }
 
@@ -29,7 +30,7 @@ pub(crate) struct Matcher {
     singles: HashMap<Bytes, u32>,
     ranges: IntervalTree,
     range_count: usize,
-    // By group, while hits are collected: where in the result it is, or NONE.
+    // By group, while hits are collected: its index in the result, or NONE.
     marks: Vec<u32>,
 }
 
@@ -44,7 +45,7 @@ impl Matcher {
         }
     }
 
-    /// Adds a watcher that is not in here yet.
+    /// Adds a watcher that is not in the matcher yet.
     pub(crate) fn insert(&mut self, watcher: u32, range: &KeyRange) {
         let group = match self.group(range) {
             Some(group) => group,
@@ -53,7 +54,7 @@ impl Matcher {
         self.groups.join(group, watcher);
     }
 
-    /// Removes a watcher, which is in here with this range.
+    /// Removes a watcher that is in the matcher with this range.
     pub(crate) fn remove(&mut self, watcher: u32, range: &KeyRange) {
         let group = self.groups.leave(watcher);
         if self.groups.len(group) > 0 {
@@ -76,8 +77,8 @@ impl Matcher {
         self.groups.members(group)
     }
 
-    /// For each group that is concerned, by which events. In the order of the
-    /// first event that concerns it.
+    /// For each matching group, the events that concern it. Ordered by the
+    /// first such event.
     pub(crate) fn hits(&mut self, revisions: &[RevisionEvents]) -> Vec<Hit> {
         let mut hits = Vec::new();
         if self.singles.is_empty() && self.range_count == 0 {
@@ -127,7 +128,7 @@ impl Matcher {
     }
 }
 
-/// A range's end in the interval tree, unless it is a single key.
+/// The end of a range in the interval tree, unless the range is a single key.
 #[expect(clippy::option_option, reason = "not in the tree, in it without end, in it with an end")]
 fn tree_end(range: &KeyRange) -> Option<Option<&Bytes>> {
     match &range.end {

@@ -1,32 +1,33 @@
-//! What the hub tells a stream.
+//! The messages of the hub to a stream.
 
 use std::sync::Arc;
 
 use t4_kv_types::{Event, Revision};
 
-/// One thing to tell the client of a stream, in the order of the queue.
+/// A message for the client of a stream, in queue order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// The watcher exists now.
     Created {
-        /// Its name.
+        /// Its id.
         id: i64,
         /// The newest visible revision.
         revision: Revision,
     },
-    /// There is no watcher.
+    /// The watcher was not created.
     CreateRefused {
         /// The newest visible revision.
         revision: Revision,
-        /// Why.
+        /// The reason.
         reason: RefusalReason,
     },
     /// Events for a watcher: at least one.
     Events {
         /// The watcher.
         id: i64,
-        /// For a live watcher the revision of the events; for one that catches
-        /// up the newest published one, which may exceed that of the events.
+        /// For a live watcher, the revision of the events; for one that catches
+        /// up, the newest published revision, which may exceed that of the
+        /// events.
         header_revision: Revision,
         /// Whole revisions, ascending: one for a live watcher.
         batch: Batch,
@@ -35,12 +36,12 @@ pub enum Message {
         /// [`WatchSpec::fragment`](crate::WatchSpec::fragment).
         fragment: bool,
     },
-    /// Every event up to `revision` stands in the queue before this message.
+    /// Every event up to `revision` is in the queue before this message.
     Progress {
-        /// The watcher, or [`Message::ALL_WATCHERS`] in answer to a request:
-        /// then it speaks for all of the stream.
+        /// The watcher; or [`Message::ALL_WATCHERS`], in answer to a request,
+        /// for all watchers of the stream.
         id: i64,
-        /// Up to which revision.
+        /// The revision up to which the progress holds.
         revision: Revision,
     },
     /// The watcher is gone; nothing follows for it.
@@ -49,7 +50,7 @@ pub enum Message {
         id: i64,
         /// The newest visible revision.
         revision: Revision,
-        /// Why.
+        /// The reason.
         reason: CancelReason,
     },
 }
@@ -62,7 +63,7 @@ impl Message {
 /// Why a watcher was not created, in the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalReason {
-    /// It was to start at a negative revision.
+    /// Its start revision is negative.
     NegativeStart,
     /// Its range can contain no key.
     EmptyRange,
@@ -73,38 +74,39 @@ pub enum RefusalReason {
 /// Why a watcher ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CancelReason {
-    /// The client asked for it.
+    /// The client requested it.
     Requested,
-    /// The store was compacted at this revision and the watcher is not beyond.
+    /// The store was compacted at this revision and the watcher needs an
+    /// earlier one.
     Compacted(Revision),
     /// History that it needs is damaged; the text says where.
     Damaged(Arc<str>),
 }
 
-/// Which events of a revision a watcher gets.
+/// The events of a revision that a watcher gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// Every one.
+    /// All of them.
     All,
     /// The one with this index.
     One(u32),
-    /// Those with these indexes, ascending: at least two.
+    /// Those with these indexes, ascending; at least two.
     Some(Arc<[u32]>),
 }
 
-/// What a watcher gets of one revision: at least one event.
+/// The part of one revision that a watcher gets: at least one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// The revision.
     pub revision: Revision,
-    /// All its events, shared by everyone who gets some of them.
+    /// All its events, shared by all watchers that get some of them.
     pub events: Arc<[Event]>,
-    /// Which of them.
+    /// Which of them are selected.
     pub selection: Selection,
 }
 
 impl Piece {
-    /// How many events are selected.
+    /// The number of selected events.
     #[must_use]
     pub fn event_count(&self) -> usize {
         match &self.selection {
@@ -126,13 +128,13 @@ impl Piece {
     }
 }
 
-/// What a watcher gets in one message: some of the events of some revisions.
-/// Cheap to clone; watchers of one range share it.
+/// The contents of one message to a watcher: some of the events of some
+/// revisions. Cheap to clone; watchers of one range share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     pieces: Arc<[Piece]>,
-    // What is before belongs to watchers further behind, who share the pieces.
-    // skip < pieces.len()
+    // The pieces before it belong to watchers further behind that share the
+    // pieces. skip < pieces.len()
     skip: u32,
 }
 
@@ -142,7 +144,7 @@ impl Batch {
         Batch { pieces, skip }
     }
 
-    /// The revisions, ascending: at least one.
+    /// The revisions, ascending; at least one.
     #[must_use]
     pub fn pieces(&self) -> &[Piece] {
         &self.pieces[self.skip as usize..]
@@ -153,14 +155,14 @@ impl Batch {
         self.pieces().iter().flat_map(Piece::selected)
     }
 
-    /// How many events there are.
+    /// The number of events.
     #[must_use]
     pub fn event_count(&self) -> usize {
         self.pieces().iter().map(Piece::event_count).sum()
     }
 
-    /// Whether both are the same shared batch, so that what was encoded for
-    /// one serves the other. False does not mean that the events differ.
+    /// Whether both are the same shared batch, so that the encoding of one can
+    /// be reused for the other. False does not mean that the events differ.
     #[must_use]
     pub fn is_shared_with(&self, other: &Batch) -> bool {
         self.shares_pieces_with(other) && self.skip == other.skip

@@ -1,5 +1,5 @@
-//! What the watchers of one range get of some revisions: worked out once per
-//! kind of filter and shared.
+//! The events of some revisions for the watchers of one range: computed once
+//! per kind of filter and shared.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use crate::message::{Batch, Piece, Selection};
 use crate::recent::RevisionEvents;
 use crate::watcher::Filter;
 
-/// Pieces for every watcher with the same range and filter.
+/// The pieces for all watchers with the same range and filter.
 pub(crate) struct Parcel {
     // Never empty.
     pieces: Arc<[Piece]>,
-    /// The bytes of the revisions that the pieces keep in memory.
+    /// The bytes of the revisions that the pieces keep alive.
     pub(crate) pinned_bytes: usize,
     /// The bytes of the pieces themselves.
     pub(crate) piece_bytes: usize,
@@ -27,7 +27,7 @@ impl Parcel {
     }
 }
 
-/// The parcels of one range, made when they are first asked for.
+/// The parcels of one range, built on first use.
 pub(crate) struct Parcels<'a> {
     revisions: &'a [RevisionEvents],
     // (index of the revision, index of the event), ascending.
@@ -40,7 +40,7 @@ impl<'a> Parcels<'a> {
         Parcels { revisions, at, made: [const { None }; Filter::KINDS] }
     }
 
-    /// The parcel for this filter, unless the filter leaves nothing.
+    /// The parcel for this filter; `None` if the filter leaves no events.
     pub(crate) fn filtered(&mut self, filter: Filter) -> Option<&Parcel> {
         let (revisions, at) = (self.revisions, self.at);
         self.made[filter.index()].get_or_insert_with(|| pack(revisions, at, filter)).as_ref()
@@ -68,7 +68,7 @@ fn pack(revisions: &[RevisionEvents], at: &[(u32, u32)], filter: Filter) -> Opti
     Some(Parcel { pieces, pinned_bytes, piece_bytes })
 }
 
-/// Of the events of one revision at these places, those that the filter admits.
+/// Selects the events of one revision at these indexes that the filter admits.
 fn select(events: &[Event], at: &[(u32, u32)], filter: Filter) -> Option<Selection> {
     let admitted = |&&(_, event): &&(u32, u32)| filter.admits(events[event as usize].kind);
     let count = at.iter().filter(admitted).count();

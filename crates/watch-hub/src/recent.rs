@@ -7,12 +7,12 @@ use t4_kv_types::{Event, Revision};
 
 use crate::limits::Limits;
 
-/// The events of one revision, with what they weigh.
+/// The events of one revision, with their size.
 #[derive(Clone)]
 pub(crate) struct RevisionEvents {
     pub(crate) revision: Revision,
     pub(crate) events: Arc<[Event]>,
-    /// Keys, values and the events themselves.
+    /// The size of keys, values and the events themselves.
     pub(crate) bytes: usize,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    /// Nothing is kept yet; `newest` was published last.
+    /// Empty; `newest` was published last.
     pub(crate) fn new(limits: &Limits, newest: Revision) -> Self {
         Recent {
             revisions: VecDeque::new(),
@@ -46,13 +46,14 @@ impl Recent {
         }
     }
 
-    /// All published revisions above this one are here.
+    /// All published revisions above this one are kept.
     pub(crate) fn floor(&self) -> Revision {
         self.floor
     }
 
-    /// Adds the newest revision and drops what is over the bounds, but never
-    /// the newest: with it the last step from history to live always exists.
+    /// Adds the newest revision and drops what exceeds the bounds, but never
+    /// the newest: with it the last step from history to live is always
+    /// possible.
     pub(crate) fn push(&mut self, revision: RevisionEvents) {
         self.bytes += revision.bytes;
         self.revisions.push_back(revision);
@@ -65,8 +66,8 @@ impl Recent {
         }
     }
 
-    /// At most `count` revisions from `from` on, which is above the floor, and
-    /// whether they are all that there are.
+    /// At most `count` revisions starting at `from`, which is above the floor,
+    /// and whether these are all of them.
     pub(crate) fn since(&mut self, from: Revision, count: usize) -> (&[RevisionEvents], bool) {
         let all = self.revisions.make_contiguous();
         let wanted = &all[all.partition_point(|kept| kept.revision < from)..];

@@ -1,8 +1,9 @@
-//! Lists of watchers, each watcher in at most one list of a roster.
+//! Lists of watchers; each watcher is in at most one list of a roster.
 //!
-//! The links live beside the watchers, not in the lists: a list of one costs
-//! eight bytes, joining and leaving are O(1), and merging two lists touches only
-//! the smaller one. The order within a list is a function of the calls alone.
+//! The links are stored beside the watchers, not in the lists: a list of one
+//! costs eight bytes, joining and leaving are O(1), and merging two lists
+//! touches only the smaller one. The order within a list is a function of the
+//! calls alone.
 
 use crate::slots::{NONE, Slots};
 
@@ -23,7 +24,7 @@ const UNLINKED: Link = Link { list: NONE, previous: NONE, next: NONE };
 /// Disjoint lists of watchers.
 pub(crate) struct Roster {
     lists: Slots<List>,
-    // By watcher.
+    // Indexed by watcher.
     links: Vec<Link>,
 }
 
@@ -37,13 +38,13 @@ impl Roster {
         self.lists.insert(List { first: NONE, len: 0 })
     }
 
-    /// Forgets a list, which must be empty.
+    /// Closes a list, which must be empty.
     pub(crate) fn close(&mut self, list: u32) {
         let closed = self.lists.remove(list);
         assert!(closed.is_some_and(|list| list.len == 0), "only an empty list is closed");
     }
 
-    /// Puts `member`, who is in no list, at the front of `list`.
+    /// Puts `member`, which is in no list, at the front of `list`.
     pub(crate) fn join(&mut self, list: u32, member: u32) {
         if self.links.len() <= member as usize {
             self.links.resize(member as usize + 1, UNLINKED);
@@ -58,7 +59,7 @@ impl Roster {
         }
     }
 
-    /// Takes `member` out of its list, which is the answer.
+    /// Removes `member` from its list and returns the list.
     pub(crate) fn leave(&mut self, member: u32) -> u32 {
         let Link { list, previous, next } =
             std::mem::replace(&mut self.links[member as usize], UNLINKED);
@@ -75,8 +76,8 @@ impl Roster {
         list
     }
 
-    /// Moves every member of one of the two lists to the other, the fewer to
-    /// the more; closes the emptied list and answers with the one that is left.
+    /// Merges the smaller of two lists into the larger; closes the emptied list
+    /// and returns the other.
     pub(crate) fn merge(&mut self, a: u32, b: u32) -> u32 {
         let (from, into) = if self.len(a) <= self.len(b) { (a, b) } else { (b, a) };
         let moved: Vec<u32> = self.members(from).collect();
@@ -88,12 +89,12 @@ impl Roster {
         into
     }
 
-    /// The list that `member` is in.
+    /// The list that contains `member`.
     pub(crate) fn list_of(&self, member: u32) -> Option<u32> {
         self.links.get(member as usize).map(|link| link.list).filter(|&list| list != NONE)
     }
 
-    /// How many members a list has.
+    /// The number of members of a list.
     pub(crate) fn len(&self, list: u32) -> usize {
         self.lists[list].len as usize
     }

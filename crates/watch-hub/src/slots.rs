@@ -3,10 +3,10 @@
 
 use std::ops::{Index, IndexMut};
 
-/// "No entry", where a link may lead nowhere.
+/// "No entry", for links that lead nowhere.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// Entries under indexes that stay theirs until they are taken out.
+/// A table whose indexes stay valid until their entries are removed.
 pub(crate) struct Slots<T> {
     entries: Vec<Option<T>>,
     // The indexes of the entries that are `None`.
@@ -18,12 +18,12 @@ impl<T> Slots<T> {
         Slots { entries: Vec::new(), free: Vec::new() }
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }
 
-    /// Puts `entry` under a free index.
+    /// Stores `entry` under a free index.
     pub(crate) fn insert(&mut self, entry: T) -> u32 {
         if let Some(slot) = self.free.pop() {
             self.entries[slot as usize] = Some(entry);
@@ -35,7 +35,7 @@ impl<T> Slots<T> {
         slot
     }
 
-    /// Takes the entry out; its index is free again.
+    /// Removes the entry; its index is free again.
     pub(crate) fn remove(&mut self, slot: u32) -> Option<T> {
         let entry = self.entries.get_mut(slot as usize)?.take()?;
         self.free.push(slot);
@@ -50,7 +50,7 @@ impl<T> Slots<T> {
         self.entries.get_mut(slot as usize)?.as_mut()
     }
 
-    /// Every entry, in the order of the indexes.
+    /// All entries, ordered by index.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         (0..).zip(&self.entries).filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)))
     }

@@ -1,9 +1,9 @@
 //! The streams of the hub and their bounded queues.
 //!
-//! What a queue holds is counted in messages and in the bytes that it keeps in
-//! memory. Watchers of one stream share events; shared bytes are charged once,
-//! to the first message that holds them, so the count may fall short of the
-//! truth by one round (a revision, or a piece of history) at the queue's head.
+//! A queue is measured in messages and in the bytes that it keeps in memory.
+//! Watchers of one stream share events; shared bytes are charged once, to the
+//! first message that holds them, so the count may be too low by one round (a
+//! revision, or a piece of history) at the queue's head.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -16,10 +16,10 @@ use crate::parcel::Parcel;
 use crate::slots::Slots;
 use crate::watcher::Watcher;
 
-/// Names a stream of a hub; never used twice in its life.
+/// Identifies a stream of a hub; never reused by that hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(
-    // The stream's serial number above, its index below.
+    // The stream's serial number in the high bits, its index in the low bits.
     u64,
 );
 
@@ -37,18 +37,18 @@ impl StreamId {
     }
 }
 
-/// What waits for a stream.
+/// The size of a stream's queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Messages.
     pub messages: usize,
     /// Events in them.
     pub events: usize,
-    /// Bytes that the queue is charged for.
+    /// Bytes charged to the queue.
     pub bytes: usize,
 }
 
-/// Queues above this size give their memory back when they are empty.
+/// Queues above this size release their memory when they are empty.
 const IDLE_CAPACITY_MAX: usize = 64;
 
 struct Queued {
@@ -57,14 +57,14 @@ struct Queued {
     events: u32,
 }
 
-/// A stream: its queue and the names of its watchers.
+/// A stream: its queue and the ids of its watchers.
 pub(crate) struct Stream {
     serial: u32,
     queue: VecDeque<Queued>,
     // The sum over `queue`.
     bytes: usize,
     events: usize,
-    // The round in which events were queued last, and what it was charged for.
+    // The last round in which events were queued, and the bytes charged for it.
     round: u64,
     round_bytes: usize,
     // Whether it is in `Streams::ready`.
@@ -79,22 +79,22 @@ pub(crate) struct Stream {
     pub(crate) behind: usize,
     /// Its list of parked watchers in `Cohorts`.
     pub(crate) parked: u32,
-    /// Set when a live watcher finds the queue full, until it has drained: so
-    /// that those who wait are served before those who would take every place
-    /// that comes free. Implies that a watcher is parked.
+    /// Set when a live watcher finds the queue full, until it has drained, so
+    /// that parked watchers are served before live ones that would take every
+    /// free place. Implies that a watcher is parked.
     pub(crate) congested: bool,
-    /// What it may have of history, if that is on demand.
+    /// Its history grant, if history is on demand.
     pub(crate) grant: Grant,
-    /// The round in which history was queued last: one that begins within the
-    /// grant is queued as a whole, as its watchers share it.
+    /// The last round in which history was queued: a round that begins within
+    /// the grant is queued as a whole, as its watchers share it.
     history_round: u64,
 }
 
-/// Ids of ended watchers that a stream remembers, at most.
+/// The maximum number of ids of ended watchers that a stream remembers.
 const SPENT_IDS_MAX: usize = 4096;
 
 impl Stream {
-    /// A free id, the lowest from the last automatic one on.
+    /// The lowest free id after the last automatic one.
     pub(crate) fn free_id(&mut self) -> i64 {
         while self.is_taken(self.next_id) {
             self.next_id += 1;
@@ -117,7 +117,7 @@ impl Stream {
         }
     }
 
-    /// At how many messages it is full.
+    /// The number of messages at which it is full.
     fn messages_max(&self, limits: &Limits) -> usize {
         limits.stream_queue_messages + self.watchers.len()
     }
@@ -126,13 +126,13 @@ impl Stream {
         self.queue.len() >= self.messages_max(limits) || self.bytes >= limits.stream_queue_bytes
     }
 
-    /// Whether at most half of the queue is used: then a watcher that catches up
+    /// Whether at most half of the queue is used: then a catching-up watcher
     /// may queue events, and leaves the other half to the live ones.
     pub(crate) fn has_room_for_history(&self, limits: &Limits) -> bool {
         (self.grant.is_open() || !limits.history_on_demand) && self.is_half_free(limits)
     }
 
-    /// The same for a round that may have begun.
+    /// Like [`Stream::has_room_for_history`], for a round that may have begun.
     pub(crate) fn has_room_for_round(&self, limits: &Limits, round: Round) -> bool {
         let has_begun = self.history_round == round.number;
         self.has_room_for_history(limits) || has_begun && self.is_half_free(limits)
@@ -147,9 +147,9 @@ impl Stream {
         self.queue.back_mut().map(|queued| &mut queued.message)
     }
 
-    /// What one more message of events costs: itself, its pieces unless the
-    /// last message has them too, and of the events what this round has not
-    /// been charged for.
+    /// The cost of one more message of events: the message itself, its pieces
+    /// unless the last message shares them, and those events that this round
+    /// has not been charged for.
     fn charge(&mut self, batch: &Batch, parcel: &Parcel, round: Round) -> usize {
         if self.round != round.number {
             (self.round, self.round_bytes) = (round.number, 0);
@@ -166,7 +166,7 @@ impl Stream {
 #[derive(Clone, Copy)]
 pub(crate) struct Round {
     number: u64,
-    // Of all events of the pass.
+    // The size of all events of the pass.
     bytes: usize,
 }
 
@@ -177,10 +177,10 @@ pub(crate) struct Streams {
     next_serial: u32,
     ready: Vec<StreamId>,
     rounds: u64,
-    // The sums over the streams.
+    // The sums over all streams.
     events: usize,
     bytes: usize,
-    // How many have messages.
+    // The number of streams with queued messages.
     waiting: usize,
 }
 
@@ -206,7 +206,7 @@ impl Streams {
         self.streams.len()
     }
 
-    /// How many events wait, over all streams.
+    /// The number of queued events, over all streams.
     pub(crate) fn events(&self) -> usize {
         self.events
     }
@@ -235,7 +235,7 @@ impl Streams {
         StreamId::new(serial, slot)
     }
 
-    /// Forgets a stream and what waits for it.
+    /// Closes a stream and drops its queue.
     pub(crate) fn close(&mut self, slot: u32) -> Option<Stream> {
         let stream = self.streams.remove(slot)?;
         self.events -= stream.events;
@@ -268,13 +268,13 @@ impl Streams {
         Backlog { messages: stream.queue.len(), events: stream.events, bytes: stream.bytes }
     }
 
-    /// Whether the stream's requests may be read: what they are answered with
-    /// is queued whatever the bound.
+    /// Whether the stream's requests may be read: their responses are queued
+    /// regardless of the bound.
     pub(crate) fn accepts_requests(&self, slot: u32) -> bool {
         self.streams[slot].queue.len() < self.limits.stream_queue_messages
     }
 
-    /// Begins a pass over revisions whose events weigh `bytes`.
+    /// Begins a pass over revisions whose events have `bytes` in total.
     pub(crate) fn begin_round(&mut self, bytes: usize) -> Round {
         self.rounds += 1;
         Round { number: self.rounds, bytes }
@@ -286,7 +286,7 @@ impl Streams {
     }
 
     /// Queues progress for all watchers. A full queue takes it too, but not
-    /// twice in a row: the newer one says it all.
+    /// twice in a row: the newer message replaces the older.
     pub(crate) fn tell_progress(&mut self, slot: u32, revision: Revision) {
         let stream = &mut self.streams[slot];
         if stream.is_full(&self.limits)
@@ -305,17 +305,18 @@ impl Streams {
         let all = self.limits.queues_bytes;
         let is_within_all = self.bytes < all
             || stream.bytes < all / self.waiting.max(1)
-            // It falls behind for what it has not taken, and not for others.
+            // It falls behind only because of its own backlog, not because of
+            // others.
             || stream.queue.is_empty();
         !stream.congested && !stream.is_full(&self.limits) && is_within_all
     }
 
-    /// Whether a message that nobody asked for may be queued.
+    /// Whether an unsolicited message may be queued.
     pub(crate) fn has_room(&self, slot: u32) -> bool {
         !self.streams[slot].is_full(&self.limits)
     }
 
-    /// The same for one that catches up, which takes of what was granted.
+    /// Like [`Streams::deliver`], for a catching-up watcher; charges the grant.
     pub(crate) fn deliver_history(
         &mut self,
         watcher: &Watcher,
@@ -331,8 +332,8 @@ impl Streams {
         stream.grant.spend(stream.bytes - before);
     }
 
-    /// No watcher of the stream is behind any more: what was granted to it is
-    /// free, and its driver is to hear of it.
+    /// No watcher of the stream is behind any more: its grant is free, and its
+    /// driver must be notified.
     pub(crate) fn end_grant(&mut self, slot: u32) {
         if self.streams[slot].grant.end() {
             self.name_ready(slot);
@@ -394,7 +395,7 @@ impl Streams {
         Some(queued.message)
     }
 
-    /// The open streams that got messages since last asked, in that order.
+    /// The open streams that got messages since the last call, in that order.
     pub(crate) fn take_ready(&mut self) -> Vec<StreamId> {
         let mut ready = std::mem::take(&mut self.ready);
         ready.retain(|id| match self.streams.get_mut(id.slot()) {

@@ -1,24 +1,24 @@
-//! What a watcher asks for, and what the hub keeps of it.
+//! The options of a watcher, and the hub's state for it.
 
 use t4_kv_types::{EventKind, KeyRange, Revision};
 
-/// What a watcher wants to see.
+/// The options of a watcher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchSpec {
-    /// Which keys. The watcher keeps these buffers, which should be no slices of
-    /// larger ones.
+    /// The keys to watch. The watcher keeps these buffers, so they should not
+    /// be slices of larger ones.
     pub range: KeyRange,
-    /// From which revision on; 0: everything after the newest.
+    /// The first revision to deliver; 0: everything after the newest.
     pub start: Revision,
-    /// Leave puts out.
+    /// Omit puts.
     pub no_put: bool,
-    /// Leave deletes out.
+    /// Omit deletes.
     pub no_delete: bool,
-    /// Passed on in [`Message::Events`](crate::Message): the sender adds each
-    /// key as it was before.
+    /// Passed on in [`Message::Events`](crate::Message): the sender adds the
+    /// previous value of each key.
     pub prev_kv: bool,
     /// Send [`Message::Progress`](crate::Message) on the periodic tick while
-    /// nothing happens.
+    /// there are no events.
     pub progress_notify: bool,
     /// Passed on in [`Message::Events`](crate::Message): the sender may split
     /// a large message.
@@ -26,7 +26,7 @@ pub struct WatchSpec {
 }
 
 impl WatchSpec {
-    /// Everything that happens in `range` from now on.
+    /// All future events in `range`.
     #[must_use]
     pub fn new(range: KeyRange) -> Self {
         WatchSpec {
@@ -41,7 +41,7 @@ impl WatchSpec {
     }
 }
 
-/// Which kinds of events are left out.
+/// The kinds of events to omit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
     pub(crate) no_put: bool,
@@ -49,10 +49,10 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// How many different filters there are.
+    /// The number of different filters.
     pub(crate) const KINDS: usize = 4;
 
-    /// A number below [`Filter::KINDS`], different for each.
+    /// A number below [`Filter::KINDS`], different for each filter.
     pub(crate) fn index(self) -> usize {
         usize::from(self.no_put) | usize::from(self.no_delete) << 1
     }
@@ -65,31 +65,31 @@ impl Filter {
     }
 }
 
-/// Where a watcher stands.
+/// The state of a watcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// It gets each revision as it is published.
     Live,
-    /// It is in a cohort, which knows its position.
+    /// It is in a cohort, which holds its position.
     CatchingUp,
-    /// Its stream has no room; it waits for that outside of all matching.
+    /// Its stream is full; it waits for space, outside of all matching.
     Parked,
 }
 
-/// A watcher, as the hub keeps it.
+/// The hub's state for a watcher.
 #[derive(Debug)]
 pub(crate) struct Watcher {
-    /// Its stream's index.
+    /// The index of its stream.
     pub(crate) stream: u32,
-    /// Its name in the stream.
+    /// Its id within the stream.
     pub(crate) id: i64,
     pub(crate) range: KeyRange,
     pub(crate) standing: Standing,
-    /// Live: revisions below do not concern it. Parked: its first matching
-    /// revision that is not queued, or a revision below that one. Catching up:
-    /// stale, the cohort's position counts.
+    /// Live: earlier revisions do not concern it. Parked: its first matching
+    /// revision that is not queued, or an earlier one. Catching up: stale, the
+    /// cohort's position is used instead.
     pub(crate) next: Revision,
-    /// The revision that its creation named; 0 or less: from now on.
+    /// The requested start; 0 or less: after the newest revision.
     start: Revision,
     pub(crate) filter: Filter,
     pub(crate) prev_kv: bool,
@@ -116,7 +116,7 @@ impl Watcher {
         }
     }
 
-    /// Whether its creation named a revision above `revision`.
+    /// Whether it was created to start above `revision`.
     pub(crate) fn starts_above(&self, revision: Revision) -> bool {
         self.start > revision
     }

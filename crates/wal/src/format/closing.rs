@@ -1,15 +1,15 @@
-//! The mark that closes a segment: the log goes on in another one.
+//! The mark that closes a segment: the log continues in another one.
 //!
-//! It lies in a sector of the header page that nothing else uses, so that a
-//! segment that is full to its last byte can be closed, and it is durable
-//! before the first entry of the next segment is written. So a last segment
-//! that is closed means that a segment is missing.
+//! It has its own sector in the header page, so that a segment that is full to
+//! its last byte can be closed, and it is durable before the first entry of the
+//! next segment is written. So a closed segment that is the last one means that
+//! a segment is missing.
 
 use t4_kv_types::LogIndex;
 
 use crate::error::{Damage, Found};
 
-/// Where the mark lies: in a sector of its own.
+/// The offset of the mark, in a sector of its own.
 pub(crate) const MARK_OFFSET: u64 = 512;
 
 const MAGIC: &[u8; 8] = b"T4CLOSED";
@@ -20,17 +20,17 @@ const END: usize = MARK_BYTES - 1;
 const CLOSED: u8 = 0x9d;
 const WITHDRAWN: u8 = 0x6e;
 
-/// What a segment says about the one after it.
+/// What a segment records about the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closing {
     /// Nothing: it is the newest, or the next one has no entries yet.
     Open,
-    /// The mark did not reach the disk whole: the same as nothing.
+    /// The mark only partly reached the disk: equivalent to nothing.
     Torn,
-    /// The log goes on in the segment that begins with this entry.
+    /// The log continues in the segment that begins with this entry.
     Closed(LogIndex),
-    /// It went on there, and is being taken back: that segment may be there or
-    /// not.
+    /// The log continued there, and that segment is being removed: it may or
+    /// may not exist.
     Withdrawn(LogIndex),
 }
 
@@ -47,8 +47,8 @@ impl Closing {
         mark
     }
 
-    /// The one byte that makes a mark withdrawn (or closed again), and where
-    /// in the file it lies. One byte is written whole or not at all.
+    /// The one byte that makes a mark withdrawn (or closed again), and its
+    /// offset in the file. One byte is written whole or not at all.
     pub(crate) fn last_byte(withdrawn: bool) -> (u64, [u8; 1]) {
         (MARK_OFFSET + END as u64, [if withdrawn { WITHDRAWN } else { CLOSED }])
     }
@@ -66,8 +66,8 @@ impl Closing {
         match mark[END] {
             CLOSED if sound => Ok(Closing::Closed(next)),
             WITHDRAWN if sound => Ok(Closing::Withdrawn(next)),
-            // Its first byte is written first, and has three bits set: one
-            // flipped bit in a page without a mark is none.
+            // The first byte of a mark is written first, and has three bits
+            // set: one flipped bit in a page without a mark is not a mark.
             0 | WITHDRAWN if mark[0] == MAGIC[0] => Ok(Closing::Torn),
             _ => Err(Found::new(MARK_OFFSET, Damage::ClosingMark)),
         }

@@ -1,8 +1,8 @@
-//! The mark of a clean close: how far the log reached, for certain.
+//! The mark of a clean close: how far the log certainly reached.
 //!
-//! It lies in a file of its own, beside the segments, so that what takes the
-//! end of a segment leaves it. It is a lower bound: appending makes it old, never
-//! wrong. Text, so that a person can read it.
+//! It is in a file of its own, beside the segments, so that losing the end of a
+//! segment does not lose the mark. It is a lower bound: appending makes it
+//! outdated, never wrong. It is text, so that a person can read it.
 
 use std::fmt;
 
@@ -19,19 +19,19 @@ pub(crate) const END_MARK_BYTES: usize = 64;
 
 const TITLE: &str = "t4 log end, format ";
 const CHECKSUM: &str = "crc32c ";
-/// The last line: its name, eight digits, a line feed.
+/// The length of the last line: its name, eight digits, a line feed.
 const CHECKSUM_LINE: usize = CHECKSUM.len() + 9;
 
 /// Every entry up to this one was durable when the log was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndMark {
-    /// The last entry of the log then.
+    /// The last entry of the log at that time.
     pub entry: LogIndex,
 }
 
 impl EndMark {
-    /// Reads what `to_string` writes. All formats end in the line with the
-    /// checksum, so that a damaged version is damage and not a newer version.
+    /// Reads what `to_string` writes. All formats end with the checksum line,
+    /// so that a damaged version is damage and not a newer version.
     ///
     /// # Errors
     /// [`Unreadable::Newer`] if it is sound and of a later version;
@@ -108,7 +108,7 @@ mod tests {
         let later = format!("{body}{}", checksum_line(body));
         let read = EndMark::decode(later.as_bytes());
         assert_eq!(read, Err(Unreadable::Newer { version: 2 }));
-        // Another way of writing the same is not what was written.
+        // An equivalent spelling is not what was written.
         let body = format!("t4 log end, format 1\nentry {:021}\n", 4711);
         let long = format!("{body}{}", checksum_line(&body));
         assert!(matches!(EndMark::decode(long.as_bytes()), Err(Unreadable::Damaged(_))));

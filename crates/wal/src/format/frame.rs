@@ -1,8 +1,9 @@
 //! One frame: a header of 39 bytes, the payload, a trailer of one byte.
 //!
-//! The header never crosses a sector boundary, so that a power cut loses all
-//! of it or nothing; or, if the write was cut at some byte, at least its last
-//! byte, which is never zero. The trailer is the same for the payload.
+//! The header never crosses a sector boundary, so that a power cut loses all of
+//! it or nothing; or, if the write was cut at some byte, at least its last
+//! byte, which is never zero. The trailer serves the same purpose for the
+//! payload.
 
 use bytes::Bytes;
 use t4_kv_types::{Epoch, LogIndex};
@@ -14,8 +15,8 @@ use crate::error::Damage;
 /// The length of a frame's header in bytes.
 pub(super) const FRAME_HEADER: u64 = 39;
 
-/// The first and the last byte of a header and the byte behind the payload.
-/// Each has several bits set, so that none is one flip away from zero.
+/// The first and the last byte of a header and the byte after the payload. Each
+/// has several bits set, so that none is one flip away from zero.
 const START: u8 = 0xb5;
 const END: u8 = 0x9d;
 const TRAILER: u8 = 0xa5;
@@ -23,12 +24,12 @@ const TRAILER: u8 = 0xa5;
 /// The payload is stored scrambled, see [`sparse`].
 const SCRAMBLED: u8 = 1;
 
-/// Where a frame's header begins if the frame before it ends at `offset`.
+/// The offset of a frame's header if the preceding frame ends at `offset`.
 pub(crate) fn frame_start(offset: u64) -> u64 {
     if offset % SECTOR + FRAME_HEADER > SECTOR { offset.next_multiple_of(SECTOR) } else { offset }
 }
 
-/// Where a frame ends if the frame before it ends at `offset`.
+/// The end of a frame if the preceding frame ends at `offset`.
 pub(crate) fn frame_end(offset: u64, payload_bytes: usize) -> u64 {
     frame_start(offset) + FRAME_HEADER + payload_bytes as u64 + 1
 }
@@ -36,8 +37,7 @@ pub(crate) fn frame_end(offset: u64, payload_bytes: usize) -> u64 {
 /// Appends the frame of `entry` to `out`, whose first byte will be written at
 /// `base`. `durable` is the highest index known to be synced.
 ///
-/// The caller has checked that the payload is not over
-/// [`PAYLOAD_BYTES_MAX`].
+/// The caller ensures that the payload does not exceed [`PAYLOAD_BYTES_MAX`].
 pub(crate) fn encode_frame(
     out: &mut Vec<u8>,
     base: u64,
@@ -76,22 +76,22 @@ pub(crate) struct FrameHeader {
     payload_bytes: u32,
     pub(crate) epoch: Epoch,
     pub(crate) index: LogIndex,
-    /// Every entry up to here was synced when this frame was written.
+    /// Every entry up to this one was synced when this frame was written.
     pub(crate) durable: LogIndex,
-    /// Of the payload as it is stored.
+    /// The checksum of the payload as it is stored.
     payload_crc: u32,
 }
 
-/// Why there is no frame at a place.
+/// Why there is no valid frame at a position.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     /// Zeros: the end of the log, or a header that was lost.
     Blank,
     /// A part that a power cut can lose reads as zeros.
     Torn,
-    /// It goes on behind the bytes that are at hand, up to this offset.
+    /// The frame continues beyond the available bytes, up to this offset.
     Beyond(u64),
-    /// Nothing that a power cut can do.
+    /// Damage that a power cut cannot cause.
     Damaged(fn(LogIndex) -> Damage),
 }
 
@@ -129,8 +129,8 @@ impl FrameHeader {
         salt: u64,
         start: u64,
     ) -> Option<FrameHeader> {
-        // The marks first: they are cheap, and the search for frames behind a
-        // tear asks at every byte.
+        // The marks first: they are cheap, and the search for frames after a
+        // tear tries every byte.
         if bytes[0] != START || bytes[38] != END || bytes[1] & !SCRAMBLED != 0 {
             return None;
         }
@@ -150,7 +150,8 @@ impl FrameHeader {
     }
 }
 
-/// Of the segment's salt, the frame's place and the header up to the checksum.
+/// Covers the segment's salt, the frame's offset and the header up to the
+/// checksum.
 fn header_crc(bytes: &[u8; FRAME_HEADER as usize], salt: u64, start: u64) -> u32 {
     let mut place = [0; 16];
     place[..8].copy_from_slice(&salt.to_le_bytes());
@@ -158,33 +159,33 @@ fn header_crc(bytes: &[u8; FRAME_HEADER as usize], salt: u64, start: u64) -> u32
     crc32c::crc32c_append(crc32c::crc32c(&place), &bytes[..34])
 }
 
-/// A stretch of a segment, as it was read.
+/// A part of a segment, as it was read.
 #[derive(Clone, Copy)]
 pub(crate) struct Frames<'a> {
     /// The bytes.
     pub(crate) bytes: &'a [u8],
-    /// Where in the file they begin.
+    /// The offset of the bytes in the file.
     pub(crate) base: u64,
-    /// The segment's.
+    /// The segment's salt.
     pub(crate) salt: u64,
 }
 
-/// A frame that is sound.
+/// A sound frame.
 #[derive(Debug)]
 pub(crate) struct Frame<'a> {
     pub(crate) header: FrameHeader,
-    /// Where the frame before it ends.
+    /// The end of the preceding frame.
     pub(crate) previous_end: u64,
-    /// Where its header begins; there may be zeros between the two.
+    /// The start of its header; there may be zeros between the two.
     pub(crate) start: u64,
-    /// The first byte behind it.
+    /// The first byte after it.
     pub(crate) end: u64,
     stored: &'a [u8],
     salt: u64,
 }
 
 impl<'a> Frames<'a> {
-    /// The frame behind the one that ends at `offset`.
+    /// The frame after the one that ends at `offset`.
     pub(crate) fn at(&self, offset: u64) -> Result<Frame<'a>, Fault> {
         let start = frame_start(offset);
         let padding = self.slice(offset, start)?;
@@ -220,8 +221,8 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// The header of the next frame that can be found at `from` or later,
-    /// whether its payload is whole or not; with its place.
+    /// The first frame header found at `from` or later, with its offset,
+    /// whether or not its payload is whole.
     pub(crate) fn find_header(&self, from: u64) -> Option<(u64, FrameHeader)> {
         let skip = usize::try_from(from.checked_sub(self.base)?).ok()?;
         let windows = self.bytes.get(skip..)?.windows(FRAME_HEADER as usize);

@@ -3,13 +3,13 @@
 //! `docs/formats/wal.md` has the diagrams. A segment is a header page, then
 //! frames, then zeros to the end of the file.
 //!
-//! Everything here serves one distinction: after a power cut, the writes that
-//! were not synced may be missing in any subset of their 512-byte sectors, or
-//! from some byte on; missing bytes read as zeros, because a segment is
-//! filled with zeros before it is used. So a damaged frame is a *tear* only
-//! if a part of it that a power cut can lose reads as zeros. Frames are laid
-//! out so that no such part is ever one bit away from zeros, which is why no
-//! flipped bit looks like a tear and no tear like a flipped bit.
+//! Everything here serves one distinction: after a power cut, the unsynced
+//! writes may be missing in any subset of their 512-byte sectors, or from some
+//! byte onwards; missing bytes read as zeros, because a segment is filled with
+//! zeros before it is used. So a damaged frame is a *tear* only if a part of it
+//! that a power cut can lose reads as zeros. Frames are laid out so that no
+//! such part is ever one bit away from zeros, which is why no flipped bit looks
+//! like a tear and no tear like a flipped bit.
 
 mod closing;
 mod end_mark;
@@ -44,12 +44,12 @@ pub(crate) const CLOSED_FROM_VERSION: u32 = 2;
 /// The longest payload of an entry, in bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 256 << 20;
 
-/// The header's page. The frames begin behind it, so that writing them never
+/// The header's page. The frames begin after it, so that writing them never
 /// rewrites it.
 pub(crate) const HEADER_PAGE: u64 = 4096;
 
-/// What a disk writes whole or not at all, in bytes. Disks with larger
-/// sectors lose several of these together, which is no new case.
+/// The unit that a disk writes whole or not at all, in bytes. Disks with larger
+/// sectors lose several of these together, which is covered too.
 pub(crate) const SECTOR: u64 = 512;
 
 /// The name of the segment that begins with `first`.
@@ -57,7 +57,7 @@ pub(crate) fn segment_name(first: LogIndex) -> String {
     format!("{:020}.wal", first.0)
 }
 
-/// The reverse; `None` if it is not the name of a segment.
+/// The inverse; `None` if it is not the name of a segment.
 pub(crate) fn parse_segment_name(name: &str) -> Option<LogIndex> {
     let digits = name.strip_suffix(".wal")?;
     if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {

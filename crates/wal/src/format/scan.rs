@@ -1,4 +1,4 @@
-//! Walks through a whole segment and checks everything in it.
+//! Scans a whole segment and checks everything in it.
 
 use t4_kv_types::{Epoch, LogIndex};
 
@@ -14,27 +14,28 @@ pub(crate) enum Next {
     /// Nothing: its tail may be torn.
     Nothing,
     /// A segment that begins with this entry. A segment is synced before the
-    /// next one is made, so this one must be whole.
+    /// next one is created, so this one must be whole.
     Segment(LogIndex),
 }
 
-/// What a scan of a segment found.
+/// The result of scanning a segment.
 #[derive(Debug)]
 pub(crate) struct Scan {
-    /// The last entry; the one before the first if there are none.
+    /// The last entry; the one before the first if the segment has none.
     pub(crate) last: LogIndex,
     /// Its epoch.
     pub(crate) epoch: Epoch,
-    /// The first byte behind the last frame.
+    /// The first byte after the last frame.
     pub(crate) end: u64,
-    /// The first frame that is not known to have been synced, if any is not.
+    /// The first frame that is not known to have been synced, if any.
     pub(crate) unsynced: Option<u64>,
-    /// What is behind the last frame.
+    /// What follows the last frame.
     pub(crate) tail: Tail,
 }
 
-/// Checks every frame of a segment and what is behind the last one. `image`
-/// is the whole file; `visit` sees each frame that is sound and in order.
+/// Checks every frame of a segment and what follows the last one. `image` is
+/// the whole file; `visit` is called with each frame that is sound and in
+/// order.
 pub(crate) fn scan_segment(
     image: &[u8],
     header: &SegmentHeader,
@@ -49,7 +50,7 @@ pub(crate) fn scan_segment(
         unsynced: None,
         tail: Tail::Clean,
     };
-    // Where each of the frames begins that the newest one does not vouch for.
+    // The offsets of the frames that the newest one does not vouch for.
     let mut unsynced = std::collections::VecDeque::new();
     loop {
         let expected = LogIndex(scan.last.0.wrapping_add(1));
@@ -103,7 +104,7 @@ pub(crate) fn check_order(
     Ok(())
 }
 
-/// Judges what is behind the last frame of a segment that has a successor:
+/// Judges what follows the last frame of a segment that has a successor:
 /// nothing can be torn here.
 fn judge_end(
     whole: Frames<'_>,
@@ -127,24 +128,24 @@ fn judge_end(
     }
 }
 
-/// Everything that a segment file holds.
+/// The contents of a segment file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SegmentContents {
     /// Its header.
     pub header: SegmentHeader,
-    /// What it says about the segment after it.
+    /// What it records about the next segment.
     pub closing: Closing,
     /// Its entries, in order.
     pub entries: Vec<Entry>,
-    /// What is behind them.
+    /// What follows them.
     pub tail: Tail,
 }
 
 /// Decodes the bytes of one segment file, as the last segment of a log. Pure;
-/// any bytes are fine to give.
+/// accepts any bytes.
 ///
 /// # Errors
-/// What keeps it from being read.
+/// Why it cannot be read.
 pub fn decode_segment(image: &[u8]) -> Result<SegmentContents, Unreadable> {
     let header = SegmentHeader::decode(image)?;
     check_length(&header, image.len() as u64).map_err(Unreadable::Damaged)?;
@@ -156,7 +157,7 @@ pub fn decode_segment(image: &[u8]) -> Result<SegmentContents, Unreadable> {
     Ok(SegmentContents { header, closing, entries, tail: scan.tail })
 }
 
-/// A file has the length that it was made with, for ever.
+/// Checks that a file still has the length it was created with.
 pub(crate) fn check_length(header: &SegmentHeader, actual: u64) -> Result<(), Found> {
     if header.file_bytes == actual {
         return Ok(());

@@ -11,12 +11,12 @@ const MAGIC: [u8; 8] = *b"T4WAL\x1a\r\n";
 /// The part of the page that is used, in bytes.
 const USED: usize = 64;
 
-/// What a segment says about itself.
+/// The fields of a segment's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
-    /// The format version that it was written with.
+    /// The format version it was written with.
     pub version: u32,
-    /// Random, not 0; enters the checksum of every frame, so that bytes of
+    /// Random, not 0; part of the checksum of every frame, so that bytes of
     /// another file never pass for frames of this one.
     pub salt: u64,
     /// The index of its first entry.
@@ -32,9 +32,9 @@ pub struct SegmentHeader {
 /// Why a segment, or its header, cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// A newer version wrote it.
+    /// It was written by a newer version.
     Newer {
-        /// Which.
+        /// The version.
         version: u32,
     },
     /// It is damaged.
@@ -58,13 +58,13 @@ impl SegmentHeader {
         page
     }
 
-    /// Reads the page. The first 16 bytes are the same in every version, and
+    /// Decodes the page. The first 16 bytes are the same in every version, and
     /// have a checksum of their own: a flipped bit in the version is damage,
-    /// not a newer version. The closing mark is not a part of the header, and is
-    /// not looked at.
+    /// not a newer version. The closing mark is not part of the header and is
+    /// ignored.
     ///
     /// # Errors
-    /// What keeps it from being read.
+    /// Why it cannot be read.
     pub fn decode(page: &[u8]) -> Result<SegmentHeader, Unreadable> {
         let damaged = |offset, what| Unreadable::Damaged(Found::new(offset, what));
         let short = || damaged(0, Damage::ShortFile { bytes: page.len() as u64 });

@@ -1,16 +1,16 @@
-//! Keeps stretches of zeros out of the middle of frames.
+//! Keeps runs of zeros out of the middle of frames.
 //!
-//! A lost sector reads as zeros. If a payload had a sector's worth of zeros
-//! with one bit set, losing it would look exactly like that bit flipped. So a
-//! payload with such a sector is stored scrambled: exclusive-or with a stream
-//! of pseudo-random bits that depends on the segment's salt and the frame's
-//! place. Ordinary payloads have bits everywhere and are stored as they are.
+//! A lost sector reads as zeros. If a payload had a sector of zeros with one
+//! bit set, losing that sector would look exactly like a flip of that bit. So a
+//! payload with such a sector is stored scrambled: combined by XOR with a
+//! stream of pseudo-random bits that depends on the segment's salt and the
+//! frame's offset. Ordinary payloads have bits everywhere and are stored as
+//! they are.
 
 use super::SECTOR;
 
-/// Whether a payload stored at `offset` has a sector of its own (one that
-/// holds neither the header nor the trailer of the frame) with fewer than two
-/// bits set.
+/// Whether a payload stored at `offset` fills a whole sector (one without the
+/// header or the trailer of the frame) with fewer than two bits set.
 pub(super) fn is_sparse(payload: &[u8], offset: u64) -> bool {
     inner_sectors(payload, offset).any(|sector| !has_two_bits(sector))
 }
@@ -20,7 +20,7 @@ pub(super) fn has_blank_sector(payload: &[u8], offset: u64) -> bool {
     inner_sectors(payload, offset).any(|sector| sector.iter().all(|&byte| byte == 0))
 }
 
-/// The sectors that lie wholly inside of a payload stored at `offset`. The one
+/// The sectors that are entirely inside a payload stored at `offset`. The one
 /// that ends where the payload ends is inside: the trailer comes after it.
 fn inner_sectors(payload: &[u8], offset: u64) -> std::slice::ChunksExact<'_, u8> {
     let lead = (offset.next_multiple_of(SECTOR) - offset) as usize;
@@ -38,8 +38,8 @@ fn has_two_bits(bytes: &[u8]) -> bool {
     false
 }
 
-/// Scrambles or, applied again, unscrambles. That 4096 pseudo-random bits
-/// leave a sector with fewer than two set has a chance below 2^-4000.
+/// Scrambles or, applied again, unscrambles. The chance that 4096 pseudo-random
+/// bits leave a sector with fewer than two bits set is below 2^-4000.
 pub(super) fn scramble(payload: &mut [u8], salt: u64, offset: u64) {
     let mut state = salt ^ offset.wrapping_mul(0xd134_2543_de82_ef95);
     for word in payload.chunks_mut(8) {
@@ -66,9 +66,9 @@ mod tests {
     #[test]
     fn only_whole_sectors_count() {
         let zeros = vec![0u8; 1023];
-        // From byte 1 on, 511 + 512 bytes: one whole sector.
+        // Starting at byte 1, 511 + 512 bytes: one whole sector.
         assert!(is_sparse(&zeros, 1) && has_blank_sector(&zeros, 1));
-        // From byte 513 - 1 = 512 on, only one whole sector fits too.
+        // Starting at byte 513 - 1 = 512, only one whole sector fits too.
         assert!(is_sparse(&zeros, 512));
         assert!(!is_sparse(&zeros[..511], 512));
         assert!(!is_sparse(&zeros[..600], 100), "412 bytes, then 188: no whole sector");

@@ -1,37 +1,37 @@
-//! What is behind the last sound frame: nothing, a torn write, or damage.
+//! What follows the last sound frame: nothing, a torn write, or damage.
 
 use t4_kv_types::LogIndex;
 
 use super::frame::{Fault, Frames, frame_start};
 use crate::error::{Damage, Found};
 
-/// What is behind the last sound frame of a segment.
+/// What follows the last sound frame of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tail {
     /// Zeros.
     Clean,
     /// One bit is set among zeros, at this byte. A torn write leaves more, so
-    /// the disk has flipped it; it changes no entry.
+    /// the disk has flipped it; no entry is affected.
     Stray {
         /// The byte.
         offset: u64,
     },
-    /// A write that did not reach the disk whole, and was never synced.
+    /// A write that only partly reached the disk, and was never synced.
     Torn {
         /// Where it begins.
         offset: u64,
-        /// The first byte behind what there is of it.
+        /// The first byte after its remains.
         end: u64,
     },
 }
 
-/// Judges what begins at `offset`, where the frame of `expected` should be and
-/// `fault` is. `whole` reaches to the end of the file.
+/// Judges the bytes at `offset`, where the frame of `expected` should be and
+/// `fault` was found. `whole` extends to the end of the file.
 ///
-/// It is a tear only if the frame itself can have been torn, and no frame
-/// behind it says that it had been synced. Frames behind it that do not say so
-/// were in the same unsynced writes: a disk may keep a later sector and lose
-/// an earlier one.
+/// It is a tear only if the frame itself can have been torn, and no later frame
+/// says that it had been synced. Later frames that do not say so belong to the
+/// same unsynced writes: a disk may keep a later sector and lose an earlier
+/// one.
 pub(super) fn judge_tail(
     whole: Frames<'_>,
     offset: u64,
@@ -55,8 +55,8 @@ pub(super) fn judge_tail(
     let own = frame_start(offset);
     let mut from = offset;
     while let Some((at, header)) = whole.find_header(from) {
-        // The torn frame's own header counts too: it cannot prove anything
-        // against itself, because nothing is synced before it is written.
+        // The torn frame's own header counts too: it cannot be evidence against
+        // itself, because nothing is synced before it is written.
         if header.durable >= expected {
             let what = Damage::DurableLost { lost: expected, witness: header.index };
             return Err(Found::new(offset, what));

@@ -1,13 +1,13 @@
-//! What the tests share: entries, a seeded generator, opening a log.
+//! Shared by the tests: entries, a seeded generator, opening a log.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use t4_kv_types::{Epoch, LogIndex};
 use t4_wal::{Config, Entry, MemoryDir, Wal, WalError};
 
-/// For where any epoch will do.
+/// For tests in which the epoch does not matter.
 pub(crate) const EPOCH: Epoch = Epoch(1);
 
-/// Small segments, and everything in the order of the calls.
+/// Small segments, and all disk operations in the order of the calls.
 pub(crate) fn config() -> Config {
     Config { segment_bytes: 8192, background: false }
 }
@@ -27,7 +27,7 @@ pub(crate) fn open(dir: &MemoryDir, after: u64) -> Result<(Wal, Vec<Entry>), Wal
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// From `T4_SEED`, or from `default`; says which.
+    /// From `T4_SEED`, or from `default`; prints the seed.
     pub(crate) fn seeded(default: u64) -> Random {
         let seed = std::env::var("T4_SEED").map_or(default, |s| s.parse().expect("a number"));
         println!("T4_SEED={seed}");
@@ -54,7 +54,7 @@ impl Random {
         self.below(100) < percent
     }
 
-    /// Payloads that are awkward to tell from lost sectors: empty, zeros,
+    /// Payloads that are hard to distinguish from lost sectors: empty, zeros,
     /// zeros with one bit, text, noise.
     pub(crate) fn payload(&mut self, bytes_max: u64) -> Vec<u8> {
         let mut payload = vec![0; self.below(bytes_max + 1) as usize];

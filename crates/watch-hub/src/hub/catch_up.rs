@@ -1,5 +1,5 @@
-//! Catching up: from history, from the newest revisions in memory, and the
-//! waiting of those whose stream has no room.
+//! Catching up from history and from the newest revisions in memory, and
+//! parking watchers whose stream is full.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::recent::RevisionEvents;
 use crate::streams::StreamId;
 use crate::watcher::Standing;
 
-/// What the hub needs to have read. Answer with [`Hub::history`],
+/// A read of history that the hub requests. Answer with [`Hub::history`],
 /// [`Hub::history_compacted`], [`Hub::history_damaged`] or
 /// [`Hub::history_failed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub struct HistoryRequest {
     pub from: Revision,
     /// The last revision; at least `from`.
     pub to: Revision,
-    /// Stop after so many revisions.
+    /// Stop after this many revisions.
     pub max_revisions: usize,
-    /// Stop before the events exceed so many bytes, but not before the first
+    /// Stop before the events exceed this many bytes, but not before the first
     /// revision.
     pub max_bytes: usize,
 }
@@ -34,17 +34,17 @@ pub struct HistoryRequest {
 pub struct HistoryChunk {
     /// As requested.
     pub from: Revision,
-    /// Up to here, `revisions` is all that there is: the last revision read if
-    /// a bound stopped the reading, else the `to` of the request.
+    /// `revisions` is complete up to here: the last revision read if a bound
+    /// stopped the reading, otherwise the `to` of the request.
     pub through: Revision,
     /// Every revision from `from` to `through` with all its events, ascending.
     pub revisions: Vec<(Revision, Arc<[Event]>)>,
 }
 
 impl Hub {
-    /// Does the catching up that needs no reading, then says what to read, if
-    /// anything and if no read is outstanding. One read serves everyone who
-    /// lacks a part of it; positions that are far apart get their turns.
+    /// Does the catching up that needs no reading, then returns what to read,
+    /// if anything and if no read is outstanding. One read serves all watchers
+    /// that lack a part of it; distant positions take turns.
     pub fn history_wanted(&mut self) -> Option<HistoryRequest> {
         self.catch_up_from_recent();
         if self.outstanding.is_some() {
@@ -92,9 +92,9 @@ impl Hub {
         self.compacted(at);
     }
 
-    /// The outstanding request cannot be answered, now or later: what it asks
-    /// for is damaged, as `what` says. Watchers that lack what it begins with
-    /// end; those further on are asked for in their turn.
+    /// The outstanding request can never be answered: the history that it asks
+    /// for is damaged, as `what` says. Watchers that lack its first revision
+    /// end; those further on are requested in their turn.
     pub fn history_damaged(&mut self, what: &str) {
         let Some(request) = self.outstanding.take() else { return };
         let reason: Arc<str> = what.into();
@@ -104,7 +104,7 @@ impl Hub {
     }
 
     /// The outstanding request could not be answered for another reason. It
-    /// will be made again, others first; when to ask is the driver's choice.
+    /// will be made again, after others; the driver chooses when to ask.
     pub fn history_failed(&mut self) {
         self.outstanding = None;
     }
@@ -124,7 +124,7 @@ impl Hub {
         }
     }
 
-    /// Serves every cohort that lacks only what is in memory.
+    /// Serves every cohort whose missing revisions are all in memory.
     fn catch_up_from_recent(&mut self) {
         let revisions_max = self.streams.limits().history_revisions;
         while let Some(from) = self.cohorts.first_since(self.recent.floor().next()) {
@@ -136,8 +136,8 @@ impl Hub {
         }
     }
 
-    /// Takes every cohort at a position from `from` to `through` beyond it.
-    /// `revisions` are all that there are from `from` to `through`.
+    /// Moves every cohort at a position from `from` to `through` past
+    /// `through`. `revisions` are all the revisions in that range.
     fn advance(&mut self, from: Revision, through: Revision, revisions: &[RevisionEvents]) {
         let goes_live = through >= self.published;
         for (slot, next) in self.deliver_history(from, through, revisions) {
@@ -152,8 +152,8 @@ impl Hub {
         }
     }
 
-    /// Queues what the members of these cohorts get. Answers with those who
-    /// have to wait for room, and from which revision on.
+    /// Queues the events for the members of these cohorts. Returns the watchers
+    /// that must wait for space, and the revisions at which they resume.
     fn deliver_history(
         &mut self,
         from: Revision,
@@ -168,8 +168,9 @@ impl Hub {
             takers.extend(members.map(|slot| (self.cohorts.next_of(slot), slot, index)));
         }
         takers.retain(|(next, ..)| (from..=through).contains(next));
-        // Whoever is furthest behind first: where there is room for some only,
-        // each gets its turn. Stable, so that watchers of a range stay together.
+        // The watcher furthest behind first: if there is space for only some,
+        // each gets its turn. Stable, so that watchers of a range stay
+        // together.
         takers.sort_by_key(|&(next, ..)| next);
 
         let round = self.streams.begin_round(revisions.iter().map(|r| r.bytes).sum());
@@ -186,7 +187,7 @@ impl Hub {
             }
             watcher.sent = true;
             self.streams.deliver_history(watcher, self.published, batch, parcel, round);
-            // Without room for more, reading more for it would be in vain.
+            // Without space for more, reading more for it would be useless.
             let stream = self.streams.stream(watcher.stream);
             if through < self.published && !stream.has_room_for_history(self.streams.limits()) {
                 waiting.push((slot, through.next()));
@@ -195,8 +196,8 @@ impl Hub {
         waiting
     }
 
-    /// Has so many bytes of history queued for a stream, and no more until it is
-    /// asked for again; a round of history is queued as a whole.
+    /// Grants a stream `bytes` of history, and no more until the hub requests
+    /// it again; a round of history is queued as a whole.
     pub fn grant_history(&mut self, stream: StreamId, bytes: usize) {
         let Some(slot) = self.streams.slot(stream) else { return };
         let state = self.streams.stream_mut(slot);
@@ -213,7 +214,7 @@ impl Hub {
         self.cohorts.enter(watcher.next, slot);
     }
 
-    /// A watcher that was catching up waits for room on its stream.
+    /// A catching-up watcher waits for space on its stream.
     fn park(&mut self, slot: u32, next: Revision) {
         let watcher = &mut self.watchers[slot];
         watcher.standing = Standing::Parked;
@@ -223,8 +224,7 @@ impl Hub {
         self.cohorts.park(self.streams.stream(watcher.stream).parked, slot);
     }
 
-    /// A stream may have room again: then those who waited for it go on catching
-    /// up.
+    /// A stream may have space again: its parked watchers continue catching up.
     pub(super) fn unpark_if_room(&mut self, stream: u32) {
         let state = self.streams.stream(stream);
         if self.cohorts.has_parked(state.parked)
@@ -243,7 +243,7 @@ impl Hub {
         }
     }
 
-    /// A watcher that was catching up has everything that was published.
+    /// A catching-up watcher has everything that was published.
     fn go_live(&mut self, slot: u32) {
         self.cohorts.leave(slot);
         let watcher = &mut self.watchers[slot];

@@ -1,4 +1,4 @@
-//! Publishing: each revision to the live watchers that it concerns.
+//! Publishing: delivers each revision to the live watchers that it concerns.
 
 use std::slice;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ impl Hub {
     ///
     /// # Panics
     ///
-    /// If `revision` is not above every one before: the driver would lose or
+    /// If `revision` is not above all previous ones: the driver would lose or
     /// repeat events.
     pub fn publish(&mut self, revision: Revision, events: &Arc<[Event]>) {
         assert!(revision > self.published, "revisions are published in ascending order");
@@ -53,8 +53,8 @@ impl Hub {
         }
     }
 
-    /// A live watcher could not be given `revision`: it reads it from history,
-    /// when its stream has room.
+    /// A live watcher could not be given `revision`: it will read it from
+    /// history, when its stream has space.
     fn fall_behind(&mut self, slot: u32, revision: Revision) {
         let watcher = &mut self.watchers[slot];
         self.live.remove(slot, &watcher.range);

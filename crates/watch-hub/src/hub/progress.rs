@@ -1,4 +1,4 @@
-//! Progress: how far a client may believe that it has seen everything.
+//! Progress: the revision up to which a client has seen everything.
 
 use t4_kv_types::Revision;
 
@@ -9,11 +9,11 @@ use crate::watcher::{Standing, Watcher};
 
 impl Hub {
     /// Queues [`Message::Progress`] for all watchers of the stream: the
-    /// published revision if they are live, else the last revision that all of
-    /// them have in the queue or behind them. Nothing without watchers, and
-    /// nothing while one of them was created to start above the published
-    /// revision, as in etcd from 3.5.22 on: a client may take the answer for the
-    /// point to resume from, which must not be below what it asked for.
+    /// published revision if they are live, otherwise the last revision up to
+    /// which all their events have been queued. Queues nothing without
+    /// watchers, and nothing while one of them was created to start above the
+    /// published revision, as in etcd since 3.5.22: a client may resume from
+    /// the answer, so it must not be below the start that the client requested.
     pub fn request_progress(&mut self, stream: StreamId) {
         let Some(slot) = self.streams.slot(stream) else { return };
         let mut watchers = self.streams.stream(slot).watchers.values().peekable();
@@ -27,7 +27,7 @@ impl Hub {
 
     /// The periodic tick of a stream: queues [`Message::Progress`] for each
     /// watcher that asked for it, is live, has begun and got no events since
-    /// the last tick. Nothing when the queue is full.
+    /// the last tick. Queues nothing when the queue is full.
     pub fn notify_progress(&mut self, stream: StreamId) {
         let Some(slot) = self.streams.slot(stream) else { return };
         let asked = |slot: &u32| self.watchers[*slot].progress_notify;
@@ -43,8 +43,8 @@ impl Hub {
         }
     }
 
-    /// The last revision up to which every watcher of the stream has all its
-    /// events in the queue or behind it.
+    /// The last revision up to which all events for every watcher of the stream
+    /// have been queued.
     fn complete_through(&self, slot: u32) -> Revision {
         let stream = self.streams.stream(slot);
         if stream.behind == 0 {
@@ -57,7 +57,7 @@ impl Hub {
                 Standing::Parked => Some(self.watchers[watcher].next),
             });
         let first = next.min().unwrap_or(self.published.next());
-        // Nothing ever happens at the revision of an empty store.
+        // An empty store has no events at its revision.
         Revision(first.0 - 1).max(Revision::EMPTY_STORE)
     }
 }

@@ -1,5 +1,5 @@
-//! What the hub does, one behaviour at a time. The sequences that nobody would
-//! think of are in `tests/model.rs`.
+//! The behaviours of the hub, one at a time. Sequences that nobody would think
+//! of are in `tests/model`.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ mod progress;
 mod slow_streams;
 mod watching;
 
-/// A hub with the store behind it: everything that was published.
+/// A hub with its store: everything that was published.
 struct Bed {
     hub: Hub,
     store: Vec<(Revision, Arc<[Event]>)>,
 }
 
-/// What a client sees, short enough to compare.
+/// A message as a client sees it, short enough to compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Seen {
     Created(i64, i64),
@@ -88,7 +88,7 @@ impl Bed {
         }
     }
 
-    /// Answers a request from the store.
+    /// Answers a history request from the store.
     fn answer(&mut self, request: HistoryRequest) {
         let wanted = request.from..=request.to;
         let all = self.store.iter().filter(|(revision, _)| wanted.contains(revision));
@@ -100,7 +100,7 @@ impl Bed {
         self.hub.history(HistoryChunk { from: request.from, through, revisions });
     }
 
-    /// Answers requests until there are none; answers with where they began.
+    /// Answers requests until there are none; returns where they began.
     fn answer_all(&mut self) -> Vec<i64> {
         let mut asked = Vec::new();
         while let Some(request) = self.hub.history_wanted() {
@@ -110,7 +110,7 @@ impl Bed {
         asked
     }
 
-    /// Takes what waits for a stream, without making room for more.
+    /// Takes the next message of a stream, without freeing space for more.
     fn pop(&mut self, stream: StreamId) -> Option<Seen> {
         self.hub.pop(stream).map(|message| match message {
             Message::Created { id, revision } => Seen::Created(id, revision.0),
@@ -136,7 +136,7 @@ impl Bed {
         seen
     }
 
-    /// Opens a stream with these watchers, whose creation is not of interest.
+    /// Opens a stream with these watchers, and skips their created messages.
     fn stream(&mut self, specs: &[WatchSpec]) -> StreamId {
         let stream = self.hub.open_stream();
         for spec in specs {
@@ -162,7 +162,7 @@ fn events(id: i64, header: i64, pieces: &[(i64, &str)]) -> Seen {
     Seen::Events(id, header, pieces.iter().map(|&(at, keys)| (at, keys.to_owned())).collect())
 }
 
-/// Bounds so small that everything that they bound happens.
+/// Bounds so small that all of them are reached.
 fn tiny() -> Limits {
     Limits {
         stream_queue_messages: 3,

@@ -9,7 +9,7 @@ use super::*;
 type Naive = BTreeMap<(Vec<u8>, Option<Vec<u8>>), u32>;
 
 impl IntervalTree {
-    /// Checks every invariant; answers with the ranges in order.
+    /// Checks every invariant; returns the ranges in order.
     fn audit(&self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         let mut ranges = Vec::new();
         self.audit_below(self.root, &mut ranges);

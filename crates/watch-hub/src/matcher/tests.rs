@@ -1,4 +1,4 @@
-//! The matcher against asking every watcher about every event.
+//! Compares the matcher with checking every watcher against every event.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

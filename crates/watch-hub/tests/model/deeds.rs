@@ -1,8 +1,9 @@
-//! What the runs reached, so that a test that stopped testing is noticed.
+//! The events that the runs reached, to detect a test that no longer tests
+//! anything.
 
 use std::collections::BTreeMap;
 
-/// What happened, to know that the runs reach what they are meant to reach.
+/// Counts of what happened, to check that the runs reach what they should.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Deeds(BTreeMap<&'static str, usize>);
 

@@ -1,8 +1,8 @@
 //! Random sequences against a naive oracle in which each watcher keeps its own
 //! list of what it is owed.
 //!
-//! Each run prints its seed. `T4_SEED=n` replays that run alone; `T4_ROUNDS=n`
-//! makes more or fewer runs. `planted` checks that the oracle finds bugs.
+//! Each run prints its seed. `T4_SEED=n` replays only that run; `T4_ROUNDS=n`
+//! sets the number of runs. `planted` checks that the oracle finds bugs.
 
 mod deeds;
 mod dice;
@@ -15,7 +15,7 @@ use dice::Dice;
 use planted::Fault;
 use world::World;
 
-/// How many inputs one run makes.
+/// The number of inputs in one run.
 const STEPS: usize = 1_500;
 
 fn number(variable: &str) -> Option<u64> {
@@ -73,7 +73,8 @@ fn the_oracle_finds_planted_bugs() {
             assert!(world.planted || result.is_ok(), "T4_SEED={seed}: {result:?}");
         }
         println!("{fault:?}: planted {planted}, found {found}");
-        // Not every one can be: the watcher may be cancelled before it matters.
+        // Not every bug can be found: the watcher may be cancelled before it
+        // matters.
         assert!(planted >= 10 && found >= 5, "{fault:?}: {found} of {planted}");
     }
 }

@@ -1,5 +1,5 @@
-//! The oracle: each watcher with the list of what it is owed, and each stream
-//! with the list of answers that it waits for.
+//! The oracle: a list of owed events for each watcher, and a list of
+//! outstanding answers for each stream.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,7 +12,7 @@ pub(crate) fn check(holds: bool, violation: impl FnOnce() -> String) -> Check {
     if holds { Ok(()) } else { Err(violation()) }
 }
 
-/// A message as a client sees it, open to tampering.
+/// A message as a client sees it; can be tampered with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Seen {
     Created { id: i64, revision: i64 },
@@ -22,18 +22,18 @@ pub(crate) enum Seen {
     Canceled { id: i64, revision: i64, compacted: Option<i64> },
 }
 
-/// Whether it is a put, the key, and a number that no other event has.
+/// Whether it is a put, the key, and a number unique to the event.
 pub(crate) type Essence = (bool, Vec<u8>, i64);
 
 /// Whole revisions with their events.
 pub(crate) type Pieces = Vec<(i64, Vec<Essence>)>;
 
-/// An event, reduced to what tells it from every other one.
+/// An event, reduced to what distinguishes it from all others.
 pub(crate) fn essence(event: &Event) -> Essence {
     (event.kind == EventKind::Put, event.kv.key.to_vec(), event.kv.version)
 }
 
-/// An answer that a stream waits for, in the order of its requests.
+/// An outstanding answer of a stream, in the order of its requests.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
     Created(i64, i64, usize),
@@ -46,17 +46,17 @@ enum Answer {
 struct Watcher {
     id: i64,
     spec: WatchSpec,
-    // The start as its creation named it; `spec` has the one that counts.
+    // The requested start; `spec` has the effective one.
     named_start: Revision,
     // Whole revisions, filtered, oldest first.
     owed: VecDeque<(i64, Vec<Essence>)>,
-    // What progress messages claimed.
+    // The revision that progress messages claimed.
     complete: i64,
     header: i64,
     began_live: bool,
     ended: bool,
-    // Its id is its own until the client cancels it, also when a compaction
-    // has ended it.
+    // Its id stays taken until the client cancels it, even if a compaction has
+    // ended it.
     holds_id: bool,
 }
 
@@ -82,7 +82,7 @@ impl Watcher {
 pub(crate) struct Client {
     // In the order of creation; never removed.
     watchers: Vec<Watcher>,
-    // What the client may call a watcher now, by what it has read.
+    // The ids that the client can use now, based on what it has read.
     names: BTreeMap<i64, usize>,
     answers: VecDeque<Answer>,
     next_id: i64,
@@ -96,7 +96,7 @@ impl Client {
         self.watchers.iter().filter(|watcher| watcher.holds_id).map(|watcher| watcher.id).collect()
     }
 
-    /// Whether it has watchers that were not told of their end.
+    /// Whether it has watchers whose end was not reported to it.
     pub(crate) fn watches(&self) -> bool {
         self.watchers.iter().any(|watcher| !watcher.ended)
     }
@@ -167,7 +167,7 @@ impl Client {
         Ok(())
     }
 
-    /// A cancel request was made; whether the hub knew the id.
+    /// A cancel request was made; `known`: whether the hub knew the id.
     pub(crate) fn cancelled(&mut self, id: i64, known: bool) -> Check {
         let of_id = self.watchers.iter_mut().rfind(|watcher| watcher.id == id && watcher.holds_id);
         check(known == of_id.is_some(), || format!("cancelled {id}, known: {known}"))?;
@@ -219,7 +219,7 @@ impl Client {
             }
             Seen::Refused(reason) => self.answered(&Answer::Refused(*reason)),
             Seen::Canceled { id, compacted: None, .. } => {
-                // Its name may be gone already: a compaction was first.
+                // Its id may be gone already, if a compaction came first.
                 self.names.remove(id);
                 self.answered(&Answer::Canceled(*id))
             }
@@ -288,8 +288,8 @@ impl Client {
         check(expected.as_ref() == Some(answer), || format!("{answer:?}, expected {expected:?}"))
     }
 
-    /// Whether a watcher has still to get one of these events, or would if they
-    /// were published.
+    /// Whether a watcher still has to receive one of these events, or would if
+    /// they were published.
     pub(crate) fn wants(&self, revision: Revision, events: &[Event]) -> bool {
         let wants = |watcher: &Watcher| match watcher.owed.back() {
             Some(newest) if newest.0 >= revision.0 => {
@@ -300,7 +300,8 @@ impl Client {
         self.watchers.iter().any(|watcher| !watcher.ended && wants(watcher))
     }
 
-    /// The first revision that a watcher that the client knows has still to get.
+    /// The first revision that a watcher known to the client still has to
+    /// receive.
     pub(crate) fn first_owed(&self) -> Option<i64> {
         let first = |&index: &usize| self.watchers[index].owed.front().map(|owed| owed.0);
         self.names.values().filter_map(first).min()
@@ -319,12 +320,12 @@ impl Client {
     }
 }
 
-/// What the hub has been told.
+/// The hub's inputs so far.
 #[derive(Clone, Copy)]
 pub(crate) struct Now<'a> {
     pub(crate) log: &'a [(Revision, std::sync::Arc<[Event]>)],
     pub(crate) published: Revision,
-    /// What readers of the store see.
+    /// The revision that readers of the store see.
     pub(crate) visible: Revision,
     pub(crate) compacted: Revision,
 }

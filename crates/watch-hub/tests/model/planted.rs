@@ -2,7 +2,7 @@
 
 use crate::oracle::{Pieces, Seen};
 
-/// What goes wrong.
+/// The fault to plant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing.
@@ -15,22 +15,22 @@ pub(crate) enum Fault {
     LosesPiece,
     /// One event of a revision is missing in a message.
     LosesEvent,
-    /// A message comes twice.
+    /// A message is delivered twice.
     RepeatsMessage,
-    /// A revision comes in two messages.
+    /// A revision is split over two messages.
     SplitsRevision,
-    /// Two revisions of a message change places.
+    /// Two revisions of a message are swapped.
     SwapsRevisions,
     /// Progress claims a revision that a watcher does not have.
     ProgressAhead,
-    /// A stream is never named as ready again.
+    /// A stream is never reported as ready again.
     ForgetsReady,
     /// A cancelled watcher gets an event.
     OutlivesCancel,
 }
 
 impl Fault {
-    /// All but none.
+    /// All except `None`.
     pub(crate) const PLANTED: [Fault; 10] = [
         Fault::SkipsEventOfPublish,
         Fault::SkipsRevisionOfHistory,
@@ -45,8 +45,8 @@ impl Fault {
     ];
 }
 
-/// What a client sees of a message if this fault strikes; `None` if it cannot.
-/// `owed` is the first revision that the client has still to get.
+/// What a client sees of a message if this fault occurs; `None` if it cannot.
+/// `owed` is the first revision that the client still has to receive.
 pub(crate) fn tamper(fault: Fault, seen: &Seen, owed: Option<i64>) -> Option<Vec<Seen>> {
     match (fault, seen) {
         (Fault::ProgressAhead, Seen::Progress { id: -1, .. }) => {
@@ -65,7 +65,7 @@ pub(crate) fn tamper(fault: Fault, seen: &Seen, owed: Option<i64>) -> Option<Vec
     }
 }
 
-/// The pieces of the messages that come instead of one with these.
+/// The pieces of the messages that replace one with these pieces.
 fn tamper_pieces(fault: Fault, mut pieces: Pieces) -> Option<Vec<Pieces>> {
     let (_, of_first) = pieces.first()?;
     let several = of_first.len() > 1;

@@ -1,5 +1,5 @@
-//! The surroundings of the hub: a store that may be ahead of it, streams whose
-//! clients read promptly or hardly ever, and what can go wrong in between.
+//! The environment of the hub: a store that may be ahead of it, streams whose
+//! clients read promptly or hardly ever, and faults in between.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -27,23 +27,23 @@ pub(crate) struct World {
     dice: Dice,
     limits: Limits,
     hub: Hub,
-    // The store: everything written, the hub has been told the first `fed`.
+    // The store: everything written; the first `fed` were passed to the hub.
     log: Vec<(Revision, Arc<[Event]>)>,
     fed: usize,
-    // What readers of the store were said to see; at least what was published.
+    // The revision reported as visible to readers; at least what was published.
     visible: Revision,
     compacted: Revision,
     told_compacted: Revision,
     request: Option<HistoryRequest>,
     peers: BTreeMap<StreamId, Peer>,
-    // Streams that the hub named and that were not read to the end since.
+    // Streams that the hub reported as ready and that were not drained since.
     ready: BTreeSet<StreamId>,
-    // Streams that want history and were not granted it yet.
+    // Streams that requested history and were not granted it yet.
     wanting: BTreeSet<StreamId>,
     events_made: i64,
     fault: Fault,
     pub(crate) planted: bool,
-    // By a fault.
+    // Caused by a fault.
     forgotten: Option<StreamId>,
     pub(crate) deeds: Deeds,
     transcript_hash: DefaultHasher,
@@ -218,7 +218,7 @@ impl World {
             self.events_made += 1;
             let kind = *self.dice.pick(&[EventKind::Put, EventKind::Put, EventKind::Delete]);
             let value = vec![0; *self.dice.pick(&[0, 10, 500])].into();
-            // The version tells each event from every other one.
+            // The version distinguishes each event from all others.
             let version = self.events_made;
             let (key, mod_revision) = (self.key(), revision);
             let kv = KeyValue { key, value, mod_revision, version, ..KeyValue::default() };
@@ -227,7 +227,7 @@ impl World {
         self.log.push((revision, events.into()));
     }
 
-    /// The hub is told of the next revision.
+    /// Passes the next revision to the hub.
     fn feed(&mut self) -> Check {
         let Some((revision, events)) = self.log.get(self.fed).cloned() else { return Ok(()) };
         self.fed += 1;
@@ -272,7 +272,7 @@ impl World {
         }
     }
 
-    /// The hub hears what readers of the store see before it is published.
+    /// Passes the visible revision to the hub before it is published.
     fn tell_visible(&mut self) {
         let Some((newest, _)) = self.log.last() else { return };
         self.visible = self.visible.max(*newest);
@@ -283,7 +283,8 @@ impl World {
         let Some(stream) = self.some_requester() else { return Ok(()) };
         let before = self.hub.backlog(stream).messages;
         self.hub.request_progress(stream);
-        // A full queue merges requests: then the answer is in the queue already.
+        // A full queue merges requests: then the answer is already in the
+        // queue.
         let answered = self.hub.backlog(stream).messages > before;
         let Some(peer) = self.peers.get_mut(&stream) else { return Ok(()) };
         if answered {
@@ -302,7 +303,7 @@ impl World {
         }
     }
 
-    /// A stream that wants history is granted some.
+    /// Grants history to a stream that requested it.
     fn grant_some(&mut self) {
         let index = self.dice.below(self.wanting.len());
         let Some(&stream) = self.wanting.iter().nth(index) else { return };
@@ -315,12 +316,12 @@ impl World {
         self.hub.grant_history(stream, bytes);
     }
 
-    /// The store answers the hub, sometimes.
+    /// Answers the hub's history request, sometimes.
     fn answer_history(&mut self) {
         let request = self.request.take().or_else(|| self.hub.history_wanted());
         let Some(request) = request else { return };
         if self.dice.percent(30) {
-            // The read takes time; other things happen.
+            // A read takes time; other things happen meanwhile.
             self.request = Some(request);
         } else if self.compacted > request.from {
             self.deeds.count("history compacted");
@@ -440,13 +441,13 @@ impl World {
         }
     }
 
-    /// Whether a client has still to get one of these events, or would if they
-    /// were published.
+    /// Whether a client still has to receive one of these events, or would if
+    /// they were published.
     fn wanted(&self, revision: Revision, events: &[Event]) -> bool {
         self.peers.values().any(|peer| peer.client.wants(revision, events))
     }
 
-    /// Whether the fault strikes here: once, some way into the run.
+    /// Whether the fault occurs now: once, some way into the run.
     fn plants(&mut self, fault: Fault, possible: bool) -> bool {
         let strikes = self.fault == fault
             && possible
@@ -457,7 +458,7 @@ impl World {
         strikes
     }
 
-    /// What the client sees of a message, the fault included.
+    /// What the client sees of a message, including the fault.
     fn tampered(&mut self, stream: StreamId, seen: Seen) -> Vec<Seen> {
         let owed = self.peers.get(&stream).and_then(|peer| peer.client.first_owed());
         match tamper(self.fault, &seen, owed) {
@@ -466,13 +467,14 @@ impl World {
         }
     }
 
-    /// What waits stays within bounds, however slow the client.
+    /// Queues stay within bounds, however slow the client.
     fn check_bounds(&mut self) -> Check {
         for (stream, peer) in &self.peers {
             let backlog = self.hub.backlog(*stream);
             let messages = 2 * self.limits.stream_queue_messages.max(1) + 4 * peer.watchers_max + 4;
             check(backlog.messages <= messages, || format!("{stream:?}: {backlog:?}"))?;
-            // A round is at most so many revisions of six events of 700 bytes.
+            // A round is at most this many revisions of six events of 700
+            // bytes.
             let round = 6 * 700 * self.limits.history_revisions.max(1);
             let bytes = self.limits.stream_queue_bytes + round + backlog.messages * 2_000;
             check(backlog.bytes <= bytes, || format!("{stream:?}: {backlog:?}"))?;
@@ -480,7 +482,8 @@ impl World {
         Ok(())
     }
 
-    /// Everything is read: then nothing may be owed, and all is quiet.
+    /// Everything is read: then nothing may be owed, and there are no more
+    /// messages.
     fn settle(&mut self) -> Check {
         while self.fed < self.log.len() {
             self.feed()?;

@@ -93,8 +93,8 @@ fn requests_wait_for_a_queue_with_room() {
     assert!(bed.hub.accepts_requests(stream));
 }
 
-/// A client that takes one message for each that comes never drains its queue;
-/// who found it full must not wait for as long as that lasts.
+/// A client that takes one message for each new one never drains its queue; a
+/// watcher that found it full must not wait for as long as that lasts.
 #[test]
 fn a_live_watcher_does_not_take_the_places_of_a_waiting_one() {
     let mut bed = Bed::new(tiny());
@@ -110,7 +110,7 @@ fn a_live_watcher_does_not_take_the_places_of_a_waiting_one() {
     assert!(took.any(|seen| matches!(seen, Some(Seen::Events(1, ..)))));
 }
 
-/// Of two that wait, either could fill the queue alone.
+/// Either of two waiting watchers could fill the queue alone.
 #[test]
 fn the_one_furthest_behind_is_served_first() {
     let limits = Limits { stream_queue_bytes: 4_000, ..tiny() };
@@ -141,7 +141,8 @@ fn pinned(messages: &[Message]) -> usize {
     revisions.values().sum()
 }
 
-/// Whatever shares what, a stuck stream keeps a bounded amount in memory.
+/// Whichever messages share data, a stuck stream keeps a bounded amount in
+/// memory.
 #[test]
 fn a_stuck_stream_keeps_a_bounded_amount_in_memory() {
     const REVISION: usize = 10_000;

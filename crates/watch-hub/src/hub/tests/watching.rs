@@ -191,7 +191,7 @@ fn watchers_of_one_range_share_their_batch() {
     assert!(batches.iter().all(|batch| batch.is_shared_with(&batches[0])));
 }
 
-/// Not a time limit, but what is quadratic here takes minutes.
+/// This is not a time limit, but a quadratic algorithm would take minutes.
 #[test]
 fn ten_thousand_events_meet_ten_thousand_watchers() {
     const MANY: usize = 10_000;
