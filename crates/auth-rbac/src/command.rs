@@ -160,9 +160,8 @@ impl AuthState {
             Effect::UserGrantRole { role, .. } => granted_role_bytes(role),
             Effect::RoleAdd { name } => RECORD_BYTES + name.len() as u64,
             Effect::RoleGrant { role, permission } => {
-                let replaces = |role: &Arc<Role>| {
-                    role.place(&permission.key, &permission.range_end).is_ok()
-                };
+                let replaces =
+                    |role: &Arc<Role>| role.place(&permission.key, &permission.range_end).is_ok();
                 if self.roles.get(role).is_some_and(replaces) { 0 } else { permission.bytes() }
             }
             Effect::Enable
