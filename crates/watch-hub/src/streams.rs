@@ -315,7 +315,8 @@ impl Streams {
         !self.streams[slot].is_full(&self.limits)
     }
 
-    /// The same for one that catches up, which takes of what was granted.
+    /// As [`deliver`](Self::deliver), for a watcher that catches up: it takes of what
+    /// was granted.
     pub(crate) fn deliver_history(
         &mut self,
         watcher: &Watcher,
