@@ -20,8 +20,8 @@ pub(super) struct Permit {
     pub(super) given_at: u64,
 }
 
-/// What a watcher costs beside its keys, in bytes: in the hub and here. Measured
-/// by `tests/tests/hostile/watchers.rs`.
+/// What a watcher costs beside its keys, in bytes: in the hub and here. Held by the
+/// bounds of `tests/tests/hostile/attacks/open.rs` and `open_calls.rs`.
 const WATCHER_BYTES: usize = 1 << 10;
 
 impl Permit {
