@@ -121,38 +121,6 @@ pub enum Command {
 /// What a hash that is made here takes: a new password is never refused for that.
 const HASH_BYTES: u64 = 60;
 
-impl Command {
-    /// The most that it adds to [`AuthState::bytes`], but for a new password of the
-    /// usual length; 0 if it adds nothing, which a full store must let through.
-    #[must_use]
-    pub fn growth_max(&self) -> u64 {
-        let hash = |password: &Option<PasswordHash>| {
-            password.as_ref().map_or(0, |hash| hash.0.len() as u64)
-        };
-        match self {
-            Command::UserAdd { name, password, .. } => {
-                RECORD_BYTES + name.len() as u64 + hash(password)
-            }
-            Command::UserChangePassword { password, .. } => {
-                hash(password).saturating_sub(HASH_BYTES)
-            }
-            Command::UserGrantRole { role, .. } => granted_role_bytes(role),
-            Command::RoleAdd { name } => RECORD_BYTES + name.len() as u64,
-            Command::RoleGrantPermission { permission, .. } => {
-                permission.as_ref().map_or(0, Permission::bytes)
-            }
-            Command::Enable
-            | Command::Disable
-            | Command::UserDelete { .. }
-            | Command::UserRevokeRole { .. }
-            | Command::RoleDelete { .. }
-            | Command::RoleRevokePermission { .. }
-            | Command::IssueToken { .. }
-            | Command::ExpireTokens { .. } => 0,
-        }
-    }
-}
-
 impl AuthState {
     /// Decides what `command` does to this state. `None`: nothing, and that is
     /// a success. The effect fits this state and must be the next that is
@@ -166,6 +134,49 @@ impl AuthState {
             Command::IssueToken { .. } | Command::ExpireTokens { .. } => {}
             _ => self.authorize_admin(who)?,
         }
+        self.decide(command)
+    }
+
+    /// How many bytes `command` adds to [`bytes`](Self::bytes) of this state, but for a
+    /// new password of the usual length. 0 if it adds nothing or is wrong: a full store
+    /// must let it through, so that rights can be lowered and errors are its own.
+    #[must_use]
+    pub fn growth(&self, command: &Command) -> u64 {
+        match self.decide(command) {
+            Ok(Some(effect)) => self.growth_by(&effect),
+            Ok(None) | Err(_) => 0,
+        }
+    }
+
+    fn growth_by(&self, effect: &Effect) -> u64 {
+        match effect {
+            Effect::UserAdd { name, password, .. } => {
+                RECORD_BYTES + name.len() as u64 + password.0.len() as u64
+            }
+            Effect::UserPassword { name, password } => {
+                let present = self.users.get(name).map_or(0, |user| user.password.0.len() as u64);
+                (password.0.len() as u64).saturating_sub(present.max(HASH_BYTES))
+            }
+            Effect::UserGrantRole { role, .. } => granted_role_bytes(role),
+            Effect::RoleAdd { name } => RECORD_BYTES + name.len() as u64,
+            Effect::RoleGrant { role, permission } => {
+                let replaces =
+                    |role: &Arc<Role>| role.place(&permission.key, &permission.range_end).is_ok();
+                if self.roles.get(role).is_some_and(replaces) { 0 } else { permission.bytes() }
+            }
+            Effect::Enable
+            | Effect::Disable
+            | Effect::UserDelete { .. }
+            | Effect::UserRevokeRole { .. }
+            | Effect::RoleDelete { .. }
+            | Effect::RoleRevoke { .. }
+            | Effect::TokenIssue { .. }
+            | Effect::TokensEnd { .. } => 0,
+        }
+    }
+
+    /// As [`evaluate`](Self::evaluate), for a caller that may do it.
+    fn decide(&self, command: &Command) -> Result<Option<Effect>, AuthError> {
         match command {
             Command::Enable => self.enable(),
             Command::Disable => Ok(self.enabled.then_some(Effect::Disable)),

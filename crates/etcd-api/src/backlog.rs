@@ -127,7 +127,7 @@ impl Backlog {
         // Never closed: there is always one, some time.
         let turn = self.part_turns.acquire().await.ok();
         self.parts.room(bytes).await;
-        PartTurn { account: &self.parts, turn }
+        PartTurn { account: &self.parts, reserved: self.parts.hold(bytes), turn }
     }
 
     /// What a request holds until it is there as a whole: nothing so far.
@@ -185,14 +185,19 @@ impl AsRef<[u8]> for Counted {
 /// The right to make a part of a stream.
 pub(crate) struct PartTurn<'a> {
     account: &'a Arc<Account>,
+    /// What it may take, until it is there: others must not be given the same room
+    /// while it is made.
+    reserved: Held,
     /// `None`: nothing gives turns any more.
     turn: Option<SemaphorePermit<'a>>,
 }
 
 impl PartTurn<'_> {
     /// The part, counted until the last of its bytes is dropped.
-    pub(crate) fn count(&self, part: Bytes) -> Bytes {
-        count(self.account, part)
+    pub(crate) fn count(&mut self, part: Bytes) -> Bytes {
+        let part = count(self.account, part);
+        self.reserved.set(0);
+        part
     }
 
     /// Ends the turn once others have had theirs.
@@ -378,7 +383,7 @@ mod tests {
         let backlog = Backlog::new(&memory);
         let mut parts = Vec::new();
         for _ in 0..26 {
-            let turn = backlog.part_turn(0).await;
+            let mut turn = backlog.part_turn(0).await;
             parts.push(turn.count(answer(2 << 20)));
             turn.end().await;
         }
@@ -390,6 +395,25 @@ mod tests {
         assert!(is_done(&mut Box::pin(other.part_turn(1 << 20))), "others go on");
         drop(parts);
         assert!(is_done(&mut waiting));
+    }
+
+    #[tokio::test]
+    async fn parts_that_are_being_made_count() {
+        let memory = Arc::new(ClientMemory::new(4 << 20));
+        let crowd: Vec<_> = (0..100).map(|_| Backlog::new(&memory)).collect();
+        let mut turns = Vec::new();
+        for backlog in &crowd {
+            let mut turn = Box::pin(backlog.part_turn(1 << 20));
+            let mut cx = Context::from_waker(Waker::noop());
+            if let Poll::Ready(turn) = turn.as_mut().poll(&mut cx) {
+                turns.push(turn);
+            }
+        }
+        assert_eq!((turns.len(), memory.held()), (4, 4 << 20));
+        let part = turns[0].count(answer(100));
+        assert_eq!(memory.held(), 3 << 20, "what it is, and no more what it might be");
+        drop((part, turns));
+        assert_eq!(memory.held(), 0);
     }
 
     #[tokio::test]

@@ -35,7 +35,8 @@ pub struct ApiConfig {
     /// A unary call that takes longer is logged. Default 300 ms, as etcd's.
     pub warning_unary_request_duration: Duration,
     /// What clients may make the server hold in memory, in bytes: answers that
-    /// they do not read, requests that they do not end. Default 1 GiB.
+    /// they do not read, requests that they do not end, open calls, watchers and
+    /// the history that these catch up with. Default 1 GiB.
     pub client_memory_bytes: usize,
     /// How users are identified.
     pub auth: AuthConfig,

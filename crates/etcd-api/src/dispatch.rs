@@ -189,6 +189,7 @@ impl Call<'_> {
             Method::MoveLeader => answer!(self, bytes, move_leader),
             Method::Downgrade => answer!(self, bytes, downgrade),
             Method::HealthCheck => answer!(self, bytes, health_check),
+            Method::HealthList => answer!(self, bytes, health_list),
             Method::AuthStatus => answer_for!(self, bytes, auth_status),
             Method::Authenticate => {
                 let request = self.request(bytes)?;

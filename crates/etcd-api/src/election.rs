@@ -144,12 +144,13 @@ impl Api {
             let Some(leader) = leader else {
                 // The first candidate will be the oldest; look again then.
                 let range = KeyRange::prefix(prefix.clone());
-                Changes::of(&self.node, range, revision).next().await?;
+                Changes::sent_to(sink, &self.node, range, revision).next().await?;
                 continue;
             };
             let key = leader.kv.as_ref().map(|kv| kv.key.clone()).unwrap_or_default();
             sink.send(&leader).await?;
-            let mut changes = Changes::of(&self.node, KeyRange::single(key), revision);
+            let range = KeyRange::single(key);
+            let mut changes = Changes::sent_to(sink, &self.node, range, revision);
             while let Some(event) = changes.next().await? {
                 if event.kind == EventKind::Delete {
                     break;

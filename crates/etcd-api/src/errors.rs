@@ -244,6 +244,8 @@ api_errors! {
     TooManyWatchers = ResourceExhausted,
         "t4: the watchers of this connection hold more than its share of the server's memory for \
          clients; cancel some, watch ranges instead of keys, or raise --client-memory-bytes";
+    /// An alarm, or an action on alarms, that does not exist.
+    UnknownAlarm = InvalidArgument, "t4: there is no such alarm, or no such action on alarms";
     /// The store cannot be copied out.
     SnapshotUnsupported = Unimplemented,
         "t4: this version does not stream snapshots; back up the data directory instead";

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use t4_proto::grpc_health_v1::health_check_response::ServingStatus;
-use t4_proto::grpc_health_v1::{HealthCheckRequest, HealthCheckResponse};
+use t4_proto::grpc_health_v1::{
+    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
+};
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -42,6 +44,14 @@ impl Api {
             return Err(ApiError::UnknownHealthService.status());
         }
         Ok(response(*self.health.serving.borrow()))
+    }
+
+    pub(crate) async fn health_list(
+        &self,
+        _: HealthListRequest,
+    ) -> Result<HealthListResponse, Status> {
+        let server = (String::new(), response(*self.health.serving.borrow()));
+        Ok(HealthListResponse { statuses: [server].into() })
     }
 
     pub(crate) async fn health_watch(

@@ -21,25 +21,27 @@ impl Api {
             self.require_admin(proof)?;
         }
         let member = NodeId(request.member_id);
-        // Kinds that do not exist (NONE among them) are never on.
-        let kind = match request.alarm() {
+        let unknown = |_| ApiError::UnknownAlarm.status();
+        let action = AlarmAction::try_from(request.action).map_err(unknown)?;
+        // NONE is never on.
+        let kind = match pb::AlarmType::try_from(request.alarm).map_err(unknown)? {
             pb::AlarmType::None => None,
             pb::AlarmType::Nospace => Some(AlarmKind::NoSpace),
             pb::AlarmType::Corrupt => Some(AlarmKind::Corrupt),
         };
-        let alarms = match (AlarmAction::try_from(request.action), kind) {
-            (Ok(AlarmAction::Get), None) => self.node.alarms(),
-            (Ok(AlarmAction::Get), Some(kind)) => {
+        let alarms = match (action, kind) {
+            (AlarmAction::Get, None) => self.node.alarms(),
+            (AlarmAction::Get, Some(kind)) => {
                 self.node.alarms().into_iter().filter(|(_, on)| *on == kind).collect()
             }
-            (Ok(AlarmAction::Activate), Some(kind)) => {
+            (AlarmAction::Activate, Some(kind)) => {
                 self.acting(proof)?.set_alarm(member, kind, true).await.map_err(refused)?;
                 vec![(member, kind)]
             }
-            (Ok(AlarmAction::Deactivate), Some(kind)) => {
+            (AlarmAction::Deactivate, Some(kind)) => {
                 self.acting(proof)?.set_alarm(member, kind, false).await.map_err(refused)?
             }
-            (Ok(AlarmAction::Activate | AlarmAction::Deactivate), None) | (Err(_), _) => vec![],
+            (AlarmAction::Activate | AlarmAction::Deactivate, None) => vec![],
         };
         Ok(pb::AlarmResponse {
             header: Some(self.header_now()),

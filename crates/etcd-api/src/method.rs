@@ -106,6 +106,7 @@ methods! {
     Downgrade = "etcdserverpb.Maintenance", "Downgrade", Unary;
     HealthCheck = "grpc.health.v1.Health", "Check", Unary;
     HealthWatch = "grpc.health.v1.Health", "Watch", ServerStream;
+    HealthList = "grpc.health.v1.Health", "List", Unary;
     AuthEnable = "etcdserverpb.Auth", "AuthEnable", Unary;
     AuthDisable = "etcdserverpb.Auth", "AuthDisable", Unary;
     AuthStatus = "etcdserverpb.Auth", "AuthStatus", Unary;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use t4_kv_types as kv;
 use t4_kv_types::{KeyRange, LeaseId, RangeEnd, RangeRequest, Revision};
+use t4_node::watch_hub::Heard;
 use t4_node::{Node, WatchMessage, WatchSpec, WatchStream};
 use t4_proto::etcdserverpb as pb;
 use t4_proto::etcdserverpb::request_op::Request;
@@ -20,7 +21,9 @@ use tonic::Status;
 use crate::api::Api;
 use crate::convert;
 use crate::errors::{ApiError, refused};
+use crate::memory::Held;
 use crate::proof::Proof;
+use crate::sink::Sink;
 
 /// Seconds that a lease lives that the server grants because none is given.
 const SESSION_TTL_S: i64 = 60;
@@ -276,19 +279,41 @@ impl Api {
     }
 }
 
+/// What a recipe is granted of history at a time, in bytes: one read of it.
+const PIECE_BYTES: usize = 1 << 20;
+
 /// The changes of a range after a revision, one by one.
-pub(crate) struct Changes {
+///
+/// They come by history piece by piece. What is sent on may wait for a client that
+/// does not read, so it counts for its connection until it is on its way, as that of
+/// a watch does; who takes changes at once holds one piece for a moment.
+pub(crate) struct Changes<'a> {
     stream: WatchStream,
     pending: VecDeque<kv::Event>,
+    /// Where they are sent on to.
+    sink: Option<&'a Sink<'a>>,
+    /// Counts the piece that was granted last.
+    held: Option<Held>,
 }
 
-impl Changes {
-    pub(crate) fn of(node: &Node, range: KeyRange, after: Revision) -> Self {
+impl<'a> Changes<'a> {
+    /// For a caller that takes them at once.
+    fn of(node: &Node, range: KeyRange, after: Revision) -> Self {
         let stream = node.watch();
         // What was found in the store may be a slice of a block.
         let range = convert::owned_range(&range);
         stream.create(None, WatchSpec { start: after.next(), ..WatchSpec::new(range) });
-        Changes { stream, pending: VecDeque::new() }
+        Changes { stream, pending: VecDeque::new(), sink: None, held: None }
+    }
+
+    /// For one that sends them on.
+    pub(crate) fn sent_to(
+        sink: &'a Sink<'a>,
+        node: &Node,
+        range: KeyRange,
+        after: Revision,
+    ) -> Self {
+        Changes { sink: Some(sink), ..Changes::of(node, range, after) }
     }
 
     /// The next change; `None` if history was compacted away before it could
@@ -298,17 +323,44 @@ impl Changes {
             if let Some(event) = self.pending.pop_front() {
                 return Ok(Some(event));
             }
-            match self.stream.next().await {
-                Some(WatchMessage::Events { batch, .. }) => {
-                    self.pending.extend(batch.events().cloned());
+            match self.stream.hear().await {
+                Some(Heard::Message(WatchMessage::Events { batch, .. })) => {
+                    self.pending = batch.events().cloned().collect();
+                    self.came();
                 }
-                Some(WatchMessage::Canceled { .. } | WatchMessage::CreateRefused { .. }) => {
-                    return Ok(None);
+                Some(Heard::Message(
+                    WatchMessage::Canceled { .. } | WatchMessage::CreateRefused { .. },
+                )) => return Ok(None),
+                Some(Heard::Message(
+                    WatchMessage::Created { .. } | WatchMessage::Progress { .. },
+                )) => {}
+                Some(Heard::HistoryWanted) => {
+                    self.release().await;
+                    if let Some(sink) = self.sink {
+                        self.held = Some(sink.history_room(PIECE_BYTES).await);
+                    }
+                    self.stream.grant_history(PIECE_BYTES);
                 }
-                Some(WatchMessage::Created { .. } | WatchMessage::Progress { .. }) => {}
+                Some(Heard::HistoryEnds) => self.release().await,
                 None => return Err(ApiError::Stopped.status()),
             }
         }
+    }
+
+    /// Counts what came as what it is, if it turned out to be more than a piece.
+    fn came(&mut self) {
+        if let Some(held) = &mut self.held {
+            let bytes = self.pending.iter().map(|event| event.kv.key.len() + event.kv.value.len());
+            held.set(bytes.sum::<usize>().max(held.bytes()));
+        }
+    }
+
+    /// What was granted before has been taken: it counts until it is on its way.
+    async fn release(&mut self) {
+        if let Some(sink) = self.sink {
+            sink.ready().await;
+        }
+        self.held = None;
     }
 }
 

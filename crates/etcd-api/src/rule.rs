@@ -31,6 +31,7 @@ impl Method {
         match self {
             Method::HealthCheck
             | Method::HealthWatch
+            | Method::HealthList
             | Method::AuthStatus
             | Method::Authenticate => Rule::Open,
 

@@ -192,8 +192,10 @@ impl Services {
             let status = errors::metadata_too_large(bytes, METADATA_BYTES_MAX);
             return Begun::Answered(wire::error_response(&status));
         }
-        let Some(method) = Method::from_path(parts.uri.path()) else {
-            let status = errors::unknown_path(parts.uri.path(), Method::serves);
+        // With a query, which no method has.
+        let path = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+        let Some(method) = Method::from_path(path) else {
+            let status = errors::unknown_path(path, Method::serves);
             return Begun::Answered(wire::error_response(&status));
         };
         let metadata = match Metadata::read(&parts.headers, &self.api.stats.client_versions) {

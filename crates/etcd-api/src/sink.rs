@@ -50,7 +50,7 @@ impl<'a> Sink<'a> {
     /// As [`send`](Self::send).
     pub(crate) async fn send_part(
         &self,
-        turn: PartTurn<'_>,
+        mut turn: PartTurn<'_>,
         message: &impl Answer,
     ) -> Result<(), Status> {
         let frame = encode_frame(message)?;

@@ -6,7 +6,8 @@ use crate::exposition::Exposition;
 use crate::http2::Http2Stats;
 
 pub(crate) fn render(out: &mut Exposition, memory: &ClientMemory, http2: &Http2Stats) {
-    let help = "Bytes held for clients: unread answers, open calls and requests, watchers.";
+    let help =
+        "Bytes held for clients: unread answers, open calls and requests, watchers, their history.";
     out.single("t4_client_memory_bytes", "gauge", help, memory.held());
     let help = "What clients may make the server hold, in bytes.";
     out.single("t4_client_memory_max_bytes", "gauge", help, memory.bytes_max());

@@ -50,8 +50,9 @@ pub struct Config {
     /// is on. Default none.
     pub features: Vec<Feature>,
     /// What clients may make the server hold in memory, in bytes: answers that
-    /// they do not read, requests that they do not end. Default: a quarter of the
-    /// memory that the process may use, 32 MiB to 1 GiB.
+    /// they do not read, requests that they do not end, open calls, watchers and
+    /// the history that these catch up with. Default: a quarter of the memory that
+    /// the process may use, 32 MiB to 1 GiB.
     pub client_memory_bytes: Option<usize>,
     /// TLS, and which HTTP requests are answered.
     pub security: Security,

@@ -30,8 +30,9 @@ pub struct Verification {
     pub torn: Option<TornTail>,
     /// Everything that is wrong, each with the file and the position.
     pub faults: Vec<WalError>,
-    /// The end of the last entry in its segment.
-    end: u64,
+    /// The end of the last entry in its segment; `None` if the newest segment
+    /// cannot be read up to there.
+    end: Option<u64>,
 }
 
 /// Reads and checks every byte of the log in `dir`; its entries up to `after`
@@ -67,7 +68,10 @@ pub fn verify(dir: impl SegmentDir, after: LogIndex) -> Verification {
     let whole = segments.len() == names.len();
     this.read_all(&segments, after, whole);
     if whole {
-        this.check_ends(&segments, after);
+        this.check_beginning(&segments, after);
+    }
+    if segments.last().map(|segment| &segment.name) == names.last() {
+        this.check_end(&segments, after);
     }
     this
 }
@@ -104,12 +108,13 @@ impl Verification {
             Ok((scan, _)) => scan,
             Err(error) => {
                 self.faults.push(error);
+                self.end = None;
                 return None;
             }
         };
         self.entries += (scan.last.0 + 1).saturating_sub(segment.header.first.0);
         self.last = (scan.epoch, scan.last);
-        self.end = scan.end;
+        self.end = Some(scan.end);
         match scan.tail {
             Tail::Clean => {}
             Tail::Torn { offset, end } => {
@@ -132,22 +137,27 @@ impl Verification {
         }
     }
 
-    fn check_ends(&mut self, segments: &[Arc<Segment>], after: LogIndex) {
-        let marked = self.marked.unwrap_or_default();
-        let needed = LogIndex(after.0.saturating_add(1));
-        let Some(first) = segments.first().map(|segment| segment.header.first) else {
-            return self.note(check_end_mark(&segment_name(needed), (after, 0), marked));
-        };
-        if first > needed {
+    fn check_beginning(&mut self, segments: &[Arc<Segment>], after: LogIndex) {
+        let first = segments.first().map(|segment| segment.header.first);
+        if let Some(first) = first.filter(|first| after.0.saturating_add(1) < first.0) {
             self.faults.push(WalError::Gap { after, first });
         }
-        self.note(refuse_lost_end(segments));
-        if self.faults.is_empty() && self.last.1 < after {
-            self.faults.push(WalError::Short { after, last: self.last.1 });
-        }
-        if let Some(last) = segments.last().filter(|_| self.faults.is_empty()) {
-            self.note(check_end_mark(&last.name, (self.last.1, self.end), marked));
-        }
+    }
+
+    /// Whatever else is wrong: who mends that must know of what is lost, too. One
+    /// loss is one fault, that with which a start is refused.
+    fn check_end(&mut self, segments: &[Arc<Segment>], after: LogIndex) {
+        let marked = self.marked.unwrap_or_default();
+        let Some(newest) = segments.last() else {
+            let next = segment_name(LogIndex(after.0.saturating_add(1)));
+            return self.note(check_end_mark(&next, (after, 0), marked));
+        };
+        let checked = refuse_lost_end(segments).and_then(|()| match (self.end, self.last.1) {
+            (None, _) => Ok(()),
+            (Some(_), last) if last < after => Err(WalError::Short { after, last }),
+            (Some(end), last) => check_end_mark(&newest.name, (last, end), marked),
+        });
+        self.note(checked);
     }
 
     fn note(&mut self, checked: Result<(), WalError>) {

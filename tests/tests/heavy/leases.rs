@@ -21,11 +21,11 @@ const BEFORE: Duration = Duration::from_millis(2500);
 const MARGIN: Duration = Duration::from_millis(500);
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// While leases expire a put takes at most so many times as long as before, as
-/// the 99th of a hundred.
+/// While leases expire a put takes, as the 99th of a hundred, at most so many times
+/// as long as the slowest before.
 const RATIO: u32 = 3;
-/// Below this a put is as fast as it need be, whatever it was before: a busy
-/// machine makes single ones slow.
+/// Below this a put is as fast as it need be, whatever it was before. What the
+/// machine itself makes of single ones, the slowest of those before shows.
 const PUT_FLOOR: Duration = Duration::from_millis(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,10 +33,11 @@ async fn puts_go_on_while_many_leases_expire_at_once() {
     // A machine has moods: once more if it is slow.
     for chance in 1..=2 {
         let (before, during) = puts_before_and_during().await;
-        if p99(&during) <= RATIO * p99(&before).max(PUT_FLOOR) {
+        let slowest = before.last().copied().unwrap_or_default();
+        if p99(&during) <= RATIO * slowest.max(PUT_FLOOR) {
             return;
         }
-        assert!(chance == 1, "p99 {:?}, then {:?}", p99(&before), p99(&during));
+        assert!(chance == 1, "at most {slowest:?}, then p99 {:?}", p99(&during));
     }
 }
 
@@ -52,9 +53,10 @@ async fn puts_before_and_during() -> (Vec<Duration>, Vec<Duration>) {
     let during = puts_until(&rpc, || watching.is_finished()).await;
     let took = watching.await.expect("the leases expire");
     println!(
-        "{LEASES} leases gone in {took:?}; p99 of {} puts before {:?}, of {} during {:?}, max {:?}",
+        "{LEASES} leases gone in {took:?}; p99 of {} puts before {:?}, max {:?}, of {} during {:?}, max {:?}",
         before.len(),
         p99(&before),
+        before.last(),
         during.len(),
         p99(&during),
         during.last(),
@@ -109,14 +111,17 @@ async fn make_some(mut rpc: Rpc, ids: Vec<usize>, end: Instant) {
     rpc.kv.txn(pb::TxnRequest { success, ..Default::default() }).await.expect("their keys");
 }
 
-/// How long puts take, one after the other, until `done`; sorted.
+/// How long puts take, one after the other, until `done`; sorted. At least one.
 async fn puts_until(rpc: &Rpc, mut done: impl FnMut() -> bool) -> Vec<Duration> {
     let mut kv = rpc.kv.clone();
     let mut all = Vec::new();
-    while !done() {
+    loop {
         let begun = Instant::now();
         kv.put(put("put", "v")).await.expect("a put");
         all.push(begun.elapsed());
+        if done() {
+            break;
+        }
     }
     all.sort();
     all

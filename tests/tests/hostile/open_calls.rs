@@ -58,7 +58,8 @@ over_both_transports! {
 async fn idle_streams_cost_little(transport: Transport) {
     const CONNECTIONS: usize = 5;
     const STREAMS: usize = 16_000;
-    let (mut t4, target) = t4_over(transport, &[]);
+    // They need about half of it, whatever memory the machine has.
+    let (mut t4, target) = t4_over(transport, &["--client-memory-bytes=1073741824"]);
     let memory = t4.memory();
     Bystander::begin(&target).await.assert_served("quiet").await;
     let before = memory.begin_peak();

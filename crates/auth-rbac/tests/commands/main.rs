@@ -137,12 +137,15 @@ fn run(prng: &mut Prng, log: &mut Vec<Bytes>, outcomes: &mut Outcomes) -> Bytes 
             let growth = state.bytes().saturating_sub(before.bytes());
             // A user without a usable password gets one, at no charge.
             let free = if matches!(command, Command::UserChangePassword { .. }) { 60 } else { 0 };
-            assert!(growth <= command.growth_max() + free, "{command:?} added {growth}");
+            let told = before.growth(&command);
+            assert!((told..=told + free).contains(&growth), "{command:?} added {growth}");
             let dead = |id| !state.has_token(id) && before.has_token(id);
             assert!(applied.ended.iter().all(|id| dead(*id)), "{applied:?}");
             let gone = before.token_count() + usize::from(applied.begun.is_some());
             assert_eq!(gone - applied.ended.len(), state.token_count());
             log.push(bytes);
+        } else if before.authorize_admin(&who).is_ok() {
+            assert_eq!(before.growth(&command), 0, "{command:?} adds nothing");
         }
         check_queries(&state, &model, &identity(prng, &state));
     }

@@ -131,8 +131,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = LIMITS)]
     pub(crate) max_concurrent_streams: Option<String>,
 
-    /// Bytes that clients may make the server hold: answers that they do not read,
-    /// requests that they do not end [default: a quarter of the memory, at most 1 GiB]
+    /// Bytes that clients may make the server hold: unread answers, open calls and requests,
+    /// watchers, their history [default: a quarter of the memory, at most 1 GiB]
     #[arg(long, value_name = "BYTES", allow_negative_numbers = true, help_heading = LIMITS)]
     pub(crate) client_memory_bytes: Option<String>,
 

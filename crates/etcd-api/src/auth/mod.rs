@@ -29,7 +29,9 @@ impl Api {
     ) -> Result<Option<ResponseHeader>, Status> {
         let acting = self.acting(proof);
         // etcd lets users and roles grow beyond the quota that they count to.
-        let growth = command.growth_max();
+        // Asked of the newest state that readers see: what is on its way to the log
+        // may let a change grow by a record more.
+        let growth = self.node.auth().growth(&command);
         if growth > 0 {
             self.check_quota(&acting, growth).await?;
         }

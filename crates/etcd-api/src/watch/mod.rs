@@ -184,13 +184,13 @@ impl Api {
         watching: &mut Watching,
         out: &mut Outbound<'_>,
     ) -> Result<(), Status> {
-        while let Some(error) = watching.permits.refused() {
+        while let Some(reason) = watching.permits.refused() {
             let response = pb::WatchResponse {
                 header: Some(self.header_now()),
                 watch_id: NO_WATCHER,
                 created: true,
                 canceled: true,
-                cancel_reason: errors::as_reason(error),
+                cancel_reason: reason,
                 ..Default::default()
             };
             out.push(&response).await?;
@@ -233,9 +233,13 @@ impl Api {
             Some(RequestUnion::CreateRequest(request)) => {
                 let spec = spec(&request);
                 match self.may_watch(proof, &spec.range) {
-                    Err(error) => permits.refuse(error),
+                    // First, as in etcd, which looks at the rights after this.
+                    _ if spec.start < Revision(0) => {
+                        permits.refuse(ApiError::Compacted.text().to_owned());
+                    }
+                    Err(error) => permits.refuse(errors::as_reason(error)),
                     Ok(_) if !held.try_set(permits.bytes() + watcher_bytes(&spec.range)) => {
-                        permits.refuse(ApiError::TooManyWatchers);
+                        permits.refuse(errors::as_reason(ApiError::TooManyWatchers));
                     }
                     Ok(permit) => {
                         if request.progress_notify {

@@ -20,8 +20,8 @@ pub(super) struct Permit {
     pub(super) given_at: u64,
 }
 
-/// What a watcher costs beside its keys, in bytes: in the hub and here. Measured
-/// by `tests/tests/hostile/watchers.rs`.
+/// What a watcher costs beside its keys, in bytes: in the hub and here. Held by the
+/// bounds of `tests/tests/hostile/attacks/open.rs` and `open_calls.rs`.
 const WATCHER_BYTES: usize = 1 << 10;
 
 impl Permit {
@@ -48,7 +48,7 @@ enum Asked {
     Forbidden,
     /// Refused here, in its turn: clients match answers to requests by their
     /// order.
-    Refused(ApiError),
+    Refused(String),
 }
 
 /// Those of one stream.
@@ -81,16 +81,17 @@ impl Permits {
         self.asked.push_back(Asked::Node(permit));
     }
 
-    /// A watcher was refused; [`Self::refused`] gives it out in its turn.
-    pub(super) fn refuse(&mut self, error: ApiError) {
-        self.asked.push_back(Asked::Refused(error));
+    /// A watcher was refused, with this reason; [`Self::refused`] gives it out in its
+    /// turn.
+    pub(super) fn refuse(&mut self, reason: String) {
+        self.asked.push_back(Asked::Refused(reason));
     }
 
     /// The next refusal whose turn it is.
-    pub(super) fn refused(&mut self) -> Option<ApiError> {
+    pub(super) fn refused(&mut self) -> Option<String> {
         let next = self.asked.pop_front_if(|next| matches!(next, Asked::Refused(_)))?;
         match next {
-            Asked::Refused(error) => Some(error),
+            Asked::Refused(reason) => Some(reason),
             Asked::Node(_) | Asked::Forbidden => None,
         }
     }
@@ -246,18 +247,18 @@ mod tests {
     fn refusals_keep_their_turn() {
         let state = state();
         let mut permits = Permits::default();
-        permits.refuse(ApiError::UserEmpty);
-        assert_eq!(permits.refused(), Some(ApiError::UserEmpty));
+        permits.refuse("UserEmpty".to_owned());
+        assert_eq!(permits.refused().as_deref(), Some("UserEmpty"));
         permits.asked(permit(&state, "alice", "a"));
-        permits.refuse(ApiError::PermissionDenied);
+        permits.refuse("PermissionDenied".to_owned());
         permits.asked(permit(&state, "alice", "b"));
-        permits.refuse(ApiError::InvalidAuthToken);
+        permits.refuse("InvalidAuthToken".to_owned());
         assert_eq!(permits.refused(), None, "the node answers first");
         assert!(permits.created(3));
-        assert_eq!(permits.refused(), Some(ApiError::PermissionDenied));
+        assert_eq!(permits.refused().as_deref(), Some("PermissionDenied"));
         assert_eq!(permits.refused(), None);
         permits.not_created();
-        assert_eq!(permits.refused(), Some(ApiError::InvalidAuthToken));
+        assert_eq!(permits.refused().as_deref(), Some("InvalidAuthToken"));
         assert_eq!(permits.sessions().count(), 1);
     }
 }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::Compression;
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use http::HeaderValue;
 use tonic::Status;
@@ -53,11 +53,12 @@ impl Encoding {
     }
 }
 
-/// The message, of up to `bytes_max` bytes.
+/// The message, of up to `bytes_max` bytes. Like any file of gzip (RFC 1952, 2.2) it may
+/// consist of several members; anything else behind one is an error.
 pub(crate) fn decompress(message: &[u8], bytes_max: usize) -> Result<Bytes, Status> {
     let mut plain = Vec::new();
     let limit = bytes_max as u64 + 1;
-    let read = GzDecoder::new(message).take(limit).read_to_end(&mut plain);
+    let read = MultiGzDecoder::new(message).take(limit).read_to_end(&mut plain);
     read.map_err(|error| errors::cannot_decompress(&error))?;
     if plain.len() > bytes_max {
         return Err(errors::decompressed_too_large(bytes_max));
@@ -96,4 +97,25 @@ fn put_compressed(out: &mut BytesMut, message: &[u8]) {
     // Below 4 GiB, as the message is: gzip adds a thousandth at most.
     let length = u32::try_from(length).unwrap_or(u32::MAX);
     out[start + 1..start + FRAME_HEADER_BYTES].copy_from_slice(&length.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(text: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn a_message_may_have_several_members_and_nothing_else() {
+        let two = [member(b"a part "), member(b"and another")].concat();
+        assert_eq!(decompress(&two, 100).unwrap(), "a part and another");
+        assert!(decompress(&two, 17).is_err(), "the limit is for all of them");
+        let junk = [member(b"a part "), b"junk".to_vec()].concat();
+        assert!(decompress(&junk, 100).is_err());
+        assert!(decompress(&two[..two.len() - 1], 100).is_err());
+    }
 }

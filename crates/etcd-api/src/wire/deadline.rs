@@ -28,7 +28,8 @@ pub(crate) fn parse_timeout(value: &[u8]) -> Option<Duration> {
 }
 
 /// What `work` gives, unless the client's time is over first. The time counts
-/// from the first wait: work that does not wait needs no timer.
+/// from the first wait: work that does not wait needs no timer. Less than a
+/// microsecond is over before anything is begun.
 ///
 /// Work that is given up has been dropped where it waited; what it had
 /// submitted to the node by then takes effect all the same.
@@ -40,6 +41,9 @@ pub(crate) async fn within<T>(
     mut work: Pin<&mut impl Future<Output = Result<T, Status>>>,
 ) -> Result<T, Status> {
     let Some(timeout) = timeout else { return work.await };
+    if timeout.as_micros() == 0 {
+        return Err(ApiError::ContextDeadlineExceeded.status());
+    }
     let first = std::future::poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
     if let Poll::Ready(result) = first {
         return result;

@@ -2,9 +2,9 @@
 
 use t4_proto::etcdserverpb as pb;
 use t4_proto::etcdserverpb::alarm_request::AlarmAction;
-use t4_proto::grpc_health_v1::HealthCheckRequest;
 use t4_proto::grpc_health_v1::health_check_response::ServingStatus;
 use t4_proto::grpc_health_v1::health_client::HealthClient;
+use t4_proto::grpc_health_v1::{HealthCheckRequest, HealthListRequest};
 use tonic::Code;
 
 use crate::support::{Server, assert_error, within_hang};
@@ -120,6 +120,12 @@ async fn status_tells_of_member_and_alarms() {
     assert_eq!(alarm(AlarmAction::Deactivate, Nospace).await, [nospace]);
     assert_eq!(alarm(AlarmAction::Get, None).await, []);
     server.put("k", "w").await;
+    for (action, alarm) in [(AlarmAction::Activate.into(), 7), (9, Nospace.into())] {
+        let request = pb::AlarmRequest { action, member_id: 5, alarm };
+        let refused = server.maintenance().alarm(request).await;
+        let text = "t4: there is no such alarm, or no such action on alarms";
+        assert_error(refused, Code::InvalidArgument, text);
+    }
 }
 
 #[tokio::test]
@@ -199,6 +205,9 @@ async fn health_follows_the_server() {
         health.check(whole()).await.unwrap().into_inner().status()
     };
     assert_eq!(status(&mut health).await, ServingStatus::Serving);
+    let all = health.list(HealthListRequest {}).await.unwrap().into_inner().statuses;
+    let all: Vec<_> = all.iter().map(|(name, state)| (name.as_str(), state.status())).collect();
+    assert_eq!(all, [("", ServingStatus::Serving)]);
     let unknown = HealthCheckRequest { service: "other".to_owned() };
     assert_error(health.check(unknown.clone()).await, Code::NotFound, "unknown service");
 

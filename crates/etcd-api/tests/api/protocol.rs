@@ -185,6 +185,13 @@ async fn metadata_is_heeded() {
     let text = "etcdserver: invalid client api version";
     assert_eq!(status(request("client-api-version", b"\xff")).await, (3, text.to_owned()));
     assert_eq!(status(request("grpc-timeout", b"later")).await.0, 13);
+    for nothing in [b"0S", b"1n"] {
+        let (code, text) = status(request("grpc-timeout", nothing)).await;
+        assert_eq!((code, text.as_str()), (4, "context deadline exceeded"));
+    }
+    let with_query = post("/etcdserverpb.KV/Range?x=1", framed(&get("k")));
+    let unknown = "unknown method Range?x=1 for service etcdserverpb.KV";
+    assert_eq!(status(with_query).await, (12, unknown.to_owned()));
 
     let versions = server.services.stats().client_versions.counts();
     assert_eq!(versions, [("unknown".to_owned(), 1, 0), ("3.5.1".to_owned(), 1, 0)]);

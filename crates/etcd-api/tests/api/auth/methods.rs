@@ -28,6 +28,7 @@ fn is_for_every_user(method: Method) -> bool {
     match method {
         Method::HealthCheck
         | Method::HealthWatch
+        | Method::HealthList
         | Method::AuthStatus
         | Method::Authenticate
         | Method::MemberList
@@ -81,7 +82,8 @@ fn is_for_every_user(method: Method) -> bool {
 }
 
 fn is_open(method: Method) -> bool {
-    matches!(method, Method::HealthCheck | Method::HealthWatch | Method::Authenticate)
+    use Method::{Authenticate, HealthCheck, HealthList, HealthWatch};
+    matches!(method, HealthCheck | HealthList | HealthWatch | Authenticate)
 }
 
 /// A message that the method would serve, about what eve may not touch.

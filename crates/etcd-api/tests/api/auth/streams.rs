@@ -54,6 +54,13 @@ async fn a_watch_needs_to_read_all_that_it_watches() {
         assert!(refused.created && refused.canceled, "{refused:?}");
         assert_eq!((refused.watch_id, refused.cancel_reason.as_str()), (-1, DENIED));
     }
+    // What no one may ask is refused before the rights are looked at, as in etcd.
+    let past = pb::WatchCreateRequest { start_revision: -1, ..watch("secret") };
+    let request_union = Some(RequestUnion::CreateRequest(past));
+    watching.requests.send(pb::WatchRequest { request_union }).await.unwrap();
+    let refused = watching.next().await.unwrap();
+    let text = "etcdserver: mvcc: required revision has been compacted";
+    assert_eq!(refused.cancel_reason, text);
     world.put_as_root("secret", "more").await;
     world.put_as_root("a5", "x").await;
     let event = watching.next().await.unwrap();

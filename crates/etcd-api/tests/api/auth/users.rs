@@ -318,6 +318,9 @@ async fn users_roles_and_permissions_count_towards_the_quota() {
     let full = Code::ResourceExhausted;
     let long = |n: usize| format!("{n}{}", "x".repeat(4_000));
     auth.user_add(user_add("u", "x")).await.unwrap();
+    let key = "k".repeat(4_000);
+    auth.role_add(role("low")).await.unwrap();
+    auth.role_grant_permission(grant("low", Type::Readwrite, &key, "")).await.unwrap();
     let mut added = 0;
     let refused = loop {
         match auth.role_add(role(&long(added))).await {
@@ -336,8 +339,17 @@ async fn users_roles_and_permissions_count_towards_the_quota() {
     auth.role_add(role("app")).await.unwrap();
     assert_error(auth.user_add(user_add(&long(0), "x")).await, full, text);
     assert_error(auth.user_grant_role(grant_role("u", &long(0))).await, full, text);
-    let key = "k".repeat(4_000);
     assert_error(auth.role_grant_permission(grant("app", Type::Read, &key, "")).await, full, text);
+    // A right is lowered, and what is wrong is refused for what is wrong with it.
+    auth.role_grant_permission(grant("low", Type::Read, &key, "")).await.unwrap();
+    let lowered = auth.role_get(pb::AuthRoleGetRequest { role: "low".into() }).await.unwrap();
+    assert_eq!(lowered.into_inner().perm[0].perm_type, i32::from(Type::Read));
+    let there = "etcdserver: role name already exists";
+    let refused = auth.role_add(role(&long(0))).await;
+    assert_error(refused, Code::FailedPrecondition, there);
+    let missing = "etcdserver: role name not found";
+    let refused = auth.role_grant_permission(grant(&long(0)[1..], Type::Read, &key, "")).await;
+    assert_error(refused, Code::FailedPrecondition, missing);
 
     let password = |password: &str| pb::AuthUserChangePasswordRequest {
         name: "u".into(),
@@ -355,6 +367,7 @@ async fn users_roles_and_permissions_count_towards_the_quota() {
     for n in 0..added {
         auth.role_delete(pb::AuthRoleDeleteRequest { role: long(n) }).await.unwrap();
     }
+    auth.role_delete(pb::AuthRoleDeleteRequest { role: "low".into() }).await.unwrap();
     auth.user_delete(pb::AuthUserDeleteRequest { name: "u".into() }).await.unwrap();
     assert!(server.node.status().bytes_in_use < 1_000);
     let gone = async {
