@@ -81,7 +81,7 @@ pub use config::{
 };
 pub use error::{FormatError, ReadError, StoreError};
 pub use fork::fork;
-pub use manifest::{Manifest, SegmentMeta};
+pub use manifest::{Manifest, NAME as MANIFEST_NAME, SegmentMeta};
 pub use reader::Reader;
 pub use segment::image::{SegmentSummary, decode_segment};
 pub use segment::{SegmentId, SegmentKind};

@@ -4,7 +4,6 @@
 //! It is replaced as a whole, by an atomic rename. Files that it does not name
 //! do not belong to the store.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -12,12 +11,13 @@ use bytes::Bytes;
 use t4_kv_types::{Epoch, LogIndex};
 
 use crate::disk::Disk;
+use crate::positioned;
 use crate::preamble;
 use crate::segment::{Footer, SegmentId, SegmentKind};
 use crate::{FormatError, LogPosition, StoreError, Tables};
 
 /// The file name.
-pub(crate) const NAME: &str = "MANIFEST";
+pub const NAME: &str = "MANIFEST";
 /// The temporary name used while writing.
 pub(crate) const TEMPORARY: &str = "MANIFEST.tmp";
 /// The newest format that this version knows.
@@ -166,7 +166,7 @@ impl Manifest {
     /// Reads the manifest of a directory; `None` if there is no such file.
     pub fn load(dir: &Path) -> Result<Option<Manifest>, StoreError> {
         let file = dir.join(NAME);
-        let bytes = match fs::read(&file) {
+        let bytes = match positioned::read_whole(&file) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io(file, "reading", error)),

@@ -1,13 +1,29 @@
 //! Positioned reads, blocking or non-blocking.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSliceMut, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::{Io, ReadError};
+
+/// Opens a file for reading. Anything else under its name is an error: a FIFO would
+/// wait for a writer for ever.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    File::open(path)
+}
+
+/// All of a file, as [`open`] opens it.
+pub(crate) fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
 
 /// Reads exactly `length` bytes at `offset`.
 pub(crate) fn read(
@@ -50,6 +66,27 @@ fn failed(path: &Path, source: io::Error) -> ReadError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_files_are_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        for other in [dir.path(), &fifo] {
+            assert_eq!(open(other).unwrap_err().to_string(), "it is not a regular file");
+        }
+        assert_eq!(
+            read_whole(&dir.path().join("none")).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+    }
 
     #[test]
     fn reads_exactly_or_says_why_not() {

@@ -1,7 +1,6 @@
 //! Reads every byte of a store's directory and reports all damage. Read-only:
 //! nothing is opened, locked or changed.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use crate::StoreError;
 use crate::decode_segment;
 use crate::directory::any_segment;
 use crate::manifest::{self, Manifest, SegmentMeta};
+use crate::positioned;
 use crate::segment::{SegmentFile, decode_block};
 
 /// The contents of a store's files, and what is wrong with them.
@@ -79,7 +79,7 @@ impl Verification {
             Ok(file) => Arc::new(file),
             Err(error) => return self.faults.push(error.into()),
         };
-        let bytes = match fs::read(&path) {
+        let bytes = match positioned::read_whole(&path) {
             Ok(bytes) => bytes,
             Err(error) => return self.faults.push(unreadable(path, error).into()),
         };

@@ -70,7 +70,7 @@ impl DataDir {
         warn_if_open_to_others(root);
         let lock = lock(root)?;
         let identity_path = root.join("IDENTITY");
-        let identity = match fs::read(&identity_path) {
+        let identity = match read_file(&identity_path) {
             Ok(bytes) => parse_identity(&bytes)
                 .map_err(|what| OpenError::Identity { path: identity_path, what })?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -131,7 +131,7 @@ pub(crate) fn share_lock(root: &Path) -> Result<Option<File>, OpenError> {
 /// The identity of a directory that is there.
 pub(crate) fn read_identity(root: &Path) -> Result<Identity, OpenError> {
     let path = root.join("IDENTITY");
-    let bytes = match fs::read(&path) {
+    let bytes = match read_file(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             refuse_orphans(root)?;
@@ -141,6 +141,15 @@ pub(crate) fn read_identity(root: &Path) -> Result<Identity, OpenError> {
         Err(source) => return Err(OpenError::DataDir { path, op: "read", source }),
     };
     parse_identity(&bytes).map_err(|what| OpenError::Identity { path, what })
+}
+
+/// All of a file. Anything else under its name is an error: a FIFO would wait for a
+/// writer for ever.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    fs::read(path)
 }
 
 fn parse_identity(bytes: &[u8]) -> Result<Identity, String> {

@@ -86,6 +86,16 @@ pub enum OpenError {
         /// The entry that the sealed key space stands at.
         sealed: LogIndex,
     },
+    /// The sealed key space is gone: the log begins behind it.
+    #[error(
+        "{}: it is missing, and the log begins at entry {first}: what was written before that is lost. Check that everything is mounted that should be, or restore the whole data directory from a backup copy", path.display()
+    )]
+    StateLost {
+        /// Its manifest.
+        path: PathBuf,
+        /// The first entry of the log.
+        first: LogIndex,
+    },
     /// The disk of the data directory has no room for what a start writes.
     #[error(
         "{}: {op} failed: {told}: the disk of the data directory, or a quota on it, is full. Free at least {} MiB there and start again: nothing is lost",

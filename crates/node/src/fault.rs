@@ -110,7 +110,9 @@ impl Fault {
         let place = match error {
             OpenError::Log(error) => log_place(error),
             OpenError::Store(error) => store_place(error),
-            OpenError::LogLost { path, .. } => Place::new(path, FaultKind::Missing),
+            OpenError::LogLost { path, .. } | OpenError::StateLost { path, .. } => {
+                Place::new(path, FaultKind::Missing)
+            }
             OpenError::DataDir { path, .. } => Place::new(path, FaultKind::Unreadable),
             OpenError::Identity { path, what } if what.starts_with("it is of a newer version") => {
                 Place::new(path, FaultKind::NewerFormat)

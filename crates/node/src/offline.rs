@@ -11,7 +11,7 @@ use t4_wal::FileDir;
 
 use crate::data_dir::{DataDir, Identity};
 use crate::error::OpenError;
-use crate::open::refuse_lost_log;
+use crate::open::{refuse_lost_log, refuse_lost_state};
 
 /// What the log directory holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,7 @@ impl Offline {
     /// [`OpenError::Locked`] while a node runs on it.
     pub fn open(data_dir: &Path) -> Result<Offline, OpenError> {
         let dir = DataDir::open_read_only(data_dir)?;
+        refuse_lost_state(&dir.state(), &dir.log())?;
         let store = Store::open_read_only(t4_mvcc::Config::new(dir.state()))?;
         let sealed = store.position();
         let mut state = StateMachine::restore(store, Duration::ZERO)?;

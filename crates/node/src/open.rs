@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use t4_kv_types::Epoch;
+use t4_kv_types::{Epoch, LogIndex};
 use t4_mvcc::{LogPosition, Store};
 use t4_state_machine::{MemberAttributes, Sequencer, StateMachine};
 use t4_wal::{Event, GroupCommit, SegmentDir, Wal};
@@ -127,6 +127,7 @@ fn restore<D: SegmentDir>(
         t4_wal::Config { segment_bytes: config.log_segment_bytes, ..Default::default() };
     let dir = DataDir::open(&config.data_dir, wal_config.clone(), config.first_identity)?;
     let origin = Instant::now();
+    refuse_lost_state(&dir.state(), &dir.log())?;
     let (store, background) = Store::open(t4_mvcc::Config {
         seal_bytes: config.seal_bytes,
         cache_bytes: config.cache_bytes,
@@ -202,28 +203,45 @@ fn report(recovery: &t4_wal::Recovery) {
 /// log is opened, which would begin one in an empty directory; a log that merely
 /// ends too early refuses itself.
 pub(crate) fn refuse_lost_log(log: &Path, sealed: LogPosition) -> Result<(), OpenError> {
-    // What cannot be read may well be there.
-    let has_log = has_segment(log).map_err(|source| {
-        let path = log.to_owned();
-        OpenError::DataDir { path, op: "read the directory", source }
-    })?;
-    if !has_log {
-        return Err(OpenError::LogLost { path: log.to_owned(), sealed: sealed.index });
+    match first_segment(log)? {
+        Some(_) => Ok(()),
+        None => Err(OpenError::LogLost { path: log.to_owned(), sealed: sealed.index }),
     }
-    Ok(())
 }
 
-fn has_segment(log: &Path) -> io::Result<bool> {
+/// A log that begins behind the first entry was sealed up to there, in a key space that
+/// has a manifest. Looked at before the key space is opened, which would begin one in an
+/// empty directory.
+pub(crate) fn refuse_lost_state(state: &Path, log: &Path) -> Result<(), OpenError> {
+    let path = state.join(t4_mvcc::MANIFEST_NAME);
+    match first_segment(log)? {
+        Some(first) if first > LogIndex(1) && !path.exists() => {
+            Err(OpenError::StateLost { path, first })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The first entry of the log, by the names of its segments; `None` if it has none. A
+/// segment with another name counts as the first. What cannot be read is an error: it may
+/// well be there.
+fn first_segment(log: &Path) -> Result<Option<LogIndex>, OpenError> {
+    let failed =
+        |source| OpenError::DataDir { path: log.to_owned(), op: "read the directory", source };
     let entries = match std::fs::read_dir(log) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        entries => entries?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries.map_err(failed)?,
     };
+    let mut first = None;
     for entry in entries {
-        if entry?.path().extension() == Some("wal".as_ref()) {
-            return Ok(true);
+        let path = entry.map_err(failed)?.path();
+        if path.extension() == Some("wal".as_ref()) {
+            let name = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+            let index = LogIndex(name.unwrap_or(0));
+            first = Some(first.map_or(index, |first: LogIndex| first.min(index)));
         }
     }
-    Ok(false)
+    Ok(first)
 }
 
 fn group_commit(

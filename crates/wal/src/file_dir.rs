@@ -102,7 +102,12 @@ impl SegmentDir for FileDir {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn SegmentFile>> {
-        let file = OpenOptions::new().read(true).write(self.writable).open(self.at(name))?;
+        let path = self.at(name);
+        // A FIFO would wait for a writer for ever.
+        if !fs::metadata(&path)?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        let file = OpenOptions::new().read(true).write(self.writable).open(path)?;
         if self.writable {
             // A file of an earlier version may be reused under a new name.
             let _ = file.set_permissions(Permissions::from_mode(FILE_MODE));

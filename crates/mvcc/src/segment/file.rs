@@ -45,7 +45,7 @@ impl SegmentFile {
             io::ErrorKind::UnexpectedEof => corrupt("it is cut short"),
             _ => StoreError::io(&path, "opening", source),
         };
-        let file = File::open(&path).map_err(failed)?;
+        let file = positioned::open(&path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
         let mut head = [0; preamble::LEN];
         file.read_exact_at(&mut head, 0).map_err(failed)?;

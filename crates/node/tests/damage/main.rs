@@ -5,6 +5,7 @@
 //! `T4_SEED` repeats a run, `T4_CASE` one case of it, `T4_CASES` sets how many
 //! there are.
 
+mod lost;
 mod mutation;
 
 use std::collections::BTreeMap;
