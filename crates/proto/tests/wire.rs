@@ -76,7 +76,7 @@ fn the_methods_are_those_of_etcd() {
         "etcdserverpb.Maintenance: Alarm Status Defragment Hash HashKV Snapshot MoveLeader \
          Downgrade",
         "etcdserverpb.Watch: Watch",
-        "grpc.health.v1.Health: Check Watch",
+        "grpc.health.v1.Health: Check Watch List",
         "v3electionpb.Election: Campaign Proclaim Leader Observe Resign",
         "v3lockpb.Lock: Lock Unlock",
     ];
