@@ -203,7 +203,8 @@ async fn strings_that_are_not_text_and_actions_that_are_none_are_refused() {
     }
     for (action, alarm) in [(9, 0), (-1, 1), (1, 9), (2, -1)] {
         let request = pb::AlarmRequest { action, member_id: 0, alarm };
-        rpc.maintenance.alarm(request).await.expect("an answer, without effect");
+        let refused = rpc.maintenance.alarm(request).await.expect_err("there is no such alarm");
+        assert_eq!(refused.code(), Code::InvalidArgument, "{}", refused.message());
         let none = pb::AlarmRequest::default();
         let alarms = rpc.maintenance.alarm(none).await.expect("a list").into_inner().alarms;
         assert_eq!(alarms, [], "action {action} of {alarm}");
