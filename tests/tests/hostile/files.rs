@@ -129,7 +129,8 @@ async fn connections_up_to_the_limit_of_open_files_stop_no_write(transport: Tran
         late.kv.put(put("late", vec![])).await.expect("a write of a new client");
         let room = poll_until("there is room again", DEADLINE, || {
             std::net::TcpStream::connect(t4.target.endpoint())?;
-            ensure!(told(&t4, "there is room for connections again") == 1, "not told");
+            // Those that waited may fill all places once more before they go.
+            ensure!(told(&t4, "there is room for connections again") >= 1, "not told");
             Ok(())
         });
         room.expect("told");

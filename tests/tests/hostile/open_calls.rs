@@ -227,10 +227,14 @@ async fn a_refusal_leaves_nothing_to_a_client_that_opens_no_window() {
         stream
     });
     let stream = asking.await.expect("the client");
-    assert_served(&mut rpc, "refusals").await;
+    // What was sent is read in turns: some of it after the client has sent all.
+    let begun = Instant::now();
+    while refusals(&t4) < u64::from(OTHERS) {
+        assert!(begun.elapsed() < DEADLINE, "{} refusals", refusals(&t4));
+        assert_served(&mut rpc, "refusals").await;
+    }
     let peak = memory.peak();
     println!("before {} MiB, peak {} MiB", before / MIB, peak / MIB);
-    assert!(refusals(&t4) > u64::from(OTHERS / 2), "{} refusals", refusals(&t4));
     assert!(peak <= before + 64 * MIB, "{before} B, then {peak} B");
     drop(stream);
     assert_log_is_calm(&mut t4, 1);
