@@ -93,4 +93,4 @@ pub use method::{CallKind, Method};
 pub use open_calls::OpenCall;
 pub use services::{Services, Serving, UnaryCall, services};
 pub use stats::{ClientVersions, GrpcStats, MethodStats};
-pub use wire::{FrameReader, ResponseBody};
+pub use wire::ResponseBody;

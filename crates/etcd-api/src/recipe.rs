@@ -24,6 +24,7 @@ use crate::errors::{ApiError, refused};
 use crate::memory::Held;
 use crate::proof::Proof;
 use crate::sink::Sink;
+use crate::watch::PIECE_BYTES_MAX;
 
 /// Seconds that a lease lives that the server grants because none is given.
 const SESSION_TTL_S: i64 = 60;
@@ -279,9 +280,6 @@ impl Api {
     }
 }
 
-/// What a recipe is granted of history at a time, in bytes: one read of it.
-const PIECE_BYTES: usize = 1 << 20;
-
 /// The changes of a range after a revision, one by one.
 ///
 /// They come by history piece by piece. What is sent on may wait for a client that
@@ -337,9 +335,9 @@ impl<'a> Changes<'a> {
                 Some(Heard::HistoryWanted) => {
                     self.release().await;
                     if let Some(sink) = self.sink {
-                        self.held = Some(sink.history_room(PIECE_BYTES).await);
+                        self.held = Some(sink.history_room(PIECE_BYTES_MAX).await);
                     }
-                    self.stream.grant_history(PIECE_BYTES);
+                    self.stream.grant_history(PIECE_BYTES_MAX);
                 }
                 Some(Heard::HistoryEnds) => self.release().await,
                 None => return Err(ApiError::Stopped.status()),

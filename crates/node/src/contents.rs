@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-use crate::data_dir::Identity;
+use crate::data_dir::{parse_identity, read_file};
 use crate::error::OpenError;
 
 /// What a data directory is found to hold.
@@ -83,12 +83,12 @@ impl Contents {
         let contents = Contents::of(dir)?;
         if contents == Contents::InUse {
             let path = dir.join("IDENTITY");
-            let text = fs::read_to_string(&path).map_err(|source| OpenError::DataDir {
+            let bytes = read_file(&path).map_err(|source| OpenError::DataDir {
                 path: path.clone(),
                 op: "read",
                 source,
             })?;
-            Identity::parse(&text).map_err(|what| OpenError::Identity { path, what })?;
+            parse_identity(&bytes).map_err(|what| OpenError::Identity { path, what })?;
         }
         // What is missing is made below the first that is there.
         let there = dir.ancestors().find(|above| above.symlink_metadata().is_ok());

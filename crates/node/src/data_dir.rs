@@ -20,7 +20,7 @@ use t4_kv_types::{ClusterId, LogIndex, NodeId};
 use t4_wal::{FileDir, Wal};
 
 use crate::contents::Contents;
-use crate::error::OpenError;
+use crate::error::{IdentityFault, OpenError};
 
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -135,7 +135,7 @@ pub(crate) fn read_identity(root: &Path) -> Result<Identity, OpenError> {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             refuse_orphans(root)?;
-            let what = "it is missing: no node of T4 has run in this directory".to_owned();
+            let what = IdentityFault::Missing(": no node of T4 has run in this directory");
             return Err(OpenError::Identity { path, what });
         }
         Err(source) => return Err(OpenError::DataDir { path, op: "read", source }),
@@ -145,16 +145,17 @@ pub(crate) fn read_identity(root: &Path) -> Result<Identity, OpenError> {
 
 /// All of a file. Anything else under its name is an error: a FIFO would wait for a
 /// writer for ever.
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     fs::read(path)
 }
 
-fn parse_identity(bytes: &[u8]) -> Result<Identity, String> {
+pub(crate) fn parse_identity(bytes: &[u8]) -> Result<Identity, IdentityFault> {
     let text = std::str::from_utf8(bytes);
-    Identity::parse(text.map_err(|_| "it was damaged: it is not text".to_owned())?)
+    let damaged = |_| IdentityFault::Damaged("it was damaged: it is not text".to_owned());
+    Identity::parse(text.map_err(damaged)?)
 }
 
 fn lock(root: &Path) -> Result<File, OpenError> {
@@ -242,7 +243,7 @@ fn refuse_orphans(root: &Path) -> Result<(), OpenError> {
         if occupied && !(part == "log" && is_unused_log(&path)) {
             return Err(OpenError::Identity {
                 path: root.join("IDENTITY"),
-                what: "it is missing, but the directory holds data".to_owned(),
+                what: IdentityFault::Missing(", but the directory holds data"),
             });
         }
     }
@@ -289,26 +290,27 @@ impl Identity {
     }
 
     /// Reads what `to_string` writes.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, IdentityFault> {
+        let damaged = |what: &str| IdentityFault::Damaged(what.to_owned());
         let mut lines = text.lines();
         match lines.next() {
             Some(FORMAT_LINE) => {}
             Some(line) if line.starts_with("t4 identity, format ") => {
-                return Err(format!("it is of a newer version of T4 ({line:?}); run that version"));
+                return Err(IdentityFault::Newer(line.to_owned()));
             }
-            _ => return Err("its first line is not T4's".to_owned()),
+            _ => return Err(damaged("its first line is not T4's")),
         }
         let mut field = |name: &str| {
             lines
                 .next()
                 .and_then(|line| line.strip_prefix(name)?.strip_prefix(' '))
                 .and_then(|hex| u128::from_str_radix(hex, 16).ok())
-                .ok_or_else(|| format!("the line {name:?} is missing or malformed"))
+                .ok_or_else(|| damaged(&format!("the line {name:?} is missing or malformed")))
         };
         let cluster = u64::try_from(field("cluster")?)
             .ok()
             .filter(|id| *id != 0)
-            .ok_or("the cluster id is not a 64-bit number above 0")?;
+            .ok_or_else(|| damaged("the cluster id is not a 64-bit number above 0"))?;
         let replica_id = field("replica")?;
         let identity = Identity {
             cluster_id: ClusterId(cluster),
@@ -318,7 +320,7 @@ impl Identity {
         if identity.to_string() == text {
             Ok(identity)
         } else {
-            Err("it was changed by hand or by a damaged disk (its checksum differs)".to_owned())
+            Err(damaged("it was changed by hand or by a damaged disk (its checksum differs)"))
         }
     }
 }

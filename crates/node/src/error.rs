@@ -10,6 +10,23 @@ use t4_state_machine::RestoreError;
 use t4_wal::WalError;
 use thiserror::Error;
 
+/// What is wrong with the file that says which replica a directory belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum IdentityFault {
+    /// It is not there, with what follows from that.
+    #[error("it is missing{0}. {RESTORE}")]
+    Missing(&'static str),
+    /// A newer version of T4 wrote it. The first line.
+    #[error("it is of a newer version of T4 ({0:?}): run that version; nothing was changed")]
+    Newer(String),
+    /// It is not as it was written.
+    #[error("{0}. {RESTORE}")]
+    Damaged(String),
+}
+
+const RESTORE: &str = "Restore the data directory from a copy, or move it away to start empty";
+
 /// Why a node does not start. Nothing was overwritten.
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -57,12 +74,12 @@ pub enum OpenError {
         file: PathBuf,
     },
     /// The identity file is missing or wrong.
-    #[error("{}: {what}. Restore the data directory from a copy, or move it away to start empty", path.display())]
+    #[error("{}: {what}", path.display())]
     Identity {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        what: String,
+        what: IdentityFault,
     },
     /// The operating system has no random numbers.
     #[error("the operating system gave no random numbers: {0}")]
@@ -164,7 +181,7 @@ fn failed_log_call<'a>(
         WalError::NoSpace { operation, file, source }
         | WalError::Io { operation, file, source } => {
             // The directory itself has no name there.
-            let path = if file.contains(' ') { log.to_owned() } else { log.join(file) };
+            let path = if file == t4_wal::DIRECTORY { log.to_owned() } else { log.join(file) };
             Some((path, operation, source))
         }
         _ => None,

@@ -5,9 +5,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use t4_mvcc::{ReadError, StoreError};
-use t4_wal::WalError;
+use t4_wal::{DIRECTORY, WalError};
 
-use crate::error::OpenError;
+use crate::error::{IdentityFault, OpenError};
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,13 +114,14 @@ impl Fault {
                 Place::new(path, FaultKind::Missing)
             }
             OpenError::DataDir { path, .. } => Place::new(path, FaultKind::Unreadable),
-            OpenError::Identity { path, what } if what.starts_with("it is of a newer version") => {
-                Place::new(path, FaultKind::NewerFormat)
+            OpenError::Identity { path, what } => {
+                let kind = match what {
+                    IdentityFault::Missing(_) => FaultKind::Missing,
+                    IdentityFault::Newer(_) => FaultKind::NewerFormat,
+                    IdentityFault::Damaged(_) => FaultKind::Corrupt,
+                };
+                Place::new(path, kind)
             }
-            OpenError::Identity { path, .. } if !path.exists() => {
-                Place::new(path, FaultKind::Missing)
-            }
-            OpenError::Identity { path, .. } => Place::new(path, FaultKind::Corrupt),
             _ => Place { file: None, offset: None, kind: FaultKind::Inconsistent },
         };
         place.fault(root, error.to_string())
@@ -140,10 +141,10 @@ fn log_place(error: &WalError) -> Place {
         WalError::Lost { file: name, .. } => Place::new(file(name), FaultKind::Missing),
         WalError::NewerFormat { file: name, .. } => Place::new(file(name), FaultKind::NewerFormat),
         // The directory itself has no name there.
-        WalError::Io { file: name, .. } if !name.contains(' ') => {
-            Place::new(file(name), FaultKind::Unreadable)
+        WalError::Io { file: name, .. } if name == DIRECTORY => {
+            Place::new("log", FaultKind::Unreadable)
         }
-        WalError::Io { .. } => Place::new("log", FaultKind::Unreadable),
+        WalError::Io { file: name, .. } => Place::new(file(name), FaultKind::Unreadable),
         WalError::Gap { .. } | WalError::Short { .. } => Place::new("log", FaultKind::Missing),
         _ => Place::new("log", FaultKind::Inconsistent),
     }

@@ -78,7 +78,7 @@ pub use config::{AutoCompaction, Config};
 pub use contents::Contents;
 pub use counters::{Counters, Times};
 pub use data_dir::Identity;
-pub use error::{Closed, OpenError};
+pub use error::{Closed, IdentityFault, OpenError};
 pub use fault::{Fault, FaultKind};
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use log_limit::LogLimit;

@@ -240,6 +240,9 @@ impl WalError {
 /// The operation of every sync.
 pub(crate) const SYNC: &str = "sync";
 
+/// In place of a file's name in errors: the directory itself.
+pub const DIRECTORY: &str = "the directory of the log";
+
 /// Whether the system lacked a resource unrelated to the disk.
 fn is_exhaustion(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::OutOfMemory

@@ -52,7 +52,7 @@ mod wal;
 pub use config::Config;
 pub use dir::{SegmentDir, SegmentFile};
 pub use entry::Entry;
-pub use error::{Damage, Found, WalError};
+pub use error::{DIRECTORY, Damage, Found, WalError};
 pub use file_dir::FileDir;
 pub use format::PAYLOAD_BYTES_MAX;
 pub use group_commit::{Durable, Event, GroupCommit, Refused, Ticket};

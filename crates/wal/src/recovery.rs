@@ -6,7 +6,7 @@ use t4_kv_types::{Epoch, LogIndex};
 
 use crate::dir::SegmentDir;
 use crate::end_mark::{END_TEMPORARY, read_end_mark};
-use crate::error::{Damage, Found, SYNC, WalError};
+use crate::error::{DIRECTORY, Damage, Found, SYNC, WalError};
 use crate::format::{Closing, HEADER_PAGE, MARK_OFFSET, Next, Scan, Tail, segment_name};
 use crate::housekeeping::{PREPARED_NAME, SPARE_NAME, remove_if_there};
 use crate::segment::{Segment, sync_dir};
@@ -158,7 +158,7 @@ fn find_segments(dir: &dyn SegmentDir, mode: Mode) -> Result<Vec<Arc<Segment>>, 
 
 /// Their names, in log order.
 pub(crate) fn segment_names(dir: &dyn SegmentDir) -> Result<Vec<String>, WalError> {
-    let failed = |error| WalError::fatal("list", "the directory", error);
+    let failed = |error| WalError::fatal("list", DIRECTORY, error);
     let mut names = dir.list().map_err(failed)?;
     names.retain(|name| name.ends_with(".wal"));
     names.sort();

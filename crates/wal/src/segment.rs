@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use t4_kv_types::{Epoch, LogIndex};
 
 use crate::dir::{SegmentDir, SegmentFile};
-use crate::error::{Damage, Found, SYNC, WalError};
+use crate::error::{DIRECTORY, Damage, Found, SYNC, WalError};
 use crate::format::{
     CLOSED_FROM_VERSION, Closing, FORMAT_VERSION, HEADER_PAGE, MARK_OFFSET, Next, Scan,
     SegmentHeader, Unreadable, check_length, parse_segment_name, scan_segment, segment_name,
@@ -177,7 +177,7 @@ impl Segment {
 
 /// Makes names durable; a failure is always fatal.
 pub(crate) fn sync_dir(dir: &dyn SegmentDir) -> Result<(), WalError> {
-    dir.sync_dir().map_err(|error| WalError::fatal(SYNC, "the directory of the log", error))
+    dir.sync_dir().map_err(|error| WalError::fatal(SYNC, DIRECTORY, error))
 }
 
 /// Removes the segments after `before`, newest first and one at a time, so that

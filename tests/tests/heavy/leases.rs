@@ -21,11 +21,9 @@ const BEFORE: Duration = Duration::from_millis(2500);
 const MARGIN: Duration = Duration::from_millis(500);
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// While leases expire a put takes, as the 99th of a hundred, at most so many times
-/// as long as the slowest before.
+/// While leases expire the p99 of puts is at most this many times that of before.
 const RATIO: u32 = 3;
-/// Below this a put is as fast as it need be, whatever it was before. What the
-/// machine itself makes of single ones, the slowest of those before shows.
+/// Below this a put is fast enough, whatever it was before.
 const PUT_FLOOR: Duration = Duration::from_millis(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,11 +31,10 @@ async fn puts_go_on_while_many_leases_expire_at_once() {
     // A machine has moods: once more if it is slow.
     for chance in 1..=2 {
         let (before, during) = puts_before_and_during().await;
-        let slowest = before.last().copied().unwrap_or_default();
-        if p99(&during) <= RATIO * slowest.max(PUT_FLOOR) {
+        if p99(&during) <= RATIO * p99(&before).max(PUT_FLOOR) {
             return;
         }
-        assert!(chance == 1, "at most {slowest:?}, then p99 {:?}", p99(&during));
+        assert!(chance == 1, "p99 {:?}, then {:?}", p99(&before), p99(&during));
     }
 }
 

@@ -129,8 +129,11 @@ async fn connections_up_to_the_limit_of_open_files_stop_no_write(transport: Tran
         late.kv.put(put("late", vec![])).await.expect("a write of a new client");
         let room = poll_until("there is room again", DEADLINE, || {
             std::net::TcpStream::connect(t4.target.endpoint())?;
-            // Those that waited may fill all places once more before they go.
-            ensure!(told(&t4, "there is room for connections again") >= 1, "not told");
+            // Those that waited may fill all places once more before they go: another
+            // episode, with two lines of its own.
+            let [full, room] = ["new connections wait", "there is room for connections again"];
+            let (full, room) = (told(&t4, full), told(&t4, room));
+            ensure!(room == full && room <= 2, "{full} times full, {room} times room");
             Ok(())
         });
         room.expect("told");

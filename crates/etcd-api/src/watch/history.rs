@@ -11,7 +11,7 @@ use crate::sink::Sink;
 const FIRST_PIECE_BYTES: usize = 64 << 10;
 /// Each piece is twice as large as the one before that the client has taken, up to
 /// this, in bytes.
-const PIECE_BYTES_MAX: usize = 1 << 20;
+pub(crate) const PIECE_BYTES_MAX: usize = 1 << 20;
 
 /// What one stream holds of history, or waits for.
 #[derive(Default)]

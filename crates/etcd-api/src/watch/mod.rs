@@ -29,6 +29,7 @@ use tonic::{Code, Status};
 pub(crate) use self::encode::EncodedBatches;
 use self::encode::Outbound;
 use self::history::History;
+pub(crate) use self::history::PIECE_BYTES_MAX;
 use self::permits::{Permit, Permits, watcher_bytes};
 use crate::api::Api;
 use crate::convert;

@@ -15,7 +15,6 @@ pub use body::ResponseBody;
 pub(crate) use body::{Outlet, error_response, streaming_response, unary_response};
 pub(crate) use compression::{Encoding, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, GZIP};
 pub(crate) use deadline::{parse_timeout, within};
-pub use frame::FrameReader;
 pub(crate) use frame::{
     Answer, FRAME_HEADER_BYTES, Framed, check_sent, encode_frame, put_frame_header,
 };

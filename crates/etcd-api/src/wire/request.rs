@@ -10,8 +10,8 @@ use http_body::Body;
 use prost::Message;
 use tonic::Status;
 
-use super::compression::Encoding;
-use super::frame::FrameReader;
+use super::compression::{self, Encoding};
+use super::frame::{FrameReader, Received};
 use crate::errors::{self, ApiError};
 use crate::memory::Held;
 
@@ -24,16 +24,22 @@ pub(crate) struct Reading {
     pub(crate) unfinished: Held,
 }
 
+type Decompressing = Pin<Box<dyn Future<Output = Result<Bytes, Status>> + Send>>;
+
 /// Where in a request its reader is.
 struct Frames {
     reader: FrameReader,
+    /// A message that is being decompressed.
+    decompressing: Option<Decompressing>,
+    message_bytes_max: usize,
     unfinished: Held,
 }
 
 impl Reading {
     fn begin(self) -> Frames {
         let Reading { message_bytes_max, encoding, unfinished } = self;
-        Frames { reader: FrameReader::with_encoding(message_bytes_max, encoding), unfinished }
+        let reader = FrameReader::new(message_bytes_max, encoding);
+        Frames { reader, decompressing: None, message_bytes_max, unfinished }
     }
 }
 
@@ -90,9 +96,24 @@ fn poll_message<B: Body<Data = Bytes>>(
     cx: &mut Context<'_>,
 ) -> Poll<Result<Option<Bytes>, Status>> {
     loop {
-        if let Some(message) = frames.reader.decode_next()? {
+        if let Some(work) = &mut frames.decompressing {
+            let message = ready!(work.as_mut().poll(cx));
+            frames.decompressing = None;
             frames.unfinished.set(frames.reader.held_bytes());
-            return Poll::Ready(Ok(Some(message)));
+            return Poll::Ready(message.map(Some));
+        }
+        match frames.reader.decode_next()? {
+            Some(Received::Plain(message)) => {
+                frames.unfinished.set(frames.reader.held_bytes());
+                return Poll::Ready(Ok(Some(message)));
+            }
+            Some(Received::Compressed(message)) => {
+                frames.unfinished.set(frames.reader.held_bytes() + message.len());
+                let work = compression::decompress(message, frames.message_bytes_max);
+                frames.decompressing = Some(Box::pin(work));
+                continue;
+            }
+            None => {}
         }
         if body.is_end_stream() {
             return Poll::Ready(end(&frames.reader));
